@@ -1,0 +1,1 @@
+//! The tests live in `main.rs`, one binary for all.

@@ -1,0 +1,1 @@
+//! All tests of the project, in one binary (one link, one GPU device).
