@@ -1,0 +1,4 @@
+//! What the CPU kernels share.
+
+pub mod math;
+pub mod reduce;
