@@ -1,3 +1,30 @@
-//! placeholder
+//! Tensors with reverse-mode autograd whose every op runs as a hand-written WGSL kernel on the GPU (wgpu) and as a Rust kernel on the CPU.
+//!
+//! ```
+//! use percept_engine::{Device, DType, Tensor};
+//!
+//! let device = Device::cpu();
+//! let x = Tensor::from_slice(&device, &[1.0f32, 2.0, 3.0], &[3]).parameter();
+//! let loss = x.mul(&x).sum(&[0]);
+//! let gradients = loss.backward();
+//! assert_eq!(gradients.get(&x).unwrap().to_vec::<f32>().unwrap(), [2.0, 4.0, 6.0]);
+//! ```
 
+pub mod autograd;
+pub mod check;
 pub mod cpu;
+pub mod device;
+pub mod dtype;
+pub mod error;
+pub mod gpu;
+pub mod kernel;
+pub mod layout;
+pub mod ops;
+pub mod tensor;
+
+pub use autograd::{Gradients, checkpoint, no_grad};
+pub use device::{Counters, Device};
+pub use dtype::{DType, Element};
+pub use error::{Error, Result};
+pub use gpu::{AdapterReport, GpuSelector};
+pub use tensor::Tensor;

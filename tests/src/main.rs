@@ -1,1 +1,3 @@
 //! All tests of the project, in one binary (one link, one GPU device).
+
+mod op_table;

@@ -64,24 +64,14 @@ impl Math for f32 {
     #[inline(always)]
     fn multiply_add(self, factor: f32, addend: f32) -> f32 {
         // Without the instruction `mul_add` is a call into the C library, a hundred times slower.
-        if cfg!(any(target_feature = "fma", target_arch = "aarch64")) {
-            self.mul_add(factor, addend)
-        } else {
-            self * factor + addend
-        }
+        if cfg!(any(target_feature = "fma", target_arch = "aarch64")) { self.mul_add(factor, addend) } else { self * factor + addend }
     }
 
     #[inline(always)]
     fn fast_exp(self) -> f32 {
         // x = n ln 2 + r, |r| <= ln 2 / 2. Adding 1.5 · 2²³ rounds to an integer and leaves it in the low bits.
         const ROUNDER: f32 = 12_582_912.0;
-        const P: [f32; 5] = [
-            0.499_999_94,
-            0.166_665_21,
-            0.041_668_262,
-            0.008_368_675,
-            0.001_382_105_8,
-        ];
+        const P: [f32; 5] = [0.499_999_94, 0.166_665_21, 0.041_668_262, 0.008_368_675, 0.001_382_105_8];
         let x = at_least(at_most(self, 89.0), -104.0);
         let shifted = x.multiply_add(LOG2_E, ROUNDER);
         let n = shifted - ROUNDER;
@@ -124,13 +114,7 @@ impl Math for f32 {
 
     #[inline(always)]
     fn fast_tanh(self) -> f32 {
-        const P: [f32; 5] = [
-            -0.333_332_8,
-            0.133_314_09,
-            -0.053_737_063,
-            0.020_630_904,
-            -0.005_696_339_5,
-        ];
+        const P: [f32; 5] = [-0.333_332_8, 0.133_314_09, -0.053_737_063, 0.020_630_904, -0.005_696_339_5];
         let x = self.abs();
         let square = x * x;
         let near = (x * square).multiply_add(polynomial(square, P), x);
@@ -140,15 +124,7 @@ impl Math for f32 {
 
     #[inline(always)]
     fn fast_erf(self) -> f32 {
-        const P: [f32; 7] = [
-            0.128_379_17,
-            -0.376_126_26,
-            0.112_835_79,
-            -0.026_853_347,
-            0.005_187_162_7,
-            -0.000_799_786_53,
-            7.806_981e-5,
-        ];
+        const P: [f32; 7] = [0.128_379_17, -0.376_126_26, 0.112_835_79, -0.026_853_347, 0.005_187_162_7, -0.000_799_786_53, 7.806_981e-5];
         let x = self.abs();
         let square = x * x;
         let near = x.multiply_add(polynomial(square, P), x);
@@ -201,11 +177,7 @@ impl Math for f64 {
 
     #[inline(always)]
     fn multiply_add(self, factor: f64, addend: f64) -> f64 {
-        if cfg!(any(target_feature = "fma", target_arch = "aarch64")) {
-            self.mul_add(factor, addend)
-        } else {
-            self * factor + addend
-        }
+        if cfg!(any(target_feature = "fma", target_arch = "aarch64")) { self.mul_add(factor, addend) } else { self * factor + addend }
     }
 
     fn fast_exp(self) -> f64 {
@@ -239,28 +211,16 @@ impl Math for f64 {
     }
 
     fn silu(self) -> f64 {
-        if self == f64::NEG_INFINITY {
-            -0.0
-        } else {
-            self * self.sigmoid()
-        }
+        if self == f64::NEG_INFINITY { -0.0 } else { self * self.sigmoid() }
     }
 
     fn gelu_tanh(self) -> f64 {
         let u = GELU_SCALE * self * (1.0 + GELU_CUBIC * self * self);
-        if self == f64::NEG_INFINITY {
-            -0.0
-        } else {
-            self * (2.0 * u).sigmoid()
-        }
+        if self == f64::NEG_INFINITY { -0.0 } else { self * (2.0 * u).sigmoid() }
     }
 
     fn gelu_erf(self) -> f64 {
-        if self == f64::NEG_INFINITY {
-            -0.0
-        } else {
-            self * self.normal_cdf()
-        }
+        if self == f64::NEG_INFINITY { -0.0 } else { self * self.normal_cdf() }
     }
 }
 
@@ -348,12 +308,7 @@ mod tests {
     #[track_caller]
     fn check(range: std::ops::Range<f32>, limit: f64, f: fn(f32) -> f32, exact: fn(f64) -> f64) {
         let (error, x) = worst(range, f, exact);
-        assert!(
-            error <= limit,
-            "{error} ulp at {x:e}: got {:e}, expected {:e}",
-            f(x),
-            exact(f64::from(x))
-        );
+        assert!(error <= limit, "{error} ulp at {x:e}: got {:e}, expected {:e}", f(x), exact(f64::from(x)));
     }
 
     fn erf_exact(x: f64) -> f64 {
@@ -365,13 +320,7 @@ mod tests {
         check(-87.0..88.7, 1.0, f32::fast_exp, f64::exp);
         check(-104.5..-87.0, 1.0, f32::fast_exp, f64::exp);
         check(-1e-3..1e-3, 1.0, f32::fast_exp, f64::exp);
-        for (x, y) in [
-            (f32::INFINITY, f32::INFINITY),
-            (f32::NEG_INFINITY, 0.0),
-            (-0.0, 1.0),
-            (1e-45, 1.0),
-            (89.0, f32::INFINITY),
-        ] {
+        for (x, y) in [(f32::INFINITY, f32::INFINITY), (f32::NEG_INFINITY, 0.0), (-0.0, 1.0), (1e-45, 1.0), (89.0, f32::INFINITY)] {
             assert_eq!(x.fast_exp(), y, "exp({x})");
         }
         assert_eq!(f32::MAX.fast_exp(), f32::INFINITY);
@@ -396,21 +345,8 @@ mod tests {
 
     #[test]
     fn tanh_and_erf_are_accurate_and_odd() {
-        for (limit, f, exact) in [
-            (
-                2.0,
-                f32::fast_tanh as fn(f32) -> f32,
-                f64::tanh as fn(f64) -> f64,
-            ),
-            (2.0, f32::fast_erf, erf_exact),
-        ] {
-            for range in [
-                -1e-4..1e-4,
-                -1.1..1.1,
-                -12.0..12.0,
-                1e-44..1e-37,
-                80.0..1e30,
-            ] {
+        for (limit, f, exact) in [(2.0, f32::fast_tanh as fn(f32) -> f32, f64::tanh as fn(f64) -> f64), (2.0, f32::fast_erf, erf_exact)] {
+            for range in [-1e-4..1e-4, -1.1..1.1, -12.0..12.0, 1e-44..1e-37, 80.0..1e30] {
                 check(range, limit, f, exact);
             }
             assert_eq!(f(f32::INFINITY), 1.0);
@@ -423,12 +359,7 @@ mod tests {
     #[test]
     fn sigmoid_softplus_and_normal_cdf_keep_both_tails() {
         for (limit, f, exact, at_infinity) in [
-            (
-                3.0,
-                f32::sigmoid as fn(f32) -> f32,
-                f64::sigmoid as fn(f64) -> f64,
-                1.0,
-            ),
+            (3.0, f32::sigmoid as fn(f32) -> f32, f64::sigmoid as fn(f64) -> f64, 1.0),
             (3.0, f32::softplus, f64::softplus, f32::INFINITY),
             (6.0, f32::normal_cdf, f64::normal_cdf, 1.0),
         ] {
@@ -446,12 +377,7 @@ mod tests {
     #[test]
     fn activations_keep_both_tails() {
         for (lower, limit, f, exact) in [
-            (
-                -86.0,
-                4.0,
-                f32::silu as fn(f32) -> f32,
-                f64::silu as fn(f64) -> f64,
-            ),
+            (-86.0, 4.0, f32::silu as fn(f32) -> f32, f64::silu as fn(f64) -> f64),
             (-12.0, 6.0, f32::gelu_erf, f64::gelu_erf),
             (-1.0, 4.0, f32::gelu_tanh, f64::gelu_tanh),
             // The argument of the sigmoid reaches 42 at x = -7.

@@ -1,4 +1,13 @@
-//! What the CPU kernels share.
+//! The CPU device: pooled, aligned buffers, and the calling of CPU kernels.
 
+mod args;
+mod buffer;
+pub mod float;
 pub mod math;
+pub mod parallel;
 pub mod reduce;
+
+pub use args::CpuArgs;
+pub(crate) use buffer::{CpuBuffer, CpuDevice};
+pub use float::Float;
+pub use math::Math;

@@ -9,23 +9,13 @@ const LANES: usize = 32;
 /// `Σ xᵢ`; 0 of nothing.
 #[inline]
 pub fn sum<T: Math>(values: &[T]) -> T {
-    reduce(
-        values,
-        T::default(),
-        |accumulator, x| accumulator + x,
-        |a, b| a + b,
-    )
+    reduce(values, T::default(), |accumulator, x| accumulator + x, |a, b| a + b)
 }
 
 /// `Σ xᵢ²`; 0 of nothing.
 #[inline]
 pub fn sum_sq<T: Math>(values: &[T]) -> T {
-    reduce(
-        values,
-        T::default(),
-        |accumulator, x| x.multiply_add(x, accumulator),
-        |a, b| a + b,
-    )
+    reduce(values, T::default(), |accumulator, x| x.multiply_add(x, accumulator), |a, b| a + b)
 }
 
 /// `max xᵢ`, passing over values that are not numbers; `-∞` of nothing.
@@ -55,12 +45,7 @@ pub fn dot<T: Math>(left: &[T], right: &[T]) -> T {
 }
 
 #[inline(always)]
-fn reduce<T: Math>(
-    values: &[T],
-    start: T,
-    step: impl Fn(T, T) -> T,
-    join: impl Fn(T, T) -> T,
-) -> T {
+fn reduce<T: Math>(values: &[T], start: T, step: impl Fn(T, T) -> T, join: impl Fn(T, T) -> T) -> T {
     let mut lanes = [start; LANES];
     let (chunks, rest) = values.as_chunks::<LANES>();
     for chunk in chunks {
@@ -94,20 +79,13 @@ mod tests {
     #[test]
     fn reductions_of_every_length_match_the_plain_loop() {
         for length in 0..130 {
-            let x: Vec<f64> = (0..length)
-                .map(|i| f64::from((i * 37 + 11) % 64 - 32))
-                .collect();
-            let y: Vec<f64> = (0..length)
-                .map(|i| f64::from((i * 29 + 5) % 16 - 8))
-                .collect();
+            let x: Vec<f64> = (0..length).map(|i| f64::from((i * 37 + 11) % 64 - 32)).collect();
+            let y: Vec<f64> = (0..length).map(|i| f64::from((i * 29 + 5) % 16 - 8)).collect();
             // Small integers: exact in any order.
             assert_eq!(sum(&x), x.iter().sum::<f64>());
             assert_eq!(sum_sq(&x), x.iter().map(|v| v * v).sum::<f64>());
             assert_eq!(max(&x), x.iter().copied().fold(f64::NEG_INFINITY, f64::max));
-            assert_eq!(
-                dot(&x, &y),
-                x.iter().zip(&y).map(|(a, b)| a * b).sum::<f64>()
-            );
+            assert_eq!(dot(&x, &y), x.iter().zip(&y).map(|(a, b)| a * b).sum::<f64>());
         }
         assert_eq!(max(&[f32::NAN, -3.0, f32::NAN, -7.0]), -3.0);
     }

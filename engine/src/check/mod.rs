@@ -1,0 +1,13 @@
+//! The op table and what is done with it: the tests and `percept doctor` check every row, on every device.
+//!
+//! A row is an op with samples; a sample is a set of inputs and a closure that applies the op. From that follow
+//! - [`gradient_error`]: the f64 backward against central differences of the f64 forward,
+//! - [`device_error`]: forward and backward on a device, in f32, against f64 on the CPU.
+
+mod compare;
+mod sample;
+mod table;
+
+pub use compare::{DeviceError, GradientError, device_error, gradient_error};
+pub use sample::{Input, Rng, Sample};
+pub use table::{OpRow, ops};

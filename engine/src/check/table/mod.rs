@@ -1,0 +1,29 @@
+//! The op table: one row per op. Rows of a family stand in one file.
+
+mod elementwise;
+mod movement;
+mod reduce;
+
+use crate::kernel::Kernel;
+
+use super::sample::{Rng, Sample};
+
+/// One op.
+pub struct OpRow {
+    /// Name, as in the shader and the method.
+    pub name: &'static str,
+    /// Its kernels. Every kernel of the engine stands in at least one row.
+    pub kernels: &'static [&'static Kernel],
+    /// The fixed samples: odd, prime, 1, empty, larger than a workgroup.
+    pub samples: fn() -> Vec<Sample>,
+    /// A random sample for the property tests.
+    pub random: fn(&mut Rng) -> Sample,
+}
+
+/// All rows.
+pub fn ops() -> Vec<OpRow> {
+    [elementwise::rows(), reduce::rows(), movement::rows()].into_iter().flatten().collect()
+}
+
+/// Lengths that break kernels: 1, odd, prime, a workgroup, one more.
+pub(super) const AWKWARD: [usize; 6] = [1, 3, 31, 256, 257, 1000];

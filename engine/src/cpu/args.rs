@@ -1,0 +1,93 @@
+//! What a CPU kernel receives.
+
+use std::sync::{RwLockReadGuard, RwLockWriteGuard};
+
+use bytemuck::Pod;
+
+use crate::cpu::buffer::Lines;
+use crate::dtype::{DType, Element};
+use crate::kernel::{Binding, Launch};
+
+/// The arguments of one CPU kernel call: inputs are slices to read, outputs slices to write, in the order of the shader's bindings.
+pub struct CpuArgs<'a> {
+    name: &'static str,
+    params: &'a [u8],
+    constants: &'a [(&'static str, f64)],
+    inputs: Vec<(DType, &'a [u8])>,
+    outputs: Vec<(DType, Option<&'a mut [u8]>)>,
+}
+
+impl<'a> CpuArgs<'a> {
+    /// Locks the buffers, builds the arguments and calls the kernel.
+    pub(crate) fn with(launch: &'a Launch<'a>, run: fn(CpuArgs<'_>)) {
+        let (inputs, outputs): (Vec<_>, Vec<_>) = launch.bindings().enumerate().partition(|(index, _)| *index < launch.inputs);
+        let reads: Vec<RwLockReadGuard<'_, Lines>> = inputs.iter().map(|(_, b)| b.tensor.storage().cpu().read()).collect();
+        let mut writes: Vec<RwLockWriteGuard<'_, Lines>> = outputs.iter().map(|(_, b)| b.tensor.storage().cpu().write()).collect();
+        let range = |b: &Binding<'_>| b.offset_bytes..b.offset_bytes + b.size_bytes;
+        run(CpuArgs {
+            name: launch.kernel.name,
+            params: launch.params,
+            constants: launch.constants,
+            inputs: inputs.iter().zip(&reads).map(|((_, b), lines)| (b.tensor.dtype(), &lines.bytes()[range(b)])).collect(),
+            outputs: outputs
+                .iter()
+                .zip(&mut writes)
+                .map(|((_, b), lines)| (b.tensor.dtype(), Some(&mut lines.bytes_mut()[range(b)])))
+                .collect(),
+        });
+    }
+
+    /// The parameters.
+    pub fn params<P: Pod>(&self) -> P {
+        bytemuck::pod_read_unaligned(self.params)
+    }
+
+    /// The value of an `override` constant.
+    ///
+    /// # Panics
+    /// If the launch did not set it.
+    pub fn constant(&self, name: &str) -> f64 {
+        let found = self.constants.iter().find(|(key, _)| *key == name);
+        found.unwrap_or_else(|| panic!("{}: constant {name} is not set", self.name)).1
+    }
+
+    /// Storage type of an input.
+    pub fn input_dtype(&self, index: usize) -> DType {
+        self.inputs[index].0
+    }
+
+    /// Storage type of an output.
+    pub fn output_dtype(&self, index: usize) -> DType {
+        self.outputs[index].0
+    }
+
+    /// An input as a slice.
+    ///
+    /// # Panics
+    /// If it is stored as another type.
+    pub fn input<T: Element>(&self, index: usize) -> &'a [T] {
+        let (dtype, bytes) = self.inputs[index];
+        assert_eq!(dtype, T::DTYPE, "{}: type of input {index}", self.name);
+        bytemuck::cast_slice(bytes)
+    }
+
+    /// An output as a slice. Each can be taken once.
+    ///
+    /// # Panics
+    /// If it is stored as another type or was taken before.
+    pub fn output<T: Element>(&mut self, index: usize) -> &'a mut [T] {
+        let (dtype, bytes) = &mut self.outputs[index];
+        assert_eq!(*dtype, T::DTYPE, "{}: type of output {index}", self.name);
+        bytemuck::cast_slice_mut(bytes.take().expect("each output is taken once"))
+    }
+
+    /// An input as raw bytes, whatever its type.
+    pub fn input_bytes(&self, index: usize) -> &'a [u8] {
+        self.inputs[index].1
+    }
+
+    /// An output as raw bytes, whatever its type. Each can be taken once.
+    pub fn output_bytes(&mut self, index: usize) -> &'a mut [u8] {
+        self.outputs[index].1.take().expect("each output is taken once")
+    }
+}

@@ -1,0 +1,85 @@
+//! Splitting rows over rayon's threads.
+
+use rayon::prelude::*;
+
+/// Fewer elements than this per task cost more in scheduling than they gain.
+const MIN_ELEMENTS: usize = 16 * 1024;
+
+/// Calls `f(first_row, rows)` on blocks of whole rows of `out`, in parallel when there is enough work.
+///
+/// Blocks depend on the sizes alone, so results do not depend on the number of threads as long as `f` treats rows independently.
+pub fn for_row_blocks<T: Send>(out: &mut [T], row_len: usize, f: impl Fn(usize, &mut [T]) + Sync) {
+    if out.is_empty() {
+        return;
+    }
+    let rows_per_block = MIN_ELEMENTS.div_ceil(row_len).max(1);
+    if out.len() <= rows_per_block * row_len {
+        return f(0, out);
+    }
+    out.par_chunks_mut(rows_per_block * row_len).enumerate().for_each(|(block, rows)| f(block * rows_per_block, rows));
+}
+
+/// The innermost rows of strided inputs beside the contiguous output: calls `f(offsets, row)` for each, `offsets` being where the row starts in
+/// each of the `N` inputs. `shape` has at least one axis; its last axis is the row.
+pub fn for_strided_rows<T: Send, const N: usize>(
+    out: &mut [T],
+    shape: &[u32],
+    strides: [&[u32]; N],
+    offsets: [u32; N],
+    f: impl Fn([usize; N], &mut [T]) + Sync,
+) {
+    let (&row_len, outer) = shape.split_last().expect("at least one axis");
+    if row_len as usize > MIN_ELEMENTS {
+        return for_long_rows(out, row_len as usize, outer, strides, offsets, f);
+    }
+    for_row_blocks(out, row_len as usize, |first_row, rows| {
+        let mut index = unravel(first_row, outer);
+        for row in rows.chunks_mut(row_len as usize) {
+            f(std::array::from_fn(|i| locate(offsets[i], &index, strides[i])), row);
+            advance(&mut index, outer);
+        }
+    });
+}
+
+/// The same with rows so long that each is split over the threads.
+fn for_long_rows<T: Send, const N: usize>(
+    out: &mut [T],
+    row_len: usize,
+    outer: &[u32],
+    strides: [&[u32]; N],
+    offsets: [u32; N],
+    f: impl Fn([usize; N], &mut [T]) + Sync,
+) {
+    let mut index = vec![0; outer.len()];
+    for row in out.chunks_mut(row_len) {
+        let starts: [usize; N] = std::array::from_fn(|i| locate(offsets[i], &index, strides[i]));
+        row.par_chunks_mut(MIN_ELEMENTS).enumerate().for_each(|(chunk, part)| {
+            f(std::array::from_fn(|i| starts[i] + chunk * MIN_ELEMENTS * strides[i][outer.len()] as usize), part);
+        });
+        advance(&mut index, outer);
+    }
+}
+
+fn locate(offset: u32, index: &[u32], strides: &[u32]) -> usize {
+    let walked: usize = index.iter().zip(strides).map(|(&x, &stride)| x as usize * stride as usize).sum();
+    offset as usize + walked
+}
+
+fn unravel(mut flat: usize, shape: &[u32]) -> Vec<u32> {
+    let mut index = vec![0; shape.len()];
+    for (slot, &length) in index.iter_mut().zip(shape).rev() {
+        *slot = (flat % length as usize) as u32;
+        flat /= length as usize;
+    }
+    index
+}
+
+fn advance(index: &mut [u32], shape: &[u32]) {
+    for (slot, &length) in index.iter_mut().zip(shape).rev() {
+        *slot += 1;
+        if *slot < length {
+            return;
+        }
+        *slot = 0;
+    }
+}

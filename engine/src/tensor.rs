@@ -1,0 +1,240 @@
+//! [`Tensor`]: a strided view of device memory, and its place in the gradient graph.
+
+use std::sync::Arc;
+
+use half::{bf16, f16};
+
+use crate::autograd::Edge;
+use crate::device::{Device, Storage};
+use crate::dtype::{DType, Element};
+use crate::error::Result;
+use crate::layout::{Layout, MAX_AXES};
+
+/// An n-dimensional array on a device. Cheap to clone: clones share the memory. Values change only through the documented in-place operations
+/// (optimiser steps, cache writes).
+#[derive(Clone)]
+pub struct Tensor(Arc<Inner>);
+
+struct Inner {
+    storage: Arc<Storage>,
+    layout: Layout,
+    dtype: DType,
+    edge: Option<Edge>,
+}
+
+impl Tensor {
+    /// From row-major values: `from_slice(&device, &[1.0, 2.0], &[2])`.
+    ///
+    /// # Panics
+    /// If the number of values is not the product of `shape`, or for f64 on a GPU.
+    #[track_caller]
+    pub fn from_slice<T: Element>(device: &Device, values: &[T], shape: &[usize]) -> Tensor {
+        assert!(
+            values.len() == shape.iter().product::<usize>(),
+            "from_slice: {} values do not fill shape {shape:?} ({} elements)",
+            values.len(),
+            shape.iter().product::<usize>()
+        );
+        let tensor = Tensor::uninit(device, shape, T::DTYPE, "from_slice");
+        tensor.0.storage.write(0, bytemuck::cast_slice(values));
+        tensor
+    }
+
+    /// From f64 values, rounded to nearest-even into any float type (or u32, exactly).
+    ///
+    /// # Panics
+    /// As [`from_slice`](Tensor::from_slice).
+    #[track_caller]
+    pub fn from_f64(device: &Device, values: &[f64], shape: &[usize], dtype: DType) -> Tensor {
+        match dtype {
+            DType::F32 => Tensor::from_slice(device, &values.iter().map(|&v| v as f32).collect::<Vec<_>>(), shape),
+            DType::F16 => Tensor::from_slice(device, &values.iter().map(|&v| f16::from_f64(v)).collect::<Vec<_>>(), shape),
+            DType::BF16 => Tensor::from_slice(device, &values.iter().map(|&v| bf16::from_f64(v)).collect::<Vec<_>>(), shape),
+            DType::U32 => Tensor::from_slice(device, &values.iter().map(|&v| v as u32).collect::<Vec<_>>(), shape),
+            DType::F64 => Tensor::from_slice(device, values, shape),
+        }
+    }
+
+    /// One number, shape `[]`.
+    pub fn scalar(device: &Device, value: f32) -> Tensor {
+        Tensor::from_slice(device, &[value], &[])
+    }
+
+    /// Zeros.
+    #[track_caller]
+    pub fn zeros(device: &Device, shape: &[usize], dtype: DType) -> Tensor {
+        Tensor::full(device, shape, 0.0, dtype)
+    }
+
+    /// Unwritten memory for an op's output: the op writes every element. `op` names it in out-of-memory errors.
+    ///
+    /// # Panics
+    /// If there are more than [`MAX_AXES`] axes, or for f64 on a GPU.
+    #[track_caller]
+    pub(crate) fn uninit(device: &Device, shape: &[usize], dtype: DType, op: &'static str) -> Tensor {
+        assert!(shape.len() <= MAX_AXES, "{op}: shape {shape:?} has more than {MAX_AXES} axes");
+        assert!(dtype != DType::F64 || device.is_cpu(), "{op}: f64 is the oracle's type and lives on the CPU only, not on {device}");
+        let layout = Layout::contiguous(shape);
+        assert!(layout.len() <= u32::MAX as usize, "{op}: shape {shape:?} has 2^32 or more elements");
+        let storage = device.alloc(layout.len() * dtype.size_bytes(), &|| format!("{op} {shape:?} {dtype}"));
+        Tensor(Arc::new(Inner { storage: Arc::new(storage), layout, dtype, edge: None }))
+    }
+
+    /// The elements in row-major order. Waits for the device.
+    ///
+    /// # Errors
+    /// Whatever went wrong on the device since the last check.
+    ///
+    /// # Panics
+    /// If `T` is not the storage type.
+    #[track_caller]
+    pub fn to_vec<T: Element>(&self) -> Result<Vec<T>> {
+        assert!(T::DTYPE == self.dtype(), "to_vec: the tensor holds {}, asked for {}", self.dtype(), T::DTYPE);
+        let packed = self.detach().contiguous();
+        let (offset, size) = packed.byte_range();
+        let bytes = packed.0.storage.read(offset, size)?;
+        Ok(bytemuck::pod_collect_to_vec(&bytes))
+    }
+
+    /// The elements as f64, whatever the storage type.
+    ///
+    /// # Errors
+    /// As [`to_vec`](Tensor::to_vec).
+    pub fn to_f64_vec(&self) -> Result<Vec<f64>> {
+        Ok(match self.dtype() {
+            DType::F32 => self.to_vec::<f32>()?.into_iter().map(f64::from).collect(),
+            DType::F16 => self.to_vec::<f16>()?.into_iter().map(f64::from).collect(),
+            DType::BF16 => self.to_vec::<bf16>()?.into_iter().map(f64::from).collect(),
+            DType::U32 => self.to_vec::<u32>()?.into_iter().map(f64::from).collect(),
+            DType::F64 => self.to_vec()?,
+        })
+    }
+
+    /// The value of a one-element tensor.
+    ///
+    /// # Errors
+    /// As [`to_vec`](Tensor::to_vec).
+    ///
+    /// # Panics
+    /// If there is not exactly one element.
+    #[track_caller]
+    pub fn item(&self) -> Result<f64> {
+        assert!(self.len() == 1, "item: shape {:?} has {} elements, not one", self.shape(), self.len());
+        Ok(self.to_f64_vec()?[0])
+    }
+
+    /// The same values on another device; itself if it is there already. No gradient flows through.
+    ///
+    /// # Errors
+    /// As [`to_vec`](Tensor::to_vec).
+    pub fn to_device(&self, device: &Device) -> Result<Tensor> {
+        if self.device() == device {
+            return Ok(self.detach());
+        }
+        let packed = self.detach().contiguous();
+        let (offset, size) = packed.byte_range();
+        let bytes = packed.0.storage.read(offset, size)?;
+        let tensor = Tensor::uninit(device, self.shape(), self.dtype(), "to_device");
+        tensor.0.storage.write(0, &bytes);
+        Ok(tensor)
+    }
+
+    /// Overwrites the values in place, for parameters that are loaded or restored. Every clone and view sees the change.
+    ///
+    /// # Panics
+    /// If shape or storage type differ from the values', or the tensor is a strided view.
+    #[track_caller]
+    pub fn write_slice<T: Element>(&self, values: &[T]) {
+        assert!(T::DTYPE == self.dtype(), "write_slice: the tensor holds {}, got {}", self.dtype(), T::DTYPE);
+        assert!(values.len() == self.len(), "write_slice: {} values for shape {:?} ({})", values.len(), self.shape(), self.len());
+        assert!(self.layout().is_contiguous(), "write_slice: a strided view cannot be overwritten: {:?}", self.layout());
+        self.0.storage.write(self.byte_range().0, bytemuck::cast_slice(values));
+    }
+
+    /// Length of each axis.
+    pub fn shape(&self) -> &[usize] {
+        &self.0.layout.shape
+    }
+
+    /// Length of one axis; negative counts from the end.
+    ///
+    /// # Panics
+    /// If there is no such axis.
+    #[track_caller]
+    pub fn dim(&self, axis: isize) -> usize {
+        self.shape()[self.axis("dim", axis)]
+    }
+
+    /// Number of axes.
+    pub fn rank(&self) -> usize {
+        self.shape().len()
+    }
+
+    /// Number of elements.
+    pub fn len(&self) -> usize {
+        self.0.layout.len()
+    }
+
+    /// True if there are no elements.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Storage type.
+    pub fn dtype(&self) -> DType {
+        self.0.dtype
+    }
+
+    /// Where the tensor lives.
+    pub fn device(&self) -> &Device {
+        self.0.storage.device()
+    }
+
+    /// Shape, strides and offset.
+    pub fn layout(&self) -> &Layout {
+        &self.0.layout
+    }
+
+    /// Another view of the same memory, with the same place in the graph only if the caller attaches one.
+    pub(crate) fn view(&self, layout: Layout) -> Tensor {
+        Tensor(Arc::new(Inner { storage: self.0.storage.clone(), layout, dtype: self.0.dtype, edge: None }))
+    }
+
+    pub(crate) fn with_edge(&self, edge: Option<Edge>) -> Tensor {
+        let Inner { storage, layout, dtype, .. } = &*self.0;
+        Tensor(Arc::new(Inner { storage: storage.clone(), layout: layout.clone(), dtype: *dtype, edge }))
+    }
+
+    pub(crate) fn edge(&self) -> Option<&Edge> {
+        self.0.edge.as_ref()
+    }
+
+    pub(crate) fn storage(&self) -> &Storage {
+        &self.0.storage
+    }
+
+    /// Where the elements of a contiguous tensor lie in the storage: offset and size in bytes.
+    pub(crate) fn byte_range(&self) -> (usize, usize) {
+        let size = self.dtype().size_bytes();
+        (self.0.layout.offset * size, self.len() * size)
+    }
+
+    /// True if kernels can bind the elements as one row-major run: contiguous, and at an offset that the device can bind.
+    pub(crate) fn is_packed(&self) -> bool {
+        self.layout().is_contiguous() && self.byte_range().0.is_multiple_of(self.device().offset_alignment_bytes())
+    }
+
+    /// Resolves an axis that may count from the end.
+    #[track_caller]
+    pub(crate) fn axis(&self, op: &str, axis: isize) -> usize {
+        let rank = self.rank() as isize;
+        assert!((-rank..rank).contains(&axis), "{op}: axis {axis} of shape {:?} ({rank} axes)", self.shape());
+        (if axis < 0 { axis + rank } else { axis }) as usize
+    }
+}
+
+impl std::fmt::Debug for Tensor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Tensor({:?} {} on {})", self.shape(), self.dtype(), self.device())
+    }
+}

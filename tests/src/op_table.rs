@@ -1,0 +1,65 @@
+//! The op table, row by row: gradients against central differences in f64, devices against the f64 oracle.
+
+use percept_engine::Device;
+use percept_engine::check::{self, OpRow, Rng, Sample};
+use proptest::prelude::*;
+
+/// Relative tolerance of the gradient check; every op passes at this value.
+const GRADIENT_TOLERANCE: f64 = 1e-6;
+
+#[test]
+fn gradients_match_central_differences() {
+    for_every_sample(|row, sample| {
+        let error = check::gradient_error(sample).map_err(|e| e.to_string())?;
+        if error.relative <= GRADIENT_TOLERANCE {
+            return Ok(());
+        }
+        let (input, element, analytic, numeric) = error.at;
+        Err(format!(
+            "{} {}: gradient of input {input} at {element}: backward {analytic}, central difference {numeric} (relative {:.1e})",
+            row.name, sample.label, error.relative
+        ))
+    });
+}
+
+#[test]
+fn cpu_matches_the_oracle() {
+    for_every_sample(|row, sample| matches_oracle(row, sample, &Device::cpu()));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 8, ..ProptestConfig::default() })]
+
+    #[test]
+    fn random_shapes_match_on_the_cpu(seed: u64) {
+        for row in check::ops() {
+            let sample = (row.random)(&mut Rng::new(seed));
+            prop_assert_eq!(matches_oracle(&row, &sample, &Device::cpu()), Ok(()));
+            let error = check::gradient_error(&sample).unwrap();
+            prop_assert!(error.relative <= GRADIENT_TOLERANCE, "{} {}: {error:?}", row.name, sample.label);
+        }
+    }
+}
+
+fn matches_oracle(row: &OpRow, sample: &Sample, device: &Device) -> Result<(), String> {
+    let error = check::device_error(sample, device).map_err(|e| format!("{} {}: {e}", row.name, sample.label))?;
+    if error.relative <= sample.tolerance {
+        return Ok(());
+    }
+    let (what, element, got, expected) = error.at;
+    Err(format!(
+        "{} {} on {device}: {what} at {element}: got {got}, expected {expected} (relative {:.1e}, tolerance {:.1e})",
+        row.name, sample.label, error.relative, sample.tolerance
+    ))
+}
+
+/// Runs a check on all samples and reports every failure, not only the first.
+fn for_every_sample(check: impl Fn(&OpRow, &Sample) -> Result<(), String>) {
+    let mut failures = Vec::new();
+    for row in check::ops() {
+        for sample in (row.samples)() {
+            failures.extend(check(&row, &sample).err());
+        }
+    }
+    assert!(failures.is_empty(), "{} failures:\n{}", failures.len(), failures.join("\n"));
+}
