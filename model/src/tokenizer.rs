@@ -1,0 +1,193 @@
+//! `tokenizer.json`: text to token ids and back.
+
+use crate::{ModelConfig, ModelError};
+use std::path::{Path, PathBuf};
+
+/// The text that stands for a picture in a prompt.
+pub const IMAGE_TOKEN: &str = "<image>";
+/// Stands before every tile and after the last one.
+pub const FAKE_TOKEN_AROUND_IMAGE: &str = "<fake_token_around_image>";
+/// Marks the picture as a whole, among or without tiles.
+pub const GLOBAL_IMAGE_TOKEN: &str = "<global-img>";
+
+/// A tokenizer of a vision-language model, which has tokens for pictures.
+#[derive(Clone, Debug)]
+pub struct Tokenizer {
+    path: PathBuf,
+    inner: tokenizers::Tokenizer,
+    image_token_id: u32,
+}
+
+impl Tokenizer {
+    /// Reads the `tokenizer.json` of a Hugging Face directory.
+    pub fn from_directory(directory: &Path) -> Result<Self, ModelError> {
+        let path = directory.join("tokenizer.json");
+        let text = crate::json::read_text(&path)?.ok_or_else(|| ModelError::Missing {
+            path: path.clone(),
+            needed_for: "the tokenizer",
+        })?;
+        Self::from_json(&path, &text)
+    }
+
+    /// Reads the text of a `tokenizer.json`; `path` is where it came from, for the errors.
+    pub fn from_json(path: &Path, text: &str) -> Result<Self, ModelError> {
+        let error = |error: tokenizers::Error| tokenizer_error(path, error);
+        let mut inner = tokenizers::Tokenizer::from_bytes(text).map_err(error)?;
+        // files often carry the settings of the last training run: rows are packed here, not cut or filled
+        inner.with_truncation(None).map_err(error)?;
+        inner.with_padding(None);
+        let image_token_id = require_token(path, &inner, IMAGE_TOKEN)?;
+        require_token(path, &inner, FAKE_TOKEN_AROUND_IMAGE)?;
+        Ok(Self {
+            path: path.to_path_buf(),
+            inner,
+            image_token_id,
+        })
+    }
+
+    /// Errors unless this tokenizer's ids are the model's: the same image token, no id past the embedding table.
+    pub fn check_model(&self, config: &ModelConfig) -> Result<(), ModelError> {
+        if config.image_token_id != self.image_token_id {
+            return Err(ModelError::field(
+                &self.path,
+                IMAGE_TOKEN,
+                format!(
+                    "id {} (image_token_id of config.json)",
+                    config.image_token_id
+                ),
+                format!("id {}", self.image_token_id),
+            ));
+        }
+        let (vocab_size, rows) = (self.vocab_size(), config.text.vocab_size);
+        if vocab_size > rows {
+            let expected = format!("ids below {rows} (text_config.vocab_size of config.json)");
+            let got = format!("id {}", vocab_size - 1);
+            return Err(ModelError::field(&self.path, "vocabulary", expected, got));
+        }
+        Ok(())
+    }
+
+    /// The token ids of `text`, in which special tokens are recognised; none is added at the ends.
+    pub fn encode(&self, text: &str) -> Result<Vec<u32>, ModelError> {
+        let encoding = self
+            .inner
+            .encode(text, false)
+            .map_err(|error| tokenizer_error(&self.path, error))?;
+        Ok(encoding.get_ids().to_vec())
+    }
+
+    /// The text of `ids`. Bytes that are not UTF-8 become U+FFFD; ids without a token are left out.
+    pub fn decode(&self, ids: &[u32], special_tokens: SpecialTokens) -> Result<String, ModelError> {
+        self.inner
+            .decode(ids, special_tokens == SpecialTokens::Skip)
+            .map_err(|error| tokenizer_error(&self.path, error))
+    }
+
+    /// Decodes one token at a time.
+    pub fn detokenizer(&self, special_tokens: SpecialTokens) -> Detokenizer<'_> {
+        Detokenizer {
+            tokenizer: self,
+            special_tokens,
+            ids: Vec::new(),
+            emitted: 0,
+        }
+    }
+
+    /// One more than the largest id.
+    pub fn vocab_size(&self) -> usize {
+        self.inner
+            .get_vocab(true)
+            .into_values()
+            .max()
+            .map_or(0, |id| id as usize + 1)
+    }
+
+    /// The id of `token`, if it is one token.
+    pub fn token_to_id(&self, token: &str) -> Option<u32> {
+        self.inner.token_to_id(token)
+    }
+
+    /// The token with this id, in the vocabulary's own spelling.
+    pub fn id_to_token(&self, id: u32) -> Option<String> {
+        self.inner.id_to_token(id)
+    }
+
+    /// The id of `<image>`.
+    pub fn image_token_id(&self) -> u32 {
+        self.image_token_id
+    }
+}
+
+/// Whether decoding shows tokens such as `<end_of_utterance>`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SpecialTokens {
+    /// They are part of the text.
+    Keep,
+    /// They are left out.
+    Skip,
+}
+
+/// Turns tokens into text as they come, and gives out whole characters only.
+#[derive(Clone, Debug)]
+pub struct Detokenizer<'a> {
+    tokenizer: &'a Tokenizer,
+    special_tokens: SpecialTokens,
+    /// The tokens of the last piece of text, as context for the decoder, and those not given out yet.
+    ids: Vec<u32>,
+    /// How many of `ids` have been given out.
+    emitted: usize,
+}
+
+impl Detokenizer<'_> {
+    /// The text that `id` completes; empty while a character is still incomplete.
+    pub fn push(&mut self, id: u32) -> Result<String, ModelError> {
+        self.ids.push(id);
+        let text = self.pending()?;
+        // the decoder writes U+FFFD for the bytes of a character whose rest has not come yet
+        if text.is_empty() || text.ends_with(char::REPLACEMENT_CHARACTER) {
+            return Ok(String::new());
+        }
+        self.ids.drain(..self.emitted);
+        self.emitted = self.ids.len();
+        Ok(text)
+    }
+
+    /// What is left at the end, an incomplete character as U+FFFD.
+    pub fn finish(self) -> Result<String, ModelError> {
+        self.pending()
+    }
+
+    fn pending(&self) -> Result<String, ModelError> {
+        let decode = |ids: &[u32]| self.tokenizer.decode(ids, self.special_tokens);
+        let (before, text) = (decode(&self.ids[..self.emitted])?, decode(&self.ids)?);
+        match text.strip_prefix(&before) {
+            Some(new) => Ok(new.to_string()),
+            None => Err(ModelError::Tokenizer {
+                path: self.tokenizer.path.clone(),
+                message: format!("decoding {text:?} does not continue {before:?}"),
+            }),
+        }
+    }
+}
+
+fn require_token(
+    path: &Path,
+    tokenizer: &tokenizers::Tokenizer,
+    token: &str,
+) -> Result<u32, ModelError> {
+    tokenizer.token_to_id(token).ok_or_else(|| {
+        ModelError::field(
+            path,
+            token,
+            "a token of a vision-language model",
+            "no such token in the vocabulary",
+        )
+    })
+}
+
+fn tokenizer_error(path: &Path, error: tokenizers::Error) -> ModelError {
+    ModelError::Tokenizer {
+        path: path.to_path_buf(),
+        message: error.to_string(),
+    }
+}
