@@ -1,1 +1,9 @@
-//! placeholder
+//! Contrastive Perception Policy Optimization: tasks, data, views, rewards, advantages and the choice of perception tokens.
+
+pub mod advantages;
+pub mod answer;
+pub mod random;
+pub mod reward;
+pub mod selection;
+pub mod tasks;
+pub mod views;

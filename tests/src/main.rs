@@ -1,4 +1,7 @@
 //! All tests of the project, in one binary (one link, one GPU device).
 
+mod answer;
 mod hf;
 mod op_table;
+mod tasks;
+mod views;
