@@ -76,7 +76,7 @@ fn derivative(v: f32) -> f32 {
         case 0u: { return -1.0; }
         case 1u: { return exp(v); }
         case 2u: { return 1.0 / v; }
-        case 3u: { let t = safe_tanh(v); return 1.0 - t * t; }
+        case 3u: { let e = exp(-2.0 * abs(v)); return 4.0 * e / ((1.0 + e) * (1.0 + e)); } // 1 - tanh² cancels
         case 4u: { let e = exp(-abs(v)); return e / ((1.0 + e) * (1.0 + e)); } // s·(1 - s) cancels
         case 5u: { return sigmoid(v); }
         case 6u: { return select(0.0, 1.0, v > 0.0); }

@@ -1,11 +1,13 @@
 //! Devices: where tensors live and kernels run.
 
 use std::panic::Location;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use crate::cpu::{CpuBuffer, CpuDevice};
 use crate::error::{Error, Failure, Result};
 use crate::gpu::{AdapterReport, Gpu, GpuBuffer, GpuSelector};
+use crate::trace::{KernelTime, Trace};
 
 /// The CPU or one opened GPU. Cheap to clone; equal if it is the same opened device.
 #[derive(Clone)]
@@ -14,11 +16,13 @@ pub struct Device(Arc<Inner>);
 struct Inner {
     backend: Backend,
     failure: Arc<Failure>,
+    trace: Arc<Trace>,
+    checks_finite: AtomicBool,
 }
 
 pub(crate) enum Backend {
     Cpu(CpuDevice),
-    Gpu(Gpu),
+    Gpu(Box<Gpu>),
 }
 
 impl Device {
@@ -30,8 +34,7 @@ impl Device {
 
     /// A CPU device of its own, with its own pool, counters and budget (tests of memory use).
     pub fn new_cpu() -> Device {
-        let failure = Arc::new(Failure::default());
-        Device(Arc::new(Inner { backend: Backend::Cpu(CpuDevice::new()), failure }))
+        Device::new(Backend::Cpu(CpuDevice::new()), Arc::default(), Arc::default())
     }
 
     /// Opens a GPU. Each call opens the adapter anew, with its own pool and pipelines: open once and clone.
@@ -39,9 +42,14 @@ impl Device {
     /// # Errors
     /// [`Error::NoAdapter`] when nothing matches, [`Error::DeviceRefused`] when the driver refuses.
     pub fn gpu(selector: &GpuSelector) -> Result<Device> {
-        let failure = Arc::new(Failure::default());
-        let gpu = Gpu::open(selector, failure.clone())?;
-        Ok(Device(Arc::new(Inner { backend: Backend::Gpu(gpu), failure })))
+        let (failure, trace) = (Arc::<Failure>::default(), Arc::<Trace>::default());
+        let gpu = Gpu::open(selector, failure.clone(), trace.clone())?;
+        Ok(Device::new(Backend::Gpu(Box::new(gpu)), failure, trace))
+    }
+
+    fn new(backend: Backend, failure: Arc<Failure>, trace: Arc<Trace>) -> Device {
+        let checks_finite = AtomicBool::new(std::env::var("PERCEPT_NAN").is_ok_and(|v| v == "1"));
+        Device(Arc::new(Inner { backend, failure, trace, checks_finite }))
     }
 
     /// The best device: a hardware GPU if there is one that opens, else the CPU. A software Vulkan adapter only when `PERCEPT_ADAPTER` asks for it.
@@ -114,6 +122,34 @@ impl Device {
         }
     }
 
+    /// Times every kernel from now on, as `PERCEPT_TRACE=1` does from the start. Kernels then run one by one.
+    pub fn start_trace(&self) {
+        self.0.trace.start();
+    }
+
+    /// The times since the start or the last call, the slowest kernel first; [`trace_table`](crate::trace::trace_table) prints them.
+    ///
+    /// # Errors
+    /// As [`synchronize`](Device::synchronize).
+    pub fn take_trace(&self) -> Result<Vec<KernelTime>> {
+        self.synchronize()?;
+        Ok(self.0.trace.take())
+    }
+
+    /// Reads every f32 that a kernel writes from now on and reports the first NaN or infinity as [`Error::NotFinite`], as `PERCEPT_NAN=1` does
+    /// from the start. Very slow.
+    pub fn check_finite_outputs(&self) {
+        self.0.checks_finite.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn checks_finite(&self) -> bool {
+        self.0.checks_finite.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn trace(&self) -> &Trace {
+        &self.0.trace
+    }
+
     /// Offsets of packed tensors in their storage are multiples of this.
     pub(crate) fn offset_alignment_bytes(&self) -> usize {
         match &self.0.backend {
@@ -148,7 +184,12 @@ impl Device {
             self.fail(error);
             Data::Poisoned
         });
-        Storage { device: self.clone(), data, size_bytes }
+        let storage = Storage { device: self.clone(), data, size_bytes };
+        if self.checks_finite() {
+            // a kernel may write a part of its output: the rest must not hold what another tensor left there
+            storage.clear();
+        }
+        storage
     }
 }
 
@@ -242,6 +283,14 @@ impl Storage {
         match (&self.data, &self.device.0.backend) {
             (Data::Cpu(buffer), _) => buffer.write().bytes_mut()[offset_bytes..][..bytes.len()].copy_from_slice(bytes),
             (Data::Gpu(buffer), Backend::Gpu(gpu)) => gpu.upload(buffer, offset_bytes, bytes),
+            _ => {}
+        }
+    }
+
+    fn clear(&self) {
+        match (&self.data, &self.device.0.backend) {
+            (Data::Cpu(buffer), _) => buffer.write().bytes_mut().fill(0),
+            (Data::Gpu(buffer), Backend::Gpu(gpu)) => gpu.clear(buffer),
             _ => {}
         }
     }

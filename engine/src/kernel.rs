@@ -13,6 +13,8 @@ use bytemuck::Pod;
 
 use crate::cpu::CpuArgs;
 use crate::device::{Backend, Device};
+use crate::dtype::DType;
+use crate::error::Error;
 use crate::tensor::Tensor;
 
 /// WGSL source, embedded at compile time by [`wgsl!`](crate::wgsl).
@@ -81,7 +83,7 @@ macro_rules! kernel_params {
 /// One operation on buffers, on both devices.
 #[derive(Debug)]
 pub struct Kernel {
-    /// Unique, `shader.entry`; for traces and errors.
+    /// `file.entry`, for traces and errors.
     pub name: &'static str,
     /// Its WGSL.
     pub shader: Shader,
@@ -108,7 +110,7 @@ macro_rules! kernel {
     };
     ($shader:expr, $entry:literal, $params:ty, $cpu:ident, [$($feature:expr),*]) => {
         $crate::kernel::Kernel {
-            name: concat!(stringify!($cpu), ".", $entry),
+            name: $crate::kernel::kernel_name(concat!(module_path!(), ".", $entry)),
             shader: $shader,
             entry: $entry,
             params_bytes: std::mem::size_of::<$params>(),
@@ -118,6 +120,15 @@ macro_rules! kernel {
             cpu_f64: |args| $cpu::<f64>(&args.params::<$params>(), args),
         }
     };
+}
+
+/// `crate::ops::softmax.forward` without the path: `softmax.forward`.
+pub const fn kernel_name(path: &'static str) -> &'static str {
+    let mut start = path.len();
+    while start > 0 && path.as_bytes()[start - 1] != b':' {
+        start -= 1;
+    }
+    path.split_at(start).1
 }
 
 /// The most buffers one kernel may bind.
@@ -240,8 +251,25 @@ impl<'a> Launch<'a> {
             return;
         }
         match device.backend() {
-            Backend::Cpu(cpu) => cpu.launch(&self),
+            Backend::Cpu(cpu) => device.trace().time(self.kernel.name, || cpu.launch(&self)),
             Backend::Gpu(gpu) => gpu.launch(&self),
+        }
+        if device.checks_finite() {
+            self.check_outputs(device, caller);
+        }
+    }
+
+    /// Reports the first output with a value that is not finite.
+    fn check_outputs(&self, device: &Device, caller: &Location<'_>) {
+        for binding in self.bindings().skip(self.inputs).filter(|b| b.tensor.dtype() == DType::F32) {
+            let Ok(bytes) = binding.tensor.storage().read(binding.offset_bytes, binding.size_bytes) else { return };
+            let bad = |chunk: &[u8]| !f32::from_ne_bytes(chunk.try_into().expect("4 bytes")).is_finite();
+            let mut places = bytes.chunks_exact(4).enumerate().filter(|(_, chunk)| bad(chunk)).map(|(place, _)| place);
+            if let Some(first) = places.next() {
+                let (kernel, shape) = (self.kernel.name.to_string(), binding.tensor.shape().to_vec());
+                device.fail(Error::NotFinite { kernel, at: caller.to_string(), shape, count: 1 + places.count(), first });
+                return;
+            }
         }
     }
 

@@ -21,6 +21,7 @@ pub mod kernel;
 pub mod layout;
 pub mod ops;
 pub mod tensor;
+pub mod trace;
 
 pub use autograd::{Gradients, checkpoint, no_grad};
 pub use device::{Counters, Device};

@@ -1,6 +1,8 @@
 //! All tests of the project, in one binary (one link, one GPU device).
 
 mod answer;
+mod common;
+mod gpu;
 mod hf;
 mod op_table;
 mod tasks;

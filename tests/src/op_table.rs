@@ -27,6 +27,11 @@ fn cpu_matches_the_oracle() {
     for_every_sample(|row, sample| matches_oracle(row, sample, &Device::cpu()));
 }
 
+#[test]
+fn the_gpu_matches_the_oracle() {
+    for_every_sample(|row, sample| matches_oracle(row, sample, &crate::common::gpu()));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 8, ..ProptestConfig::default() })]
 

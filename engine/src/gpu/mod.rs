@@ -1,59 +1,249 @@
-//! The wgpu backend. Nothing above this module sees wgpu.
+//! The wgpu backend: Vulkan, Metal and DX12. Nothing above this module sees wgpu.
+//!
+//! Kernels are recorded into one command encoder and submitted when a result is read or the recording is long enough ([`recorder`]). Buffers come
+//! from a pool ([`buffers`]); pipelines and bind groups are cached ([`pipelines`], [`bindings`]), so that a warm training step creates nothing.
 
-use std::sync::Arc;
+mod adapter;
+mod bindings;
+mod buffers;
+mod context;
+mod pipelines;
+mod recorder;
+mod timestamps;
+mod trusted;
+
+use std::sync::{Arc, Mutex, MutexGuard};
+
+pub use adapter::{AdapterReport, CooperativeTile, GpuSelector, adapters};
+pub(crate) use buffers::GpuBuffer;
+use buffers::{Pool, RawBuffer, size_class};
+use context::Context;
+use recorder::Recorder;
+use timestamps::Timestamps;
 
 use crate::device::Counters;
 use crate::error::{Error, Failure, Result};
 use crate::kernel::Launch;
+use crate::trace::Trace;
 
-/// Which adapter to open.
-#[derive(Clone, Debug)]
-pub struct GpuSelector(String);
+/// The most bytes of a kernel's parameters: what every adapter with immediates can carry.
+const MAX_PARAMS_BYTES: u32 = 128;
 
-impl GpuSelector {
-    /// From `PERCEPT_ADAPTER`, else any hardware GPU.
-    pub fn from_env_or_hardware() -> GpuSelector {
-        GpuSelector(std::env::var("PERCEPT_ADAPTER").unwrap_or_else(|_| "hardware".into()))
-    }
-}
+/// Downloads go through a mapped buffer of at most this size.
+const READBACK_BYTES: u64 = 64 << 20;
 
-/// What an adapter is and can do.
-#[derive(Clone, Debug)]
-pub struct AdapterReport {
-    /// Name.
-    pub name: String,
-    /// Offsets of bindings are multiples of this many bytes.
-    pub storage_offset_alignment: usize,
-}
-
+/// An opened GPU.
 pub(crate) struct Gpu {
-    report: AdapterReport,
+    context: Context,
+    pool: Arc<Mutex<Pool>>,
+    recorder: Mutex<Recorder>,
+    readback: Mutex<Option<wgpu::Buffer>>,
+    trace: Arc<Trace>,
 }
-
-#[derive(Debug)]
-pub(crate) struct GpuBuffer;
 
 impl Gpu {
-    pub(crate) fn open(selector: &GpuSelector, _failure: Arc<Failure>) -> Result<Gpu> {
-        Err(Error::NoAdapter { selector: selector.0.clone(), found: "none".into() })
+    /// Opens the adapter that the selector means. Later errors of the driver go to `failure`, times of kernels to `trace`.
+    pub(crate) fn open(selector: &GpuSelector, failure: Arc<Failure>, trace: Arc<Trace>) -> Result<Gpu> {
+        Ok(Gpu {
+            context: Context::open(selector, failure)?,
+            pool: Arc::new(Mutex::new(Pool::new())),
+            recorder: Mutex::default(),
+            readback: Mutex::default(),
+            trace,
+        })
     }
+
+    /// The adapter, with the features that are in use.
     pub(crate) fn report(&self) -> &AdapterReport {
-        &self.report
+        &self.context.report
     }
-    pub(crate) fn alloc(&self, _size_bytes: usize, _what: &dyn Fn() -> String) -> Result<GpuBuffer> {
-        unreachable!()
+
+    /// A buffer of at least `size_bytes`, its content undefined.
+    pub(crate) fn alloc(&self, size_bytes: usize, what: &dyn Fn() -> String) -> Result<GpuBuffer> {
+        self.context.check_alive()?;
+        let report = self.report();
+        let needed_bytes = size_bytes as u64;
+        if needed_bytes > report.max_binding_bytes {
+            let (device, limit_bytes) = (report.name.clone(), report.max_binding_bytes);
+            return Err(Error::TooLargeForBinding { device, what: what(), needed_bytes, limit_bytes });
+        }
+        let bytes = size_class(needed_bytes).min(report.max_buffer_bytes & !255).max(needed_bytes.next_multiple_of(4));
+
+        let mut pool = self.pool.lock().expect("pool");
+        if pool.is_over_budget(bytes) {
+            return Err(self.out_of_memory(&pool, what(), bytes));
+        }
+        if let Some(raw) = pool.take(bytes) {
+            return Ok(Pool::lend(&self.pool, &mut pool, raw));
+        }
+        let created = match pool.has_room(bytes) {
+            true => self.context.try_tensor_buffer(bytes),
+            false => None,
+        };
+        // The pool may hold what the new buffer needs, in buffers of other sizes.
+        let created = created.or_else(|| {
+            self.trim(&mut pool);
+            self.context.try_tensor_buffer(bytes)
+        });
+        let Some(buffer) = created else {
+            return Err(self.out_of_memory(&pool, what(), bytes));
+        };
+        let raw = pool.adopt(buffer);
+        Ok(Pool::lend(&self.pool, &mut pool, raw))
     }
-    pub(crate) fn upload(&self, _buffer: &GpuBuffer, _offset: usize, _bytes: &[u8]) {}
-    pub(crate) fn download(&self, _buffer: &GpuBuffer, _offset: usize, _size: usize) -> Result<Vec<u8>> {
-        unreachable!()
+
+    /// Fills a buffer with zeros, in the order of the recording.
+    pub(crate) fn clear(&self, buffer: &GpuBuffer) {
+        self.recorder().clear(&self.context, &buffer.raw);
     }
-    pub(crate) fn launch(&self, _launch: &Launch<'_>) {}
+
+    /// Writes bytes, after all work recorded so far and before all recorded later.
+    pub(crate) fn upload(&self, buffer: &GpuBuffer, offset: usize, bytes: &[u8]) {
+        if bytes.is_empty() || self.context.check_alive().is_err() {
+            return;
+        }
+        let end = offset + bytes.len();
+        let (start_word, end_word) = (offset & !3, end.next_multiple_of(4));
+        if start_word == offset && end_word == end {
+            return self.recorder().upload(&self.context, &buffer.raw, offset as u64, bytes);
+        }
+        // Half types at odd places: keep the neighbours in the words at both ends. New tensors start at 0 and end in padding.
+        let mut words = match start_word == 0 && end_word as u64 >= buffer.raw.bytes {
+            true => vec![0; end_word - start_word],
+            false => match self.download(buffer, start_word, end_word - start_word) {
+                Ok(words) => words,
+                Err(error) => return self.context.failure.set(error),
+            },
+        };
+        words[offset - start_word..end - start_word].copy_from_slice(bytes);
+        self.recorder().upload(&self.context, &buffer.raw, start_word as u64, &words);
+    }
+
+    /// Reads bytes, after all work recorded so far. Waits for the device.
+    pub(crate) fn download(&self, buffer: &GpuBuffer, offset: usize, size_bytes: usize) -> Result<Vec<u8>> {
+        let (mut start, end) = ((offset & !3) as u64, (offset + size_bytes).next_multiple_of(4) as u64);
+        let mut bytes = Vec::with_capacity((end - start) as usize);
+        let mut recorder = self.recorder();
+        let mut readback = self.readback.lock().expect("readback");
+        while start < end && size_bytes > 0 {
+            self.context.check_alive()?;
+            let chunk = (end - start).min(READBACK_BYTES);
+            let staging = self.readback_buffer(&mut readback, chunk);
+            recorder.copy(&self.context, &buffer.raw, start, staging, chunk);
+            recorder.submit(&self.context);
+            bytes.extend_from_slice(&self.context.read(staging, chunk));
+            start += chunk;
+        }
+        self.context.check_alive()?;
+        let skip = offset & 3;
+        bytes.truncate(skip + size_bytes);
+        bytes.drain(..skip);
+        Ok(bytes)
+    }
+
+    /// Records a kernel.
+    #[track_caller]
+    pub(crate) fn launch(&self, launch: &Launch<'_>) {
+        if let Err(error) = self.context.check_alive() {
+            return self.context.failure.set(error);
+        }
+        check_aliasing(launch);
+        let mut recorder = self.recorder();
+        let wall_clock = self.trace.is_on() && !self.report().timestamp_queries;
+        if self.trace.is_on() && recorder.timestamps.is_none() && !wall_clock {
+            recorder.submit(&self.context);
+            recorder.timestamps = Some(Timestamps::new(&self.context, self.trace.clone()));
+        }
+        if wall_clock {
+            recorder.finish(&self.context);
+        }
+        let start = std::time::Instant::now();
+        if let Err(error) = recorder.record(&self.context, launch) {
+            self.context.failure.set(error);
+        }
+        if wall_clock {
+            recorder.finish(&self.context);
+            self.trace.add(launch.kernel.name, start.elapsed());
+        }
+    }
+
+    /// Submits and waits until the device is idle.
     pub(crate) fn synchronize(&self) -> Result<()> {
-        Ok(())
+        self.context.check_alive()?;
+        self.recorder().finish(&self.context);
+        self.context.check_alive()
     }
+
     pub(crate) fn counters(&self) -> Counters {
-        Counters::default()
+        let memory = self.pool.lock().expect("pool").counters();
+        let recorder = self.recorder();
+        Counters {
+            pipelines_created: recorder.pipelines.created,
+            bind_groups_created: recorder.bind_groups.created,
+            launches: recorder.launches,
+            submissions: recorder.submissions,
+            ..memory
+        }
     }
-    pub(crate) fn set_budget(&self, _bytes: u64) {}
-    pub(crate) fn reset_peak(&self) {}
+
+    pub(crate) fn set_budget(&self, bytes: u64) {
+        self.pool.lock().expect("pool").budget_bytes = bytes;
+    }
+
+    pub(crate) fn reset_peak(&self) {
+        self.pool.lock().expect("pool").reset_peak();
+    }
+
+    fn recorder(&self) -> MutexGuard<'_, Recorder> {
+        // A panic while recording is a misuse that leaves the recording as it was before.
+        self.recorder.lock().unwrap_or_else(|poison| poison.into_inner())
+    }
+
+    /// Gives all free buffers back to the driver.
+    fn trim(&self, pool: &mut Pool) {
+        let mut recorder = self.recorder();
+        recorder.finish(&self.context);
+        recorder.bind_groups.forget(&pool.trim());
+        self.context.wait(None);
+    }
+
+    fn readback_buffer<'a>(&self, slot: &'a mut Option<wgpu::Buffer>, bytes: u64) -> &'a wgpu::Buffer {
+        if slot.as_ref().is_none_or(|buffer| buffer.size() < bytes) {
+            *slot = Some(self.context.buffer(bytes.next_power_of_two().max(4096), wgpu::BufferUsages::MAP_READ));
+        }
+        slot.as_ref().expect("just made")
+    }
+
+    fn out_of_memory(&self, pool: &Pool, what: String, needed_bytes: u64) -> Error {
+        Error::OutOfMemory {
+            device: self.report().name.clone(),
+            what,
+            needed_bytes,
+            live_bytes: pool.live_bytes,
+            budget_bytes: pool.budget_bytes,
+        }
+    }
+}
+
+impl Drop for Gpu {
+    fn drop(&mut self) {
+        self.context.close();
+    }
+}
+
+/// WebGPU forbids that one dispatch reads a buffer and writes it through another binding, even in other ranges.
+#[track_caller]
+fn check_aliasing(launch: &Launch<'_>) {
+    let raw = |index: usize| -> Option<&RawBuffer> { Some(&launch.bindings[index]?.tensor.storage().gpu().raw) };
+    for output in launch.inputs..launch.inputs + launch.outputs {
+        for input in 0..launch.inputs {
+            let (Some(a), Some(b)) = (raw(input), raw(output)) else { continue };
+            assert!(
+                a.id != b.id,
+                "{}: input {input} and output {} share one storage; name an in-place tensor as an output only",
+                launch.kernel.name,
+                output - launch.inputs
+            );
+        }
+    }
 }

@@ -1,0 +1,150 @@
+//! Compute pipelines, one for each kernel and set of constants, compiled at first use.
+
+use std::collections::HashMap;
+
+use super::Context;
+use super::bindings::FastHash;
+use super::trusted::{Checks, shader_module};
+use crate::error::{Error, Result};
+use crate::kernel::{Feature, Kernel, Launch};
+
+/// A compiled kernel.
+pub(super) struct Pipeline {
+    pub(super) pipeline: wgpu::ComputePipeline,
+    pub(super) layout: wgpu::BindGroupLayout,
+    /// Number of the layout, for the keys of bind groups.
+    pub(super) layout_id: u64,
+    /// Number of the pipeline: the recorder skips setting the one that is set.
+    pub(super) id: u64,
+}
+
+/// The cache of pipelines, layouts and shader modules.
+#[derive(Default)]
+pub(super) struct Pipelines {
+    kernels: HashMap<usize, Vec<Variant>, FastHash>,
+    modules: HashMap<&'static str, wgpu::ShaderModule>,
+    layouts: HashMap<(usize, usize), wgpu::BindGroupLayout>,
+    params_layout: Option<wgpu::BindGroupLayout>,
+    pub(super) created: u64,
+}
+
+struct Variant {
+    constants: Vec<(&'static str, f64)>,
+    pipeline: Pipeline,
+}
+
+impl Pipelines {
+    /// The pipeline of a launch. A hit allocates nothing.
+    pub(super) fn get(&mut self, context: &Context, launch: &Launch<'_>) -> Result<&Pipeline> {
+        let key = std::ptr::from_ref(launch.kernel) as usize;
+        let found = self.kernels.get(&key).and_then(|all| all.iter().position(|v| v.constants == launch.constants));
+        let index = match found {
+            Some(index) => index,
+            None => {
+                let pipeline = self.create(context, launch)?;
+                let all = self.kernels.entry(key).or_default();
+                all.push(Variant { constants: launch.constants.to_vec(), pipeline });
+                all.len() - 1
+            }
+        };
+        Ok(&self.kernels[&key][index].pipeline)
+    }
+
+    /// Layout of the bind group that carries parameters where there are no immediates.
+    pub(super) fn params_layout(&mut self, context: &Context) -> wgpu::BindGroupLayout {
+        self.params_layout.get_or_insert_with(|| bind_group_layout(context, &[entry(0, true, true)])).clone()
+    }
+
+    fn create(&mut self, context: &Context, launch: &Launch<'_>) -> Result<Pipeline> {
+        let kernel = launch.kernel;
+        check_features(context, kernel)?;
+        let unsupported = |what: String| Error::Unsupported { adapter: context.report.name.clone(), what };
+        let buffers = launch.inputs + launch.outputs + usize::from(!context.report.immediates);
+        if buffers > context.report.max_storage_buffers as usize {
+            let limit = context.report.max_storage_buffers;
+            return Err(unsupported(format!("{}: binds {buffers} buffers, the adapter allows {limit}", kernel.name)));
+        }
+
+        let scope = context.device.push_error_scope(wgpu::ErrorFilter::Validation);
+        let module = self.module(context, kernel);
+        let layout = self.layout(context, launch.inputs, launch.outputs);
+        let params_layout = (!context.report.immediates).then(|| self.params_layout(context));
+        let pipeline_layout = context.device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+            label: Some(kernel.name),
+            bind_group_layouts: &[Some(&layout), params_layout.as_ref()][..1 + usize::from(params_layout.is_some())],
+            immediate_size: if context.report.immediates { kernel.params_bytes.next_multiple_of(4) as u32 } else { 0 },
+        });
+        let pipeline = context.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+            label: Some(kernel.name),
+            layout: Some(&pipeline_layout),
+            module: &module,
+            entry_point: Some(kernel.entry),
+            compilation_options: wgpu::PipelineCompilationOptions {
+                constants: launch.constants,
+                // Kernels write workgroup memory before they read it; clearing costs a barrier.
+                zero_initialize_workgroup_memory: context.checks == Checks::On,
+            },
+            cache: None,
+        });
+        if let Some(error) = pollster::block_on(scope.pop()) {
+            return Err(unsupported(format!("{} does not compile: {error}", kernel.name)));
+        }
+        self.created += 1;
+        let layout_id = (launch.inputs * (crate::kernel::MAX_BINDINGS + 1) + launch.outputs) as u64;
+        Ok(Pipeline { pipeline, layout, layout_id, id: self.created })
+    }
+
+    /// One module per source: the entry points of a file share it.
+    fn module(&mut self, context: &Context, kernel: &Kernel) -> wgpu::ShaderModule {
+        let create = || {
+            let text = with_params_in(kernel.shader.text, context.report.immediates);
+            shader_module(&context.device, kernel.shader.name, &text, context.checks)
+        };
+        self.modules.entry(kernel.shader.text).or_insert_with(create).clone()
+    }
+
+    fn layout(&mut self, context: &Context, inputs: usize, outputs: usize) -> wgpu::BindGroupLayout {
+        let create = || {
+            let entries: Vec<_> = (0..inputs + outputs).map(|index| entry(index as u32, index < inputs, false)).collect();
+            bind_group_layout(context, &entries)
+        };
+        self.layouts.entry((inputs, outputs)).or_insert_with(create).clone()
+    }
+}
+
+/// Where parameters come from: immediates as the shaders are written, else a read-only buffer. The layout of the struct is the same in both.
+fn with_params_in(text: &str, immediates: bool) -> String {
+    match immediates {
+        true => text.to_string(),
+        false => text.replace("var<immediate>", "@group(1) @binding(0) var<storage, read>"),
+    }
+}
+
+fn check_features(context: &Context, kernel: &Kernel) -> Result<()> {
+    for feature in kernel.features {
+        let has = match feature {
+            Feature::Subgroups => context.report.subgroups,
+            Feature::F16 => context.report.f16,
+            Feature::CooperativeMatrix => !context.report.cooperative_tiles.is_empty(),
+        };
+        if !has {
+            let what = format!("{} needs {feature:?}, which this adapter does not have", kernel.name);
+            return Err(Error::Unsupported { adapter: context.report.name.clone(), what });
+        }
+    }
+    Ok(())
+}
+
+fn entry(binding: u32, read_only: bool, has_dynamic_offset: bool) -> wgpu::BindGroupLayoutEntry {
+    let ty = wgpu::BufferBindingType::Storage { read_only };
+    wgpu::BindGroupLayoutEntry {
+        binding,
+        visibility: wgpu::ShaderStages::COMPUTE,
+        ty: wgpu::BindingType::Buffer { ty, has_dynamic_offset, min_binding_size: None },
+        count: None,
+    }
+}
+
+fn bind_group_layout(context: &Context, entries: &[wgpu::BindGroupLayoutEntry]) -> wgpu::BindGroupLayout {
+    context.device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: None, entries })
+}

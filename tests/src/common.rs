@@ -1,0 +1,24 @@
+//! What several tests share.
+
+use std::sync::OnceLock;
+
+use percept_engine::{Device, GpuSelector};
+
+/// The GPU of the tests, opened once per process: what `PERCEPT_ADAPTER` names, else a hardware GPU, else a software one.
+///
+/// # Panics
+/// If there is none: a test of the shaders that runs nowhere is not a pass.
+pub(crate) fn gpu() -> Device {
+    static GPU: OnceLock<Device> = OnceLock::new();
+    GPU.get_or_init(|| open(|selector| selector)).clone()
+}
+
+/// A device of its own on the adapter of [`gpu`], with other options.
+pub(crate) fn open(options: impl Fn(GpuSelector) -> GpuSelector) -> Device {
+    let hardware = Device::gpu(&options(GpuSelector::from_env_or_hardware()));
+    let device = match std::env::var("PERCEPT_ADAPTER") {
+        Ok(_) => hardware,
+        Err(_) => hardware.or_else(|_| Device::gpu(&options(GpuSelector::software()))),
+    };
+    device.unwrap_or_else(|error| panic!("the tests need a GPU or a software one (Debian: apt-get install mesa-vulkan-drivers): {error}"))
+}
