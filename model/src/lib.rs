@@ -9,6 +9,7 @@ mod config;
 mod directory;
 mod error;
 mod generation_config;
+pub mod image;
 mod json;
 mod parameters;
 mod prompt;

@@ -4,6 +4,7 @@ mod answer;
 mod common;
 mod gpu;
 mod hf;
+mod image;
 mod op_table;
 mod tasks;
 mod views;

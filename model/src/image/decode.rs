@@ -1,0 +1,249 @@
+//! PNG and JPEG to RGB, as Pillow's `Image.open(path).convert("RGB")`.
+//!
+//! What that means, kind by kind (Pillow 13, checked by the goldens):
+//! - alpha is dropped, not composited: the colours stored under transparent pixels appear (see [`Transparency`]);
+//! - palettes are looked up, an index past the palette is black;
+//! - grey of 1, 2 and 4 bits is stretched to 0..=255;
+//! - **16-bit grey is clipped at 255, not scaled** (Pillow's mode `I;16`): almost any such picture turns white. This is
+//!   what a user of transformers gets, so it is what we give; rescale such files beforehand;
+//! - all other 16-bit kinds keep the high byte of each sample;
+//! - EXIF orientation, ICC profiles and gamma are ignored. (transformers' `load_image` turns pictures upright by EXIF;
+//!   Pillow's `Image.open` and with it the image processor do not.)
+//!
+//! PNG gives Pillow's bytes. JPEG decoders differ in rounding and chroma upsampling: expect a few 255ths.
+
+use std::io::{Cursor, ErrorKind};
+use std::path::Path;
+
+use ::image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader};
+
+use super::{ImageError, RgbImage};
+
+/// What becomes of transparency.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Transparency {
+    /// The alpha channel is dropped: Pillow's `convert("RGB")`, and transformers when it is given a path or URL.
+    #[default]
+    Drop,
+    /// The picture is laid over white: transformers' image processor when it is given an RGBA `PIL.Image`.
+    OverWhite,
+}
+
+/// How a picture is decoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DecodeOptions {
+    /// Pictures of more pixels are refused before their pixels are read. Default: 89,478,485, Pillow's
+    /// `MAX_IMAGE_PIXELS`, above which Pillow warns of a decompression bomb (it refuses above twice as many).
+    pub max_pixels: u64,
+    /// Pictures with a longer side, in pixels, are refused: the memory of a resize grows with the side. Default: 65,535,
+    /// the longest side of a JPEG.
+    pub max_side: u32,
+    /// What becomes of transparency.
+    pub transparency: Transparency,
+}
+
+impl Default for DecodeOptions {
+    fn default() -> Self {
+        Self {
+            max_pixels: 89_478_485,
+            max_side: 65_535,
+            transparency: Transparency::Drop,
+        }
+    }
+}
+
+impl RgbImage {
+    /// Reads and decodes a PNG or JPEG file with the default options.
+    ///
+    /// # Errors
+    /// [`ImageError`], naming the path.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, ImageError> {
+        let name = path.as_ref().display().to_string();
+        let bytes = std::fs::read(path).map_err(|source| ImageError::Read {
+            name: name.clone(),
+            source,
+        })?;
+        Self::decode(&bytes, &name, DecodeOptions::default())
+    }
+
+    /// Decodes the bytes of a PNG or JPEG file; `name` is what errors call them.
+    ///
+    /// # Errors
+    /// Neither PNG nor JPEG; damaged or truncated; larger than the limits in `options`.
+    pub fn decode(bytes: &[u8], name: &str, options: DecodeOptions) -> Result<Self, ImageError> {
+        let check_size = |width: u32, height: u32| {
+            let DecodeOptions {
+                max_pixels,
+                max_side,
+                ..
+            } = options;
+            if u64::from(width) * u64::from(height) <= max_pixels && width.max(height) <= max_side {
+                return Ok(());
+            }
+            Err(ImageError::TooLarge {
+                name: name.to_owned(),
+                width,
+                height,
+                max_pixels,
+                max_side,
+            })
+        };
+        let truncated = |expected| ImageError::Truncated {
+            name: name.to_owned(),
+            length: bytes.len(),
+            expected,
+        };
+        let failed = |error| match error {
+            ::image::ImageError::IoError(error) if error.kind() == ErrorKind::UnexpectedEof => {
+                truncated("the rest of the picture")
+            }
+            error => ImageError::Decode {
+                name: name.to_owned(),
+                reason: error.to_string(),
+            },
+        };
+
+        let (format, grey16) = match ::image::guess_format(bytes) {
+            Ok(format @ ImageFormat::Png) => {
+                let header = PngHeader::read(bytes).ok_or_else(|| truncated("the PNG header"))?;
+                // Before the decoder sees it: it allocates its row buffers while it reads the header.
+                check_size(header.width, header.height)?;
+                (format, header.is_grey16())
+            }
+            // The decoder would fill what is missing with grey.
+            Ok(ImageFormat::Jpeg) if !jpeg_has_end(bytes) => {
+                return Err(truncated("the end-of-image marker"));
+            }
+            Ok(format @ ImageFormat::Jpeg) => (format, false),
+            _ => {
+                let start = bytes[..bytes.len().min(8)].to_vec();
+                return Err(ImageError::Format {
+                    name: name.to_owned(),
+                    length: bytes.len(),
+                    start,
+                });
+            }
+        };
+        let decoder = ImageReader::with_format(Cursor::new(bytes), format)
+            .into_decoder()
+            .map_err(failed)?;
+        let (width, height) = decoder.dimensions();
+        check_size(width, height)?;
+        let picture = DynamicImage::from_decoder(decoder).map_err(failed)?;
+        let pixels = if grey16 {
+            clip_grey16(picture)
+        } else {
+            to_rgb8(picture, options.transparency)
+        };
+        Ok(Self::new(width as usize, height as usize, pixels))
+    }
+}
+
+/// The fields of a PNG's IHDR chunk that the `image` crate does not pass on unchanged.
+struct PngHeader {
+    width: u32,
+    height: u32,
+    bit_depth: u8,
+    color_type: u8,
+}
+
+impl PngHeader {
+    /// IHDR is the first chunk: signature (8), length (4), type (4), width (4), height (4), bit depth, colour type.
+    fn read(bytes: &[u8]) -> Option<Self> {
+        let header = bytes.get(16..26)?;
+        let side =
+            |at: usize| u32::from_be_bytes(header[at..at + 4].try_into().expect("four bytes"));
+        Some(Self {
+            width: side(0),
+            height: side(4),
+            bit_depth: header[8],
+            color_type: header[9],
+        })
+    }
+
+    /// Grey without an alpha channel; a tRNS chunk makes the decoder report alpha, but not Pillow.
+    fn is_grey16(&self) -> bool {
+        self.bit_depth == 16 && self.color_type == 0
+    }
+}
+
+/// Whether a JPEG's end-of-image marker is there, as Pillow demands. Segments with a length are stepped over, so that
+/// the marker of an embedded thumbnail does not count.
+fn jpeg_has_end(bytes: &[u8]) -> bool {
+    let mut at = 2; // after start-of-image
+    while let Some(&[first, marker]) = bytes.get(at..at + 2) {
+        at += match (first, marker) {
+            (0xff, 0xd9) => return true,
+            (0xff, 0xff) => 1,                      // a fill byte
+            (0xff, 0x00 | 0x01 | 0xd0..=0xd8) => 2, // a stuffed 0xff in the data, or a marker without a length
+            (0xff, _) => match bytes.get(at + 2..at + 4) {
+                Some(&[high, low]) => 2 + usize::from(u16::from_be_bytes([high, low])),
+                _ => return false,
+            },
+            _ => 1, // entropy-coded data
+        };
+    }
+    false
+}
+
+/// Pillow's `I;16` to `RGB`: clipped at 255.
+fn clip_grey16(picture: DynamicImage) -> Vec<u8> {
+    let clip = |value: u16| [value.min(255) as u8; 3];
+    match picture {
+        DynamicImage::ImageLuma16(grey) => grey
+            .as_raw()
+            .iter()
+            .flat_map(|&value| clip(value))
+            .collect(),
+        DynamicImage::ImageLumaA16(grey) => grey
+            .as_raw()
+            .iter()
+            .step_by(2)
+            .flat_map(|&value| clip(value))
+            .collect(),
+        other => unreachable!("a PNG of 16-bit grey was decoded as {:?}", other.color()),
+    }
+}
+
+/// RGB of any other kind of picture; 16-bit samples keep their high byte.
+fn to_rgb8(picture: DynamicImage, transparency: Transparency) -> Vec<u8> {
+    let high = |value: u16| (value >> 8) as u8;
+    match picture {
+        DynamicImage::ImageRgb8(rgb) => rgb.into_raw(),
+        DynamicImage::ImageLuma8(grey) => {
+            grey.as_raw().iter().flat_map(|&value| [value; 3]).collect()
+        }
+        DynamicImage::ImageRgb16(rgb) => rgb.as_raw().iter().map(|&value| high(value)).collect(),
+        DynamicImage::ImageLumaA8(grey) => flatten(
+            grey.pixels().map(|p| [p[0], p[0], p[0], p[1]]),
+            transparency,
+        ),
+        DynamicImage::ImageRgba8(rgba) => flatten(rgba.pixels().map(|p| p.0), transparency),
+        DynamicImage::ImageLumaA16(grey) => {
+            let rgba = grey.pixels().map(|p| [p[0], p[0], p[0], p[1]].map(high));
+            flatten(rgba, transparency)
+        }
+        DynamicImage::ImageRgba16(rgba) => {
+            flatten(rgba.pixels().map(|p| p.0.map(high)), transparency)
+        }
+        other => unreachable!("PNG and JPEG have no {:?}", other.color()),
+    }
+}
+
+/// RGBA to RGB.
+fn flatten(rgba: impl Iterator<Item = [u8; 4]>, transparency: Transparency) -> Vec<u8> {
+    match transparency {
+        Transparency::Drop => rgba.flat_map(|[r, g, b, _]| [r, g, b]).collect(),
+        Transparency::OverWhite => rgba
+            .flat_map(|[r, g, b, a]| [r, g, b].map(|value| over_white(value, a)))
+            .collect(),
+    }
+}
+
+/// One channel of Pillow's `alpha_composite` over opaque white: value·α + 255·(1 − α), divided by 255 in fixed point
+/// with 7 fractional bits.
+fn over_white(value: u8, alpha: u8) -> u8 {
+    let (value, alpha) = (u32::from(value), u32::from(alpha));
+    let sum = ((value * alpha + 255 * (255 - alpha)) << 7) + (0x80 << 7);
+    ((((sum >> 8) + sum) >> 8) >> 7) as u8
+}
