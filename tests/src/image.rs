@@ -190,7 +190,12 @@ fn damaged_pictures_are_clear_errors() {
     flipped[whole.len() / 2] ^= 0x55;
     let error = decode(&flipped);
     assert!(matches!(error, ImageError::Decode { .. }), "{error}");
-    assert!(error.to_string().starts_with("a/b.png: cannot decode the picture: "), "{error}");
+    assert!(
+        error
+            .to_string()
+            .starts_with("a/b.png: cannot decode the picture: "),
+        "{error}"
+    );
 
     for bytes in [&b""[..], b"GIF89a\x01\x00\x01\x00", b"hello, this is text"] {
         let error = decode(bytes);

@@ -185,22 +185,29 @@ impl ImageProcessor {
 
         let mut values = vec![T::default(); tiling.tiles() * 3 * edge * edge];
         values
-            .par_chunks_exact_mut(edge * edge)
+            .par_chunks_exact_mut(3 * edge * edge)
             .enumerate()
-            .for_each(|(plane, out)| {
-                let (tile, channel) = (plane / 3, plane % 3);
+            .for_each(|(tile, out)| {
                 let (from, left, top) = if tile < tiling.rows * tiling.cols {
                     (&image, tile % tiling.cols * edge, tile / tiling.cols * edge)
                 } else {
                     (&whole, 0, 0)
                 };
-                let rows = from.pixels.chunks_exact(from.width * 3).skip(top);
-                for (out, row) in out.chunks_exact_mut(edge).zip(rows) {
-                    let row = row[left * 3..][..edge * 3].as_chunks::<3>().0;
-                    for (out, pixel) in out.iter_mut().zip(row) {
-                        *out = value(channel, pixel[channel]);
-                    }
-                }
+                let (red, out) = out.split_at_mut(edge * edge);
+                let (green, blue) = out.split_at_mut(edge * edge);
+                let rows = (
+                    red.par_chunks_exact_mut(edge),
+                    green.par_chunks_exact_mut(edge),
+                    blue.par_chunks_exact_mut(edge),
+                );
+                rows.into_par_iter().enumerate().with_min_len(16).for_each(
+                    |(y, (red, green, blue))| {
+                        let row = &from.pixels[((top + y) * from.width + left) * 3..][..edge * 3];
+                        for (x, &[r, g, b]) in row.as_chunks::<3>().0.iter().enumerate() {
+                            (red[x], green[x], blue[x]) = (value(0, r), value(1, g), value(2, b));
+                        }
+                    },
+                );
             });
         Tiles {
             tiling,

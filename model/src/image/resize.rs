@@ -68,27 +68,37 @@ const HALF: i32 = 1 << (FRACTION_BITS - 1);
 
 /// `[h, w, 3] -> [h, width, 3]`.
 fn resize_width(image: &RgbImage, width: usize, filter: Filter) -> RgbImage {
+    /// Rows that are resized together: 15 of 16 vector lanes are theirs.
+    const ROWS: usize = 5;
     let windows = Windows::new(image.width, width, filter);
-    let mut pixels = vec![0u8; image.height * width * 3];
+    let (from, to) = (image.width * 3, width * 3);
+    let mut pixels = vec![0u8; image.height * to];
     pixels
-        .par_chunks_exact_mut(width * 3)
-        .zip(image.pixels.par_chunks_exact(image.width * 3))
+        .par_chunks_mut(ROWS * to)
+        .zip(image.pixels.par_chunks(ROWS * from))
         .for_each_init(
-            // Four lanes per pixel make one vector; the zeros behind the row are what a short last window reads.
-            || vec![[0i32; 4]; image.width + windows.taps],
-            |wide, (out, row)| {
-                for (wide, &[r, g, b]) in wide.iter_mut().zip(row.as_chunks::<3>().0) {
-                    *wide = [r.into(), g.into(), b.into(), 0];
+            // The rows side by side, `[w, ROWS · 3]`, and behind them the zeros that a short last window reads.
+            || vec![[0u8; 16]; image.width + windows.taps],
+            |columns, (out, rows)| {
+                for (row, bytes) in rows.chunks_exact(from).enumerate() {
+                    for (column, pixel) in columns.iter_mut().zip(bytes.as_chunks::<3>().0) {
+                        column[row * 3..row * 3 + 3].copy_from_slice(pixel);
+                    }
                 }
-                for (x, out) in out.as_chunks_mut::<3>().0.iter_mut().enumerate() {
+                for x in 0..width {
                     let (first, weights) = windows.get(x);
-                    let mut sum = [HALF; 4];
-                    for (pixel, &weight) in wide[first..first + weights.len()].iter().zip(weights) {
-                        for (sum, &value) in sum.iter_mut().zip(pixel) {
-                            *sum = multiply_add(*sum, value, weight);
+                    let mut sum = [HALF; 16];
+                    for (column, &weight) in
+                        columns[first..first + weights.len()].iter().zip(weights)
+                    {
+                        for (sum, &value) in sum.iter_mut().zip(column) {
+                            *sum = multiply_add(*sum, value.into(), weight);
                         }
                     }
-                    *out = [clip(sum[0]), clip(sum[1]), clip(sum[2])];
+                    let column = sum.map(clip);
+                    for (row, out) in out.chunks_exact_mut(to).enumerate() {
+                        out[x * 3..x * 3 + 3].copy_from_slice(&column[row * 3..row * 3 + 3]);
+                    }
                 }
             },
         );
