@@ -10,7 +10,8 @@
 //! - EXIF orientation, ICC profiles and gamma are ignored. (transformers' `load_image` turns pictures upright by EXIF;
 //!   Pillow's `Image.open` and with it the image processor do not.)
 //!
-//! PNG gives Pillow's bytes. JPEG decoders differ in rounding and chroma upsampling: expect a few 255ths.
+//! PNG gives Pillow's bytes. JPEG decoders differ in rounding and chroma upsampling: on a 640x480 picture of quality 90
+//! by at most 4/255 (0.4/255 on average) with 4:2:0 chroma, 3/255 (0.02/255) with 4:4:4.
 
 use std::io::{Cursor, ErrorKind};
 use std::path::Path;
