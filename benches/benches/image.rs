@@ -3,38 +3,25 @@
 use std::hint::black_box;
 use std::io::Cursor;
 
-use criterion::{
-    BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main, measurement::WallTime,
-};
-use percept_model::image::{
-    DecodeOptions, Filter, ImageProcessor, ImageProcessorConfig, RgbImage, resize,
-};
+use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main, measurement::WallTime};
+use percept_model::image::{DecodeOptions, Filter, ImageProcessor, ImageProcessorConfig, RgbImage, resize};
 
 criterion_group!(benches, bench_decode, bench_resize, bench_process);
 criterion_main!(benches);
 
 fn bench_decode(criterion: &mut Criterion) {
     let image = picture(640, 480);
-    for (name, format) in [
-        ("png", ::image::ImageFormat::Png),
-        ("jpeg", ::image::ImageFormat::Jpeg),
-    ] {
+    for (name, format) in [("png", ::image::ImageFormat::Png), ("jpeg", ::image::ImageFormat::Jpeg)] {
         let bytes = encode(&image, format);
         let mut group = group(criterion, "image/decode", &image);
         group.bench_function(format!("{name} 640x480"), |bencher| {
-            bencher.iter(|| {
-                RgbImage::decode(black_box(&bytes), "bench", DecodeOptions::default()).unwrap()
-            });
+            bencher.iter(|| RgbImage::decode(black_box(&bytes), "bench", DecodeOptions::default()).unwrap());
         });
     }
 }
 
 fn bench_resize(criterion: &mut Criterion) {
-    for ((width, height), (to_width, to_height)) in [
-        ((640, 480), (2048, 1536)),
-        ((1920, 1080), (512, 512)),
-        ((1920, 1080), (64, 64)),
-    ] {
+    for ((width, height), (to_width, to_height)) in [((640, 480), (2048, 1536)), ((1920, 1080), (512, 512)), ((1920, 1080), (64, 64))] {
         let image = picture(width, height);
         let mut group = group(criterion, "image/resize", &image);
         for filter in [Filter::Lanczos, Filter::Bicubic, Filter::Bilinear] {
@@ -50,11 +37,9 @@ fn bench_process(criterion: &mut Criterion) {
     for (width, height) in [(640, 480), (1920, 1080)] {
         let image = picture(width, height);
         let mut group = group(criterion, "image/process", &image);
-        for (name, longest_edge, tile_edge, split) in [
-            ("smolvlm, split", 2048, 512, true),
-            ("smolvlm, not split", 2048, 512, false),
-            ("tiny", 64, 64, false),
-        ] {
+        for (name, longest_edge, tile_edge, split) in
+            [("smolvlm, split", 2048, 512, true), ("smolvlm, not split", 2048, 512, false), ("tiny", 64, 64, false)]
+        {
             let mut config = ImageProcessorConfig::new(longest_edge, tile_edge);
             config.do_image_splitting = split;
             let processor = ImageProcessor::new(config).unwrap();
@@ -65,15 +50,9 @@ fn bench_process(criterion: &mut Criterion) {
     }
 }
 
-fn group<'a>(
-    criterion: &'a mut Criterion,
-    name: &str,
-    image: &RgbImage,
-) -> BenchmarkGroup<'a, WallTime> {
+fn group<'a>(criterion: &'a mut Criterion, name: &str, image: &RgbImage) -> BenchmarkGroup<'a, WallTime> {
     let mut group = criterion.benchmark_group(name);
-    group.throughput(Throughput::Elements(
-        (image.width() * image.height()) as u64,
-    ));
+    group.throughput(Throughput::Elements((image.width() * image.height()) as u64));
     group.sample_size(20);
     group
 }

@@ -2,9 +2,9 @@
 
 use std::io::Cursor;
 
+use percept_model::Tiling;
 use percept_model::image::{
-    DecodeOptions, Filter, ImageError, ImageProcessor, ImageProcessorConfig, ImageSize,
-    LongestEdge, RgbImage, Tiling, Transparency, resize,
+    DecodeOptions, Filter, ImageError, ImageProcessor, ImageProcessorConfig, ImageSize, LongestEdge, RgbImage, Transparency, resize,
 };
 use serde_json::{Value, json};
 
@@ -12,11 +12,7 @@ use serde_json::{Value, json};
 fn generated_pictures_are_those_of_the_goldens() {
     for case in cases("pictures") {
         let (width, height) = pair(&case["size"]);
-        assert_eq!(
-            crc(picture(width, height).pixels()),
-            number(&case["crc"]),
-            "{width}x{height}"
-        );
+        assert_eq!(crc(picture(width, height).pixels()), number(&case["crc"]), "{width}x{height}");
     }
 }
 
@@ -24,12 +20,7 @@ fn generated_pictures_are_those_of_the_goldens() {
 fn resize_gives_pillow_bytes() {
     for case in cases("resize") {
         let ((width, height), (to_width, to_height)) = (pair(&case["size"]), pair(&case["to"]));
-        let resized = resize(
-            &picture(width, height),
-            to_width,
-            to_height,
-            filter(&case["filter"]),
-        );
+        let resized = resize(&picture(width, height), to_width, to_height, filter(&case["filter"]));
         assert_eq!((resized.width(), resized.height()), (to_width, to_height));
         let last = &resized.pixels()[resized.pixels().len().saturating_sub(6)..];
         assert_eq!(json!(last), case["last"], "{case}");
@@ -41,27 +32,15 @@ fn resize_gives_pillow_bytes() {
 fn processor_gives_transformers_bytes() {
     for case in cases("process") {
         let (width, height) = pair(&case["size"]);
-        let image = RgbImage::decode(
-            &png(&picture(width, height)),
-            "generated",
-            DecodeOptions::default(),
-        );
+        let image = RgbImage::decode(&png(&picture(width, height)), "generated", DecodeOptions::default());
         let mut config = sizes(&case);
         config.do_image_splitting = case["split"].as_bool().unwrap();
-        config.do_resize = case
-            .get("do_resize")
-            .is_none_or(|value| value.as_bool().unwrap());
+        config.do_resize = case.get("do_resize").is_none_or(|value| value.as_bool().unwrap());
         config.resample = filter(&case["filter"]);
-        let tiles = ImageProcessor::new(config)
-            .unwrap()
-            .process_bytes(&image.unwrap());
+        let tiles = ImageProcessor::new(config).unwrap().process_bytes(&image.unwrap());
         assert_eq!(tiles.tiling, tiling(&case), "{case}");
         let tile_len = 3 * tiles.edge * tiles.edge;
-        assert_eq!(
-            tiles.values.len(),
-            tiles.tiling.tiles() * tile_len,
-            "{case}"
-        );
+        assert_eq!(tiles.values.len(), tiles.tiling.tiles() * tile_len, "{case}");
         let crcs: Vec<u64> = tiles.values.chunks(tile_len).map(crc).collect();
         assert_eq!(json!(crcs), case["crc"], "{case}");
     }
@@ -77,10 +56,7 @@ fn tiling_is_that_of_transformers() {
     // transformers fails on this one: 49 · (1 / 49) truncates to zero tiles.
     let mut config = ImageProcessorConfig::new(64, 49);
     config.do_resize = false;
-    assert_eq!(
-        ImageProcessor::new(config).unwrap().tiling(1, 49),
-        Tiling { rows: 0, cols: 0 }
-    );
+    assert_eq!(ImageProcessor::new(config).unwrap().tiling(1, 49), Tiling { rows: 0, cols: 0 });
 }
 
 #[test]
@@ -96,17 +72,9 @@ fn every_byte_has_the_value_of_transformers() {
         let tiles = processor.process(&ramp);
         assert_eq!(tiles.shape(), [1, 3, 16, 16]);
         for (channel, first) in case["first"].as_array().unwrap().iter().enumerate() {
-            assert_eq!(
-                tiles.values[channel * 256 + 1],
-                first.as_f64().unwrap() as f32,
-                "{case}"
-            );
+            assert_eq!(tiles.values[channel * 256 + 1], first.as_f64().unwrap() as f32, "{case}");
         }
-        let bytes: Vec<u8> = tiles
-            .values
-            .iter()
-            .flat_map(|value| value.to_le_bytes())
-            .collect();
+        let bytes: Vec<u8> = tiles.values.iter().flat_map(|value| value.to_le_bytes()).collect();
         assert_eq!(crc(&bytes), number(&case["crc"]), "{case}");
     }
 }
@@ -115,17 +83,11 @@ fn every_byte_has_the_value_of_transformers() {
 fn pngs_of_every_kind_decode_as_in_pillow() {
     for case in cases("decode") {
         let png = hex(&case["png"]);
-        for (transparency, key) in [
-            (Transparency::Drop, "rgb"),
-            (Transparency::OverWhite, "over_white"),
-        ] {
+        for (transparency, key) in [(Transparency::Drop, "rgb"), (Transparency::OverWhite, "over_white")] {
             if case[key].is_null() {
                 continue;
             }
-            let options = DecodeOptions {
-                transparency,
-                ..DecodeOptions::default()
-            };
+            let options = DecodeOptions { transparency, ..DecodeOptions::default() };
             let image = RgbImage::decode(&png, "golden", options).unwrap();
             assert_eq!(image.pixels(), hex(&case[key]), "{} {key}", case["name"]);
         }
@@ -134,78 +96,46 @@ fn pngs_of_every_kind_decode_as_in_pillow() {
 
 #[test]
 fn jpeg_decodes_close_to_its_source_and_ignores_orientation() {
-    let gradient =
-        (0..48 * 32).flat_map(|at| [at % 48 * 5, at / 48 * 7, 90].map(|value| value as u8));
+    let gradient = (0..48 * 32).flat_map(|at| [at % 48 * 5, at / 48 * 7, 90].map(|value| value as u8));
     let source = RgbImage::new(48, 32, gradient.collect());
     let mut jpeg = jpeg(&source);
     // An APP1 segment, EXIF, little-endian, one entry: orientation 6, a quarter turn.
-    let exif =
-        b"\xff\xe1\x00\x22Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0";
+    let exif = b"\xff\xe1\x00\x22Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0";
     jpeg.splice(2..2, exif.iter().copied());
 
     let image = RgbImage::decode(&jpeg, "generated", DecodeOptions::default()).unwrap();
     assert_eq!((image.width(), image.height()), (48, 32));
-    let difference = image
-        .pixels()
-        .iter()
-        .zip(source.pixels())
-        .map(|(a, b)| a.abs_diff(*b))
-        .max();
+    let difference = image.pixels().iter().zip(source.pixels()).map(|(a, b)| a.abs_diff(*b)).max();
     assert!(difference <= Some(12), "largest difference {difference:?}");
 
     for cut in [2, 20, jpeg.len() / 3] {
-        let error = RgbImage::decode(
-            &jpeg[..jpeg.len() - cut],
-            "cut.jpg",
-            DecodeOptions::default(),
-        )
-        .unwrap_err();
-        assert!(
-            matches!(error, ImageError::Truncated { .. }),
-            "{cut}: {error}"
-        );
+        let error = RgbImage::decode(&jpeg[..jpeg.len() - cut], "cut.jpg", DecodeOptions::default()).unwrap_err();
+        assert!(matches!(error, ImageError::Truncated { .. }), "{cut}: {error}");
     }
 }
 
 #[test]
 fn damaged_pictures_are_clear_errors() {
     let whole = png(&picture(100, 80));
-    let decode =
-        |bytes: &[u8]| RgbImage::decode(bytes, "a/b.png", DecodeOptions::default()).unwrap_err();
+    let decode = |bytes: &[u8]| RgbImage::decode(bytes, "a/b.png", DecodeOptions::default()).unwrap_err();
 
     for length in [10, 20, 30, 40, whole.len() / 2, whole.len() - 40] {
         let error = decode(&whole[..length]);
-        assert!(
-            matches!(error, ImageError::Truncated { .. }),
-            "{length}: {error}"
-        );
-        assert!(
-            error.to_string().contains(&format!(
-                "a/b.png: the picture is truncated: {length} bytes"
-            )),
-            "{error}"
-        );
+        assert!(matches!(error, ImageError::Truncated { .. }), "{length}: {error}");
+        assert!(error.to_string().contains(&format!("a/b.png: the picture is truncated: {length} bytes")), "{error}");
     }
     let mut flipped = whole.clone();
     flipped[whole.len() / 2] ^= 0x55;
     let error = decode(&flipped);
     assert!(matches!(error, ImageError::Decode { .. }), "{error}");
-    assert!(
-        error
-            .to_string()
-            .starts_with("a/b.png: cannot decode the picture: "),
-        "{error}"
-    );
+    assert!(error.to_string().starts_with("a/b.png: cannot decode the picture: "), "{error}");
 
     for bytes in [&b""[..], b"GIF89a\x01\x00\x01\x00", b"hello, this is text"] {
         let error = decode(bytes);
         assert!(matches!(error, ImageError::Format { .. }), "{error}");
     }
     let error = decode(b"GIF89a\x01\x00\x01\x00").to_string();
-    assert_eq!(
-        error,
-        "a/b.png: expected a PNG or JPEG picture, got 10 bytes that start with [47, 49, 46, 38, 39, 61, 01, 00]"
-    );
+    assert_eq!(error, "a/b.png: expected a PNG or JPEG picture, got 10 bytes that start with [47, 49, 46, 38, 39, 61, 01, 00]");
 }
 
 #[test]
@@ -216,18 +146,9 @@ fn bombs_are_refused_before_they_are_unpacked() {
         bytes[20..24].copy_from_slice(&height.to_be_bytes());
         RgbImage::decode(&bytes, "bomb.png", DecodeOptions::default()).unwrap_err()
     };
-    for (width, height) in [
-        (60_000, 60_000),
-        (u32::MAX >> 1, u32::MAX >> 1),
-        (65_536, 1),
-        (1, 65_536),
-        (9_459, 9_460),
-    ] {
+    for (width, height) in [(60_000, 60_000), (u32::MAX >> 1, u32::MAX >> 1), (65_536, 1), (1, 65_536), (9_459, 9_460)] {
         let error = sized(width, height);
-        assert!(
-            matches!(error, ImageError::TooLarge { .. }),
-            "{width}x{height}: {error}"
-        );
+        assert!(matches!(error, ImageError::TooLarge { .. }), "{width}x{height}: {error}");
     }
     assert_eq!(
         sized(60_000, 60_000).to_string(),
@@ -236,22 +157,9 @@ fn bombs_are_refused_before_they_are_unpacked() {
     // Just below the limit it is the checksum of the forged header that is wrong.
     assert!(matches!(sized(9_459, 9_459), ImageError::Decode { .. }));
 
-    let options = DecodeOptions {
-        max_pixels: 48 * 32 - 1,
-        ..DecodeOptions::default()
-    };
+    let options = DecodeOptions { max_pixels: 48 * 32 - 1, ..DecodeOptions::default() };
     let error = RgbImage::decode(&jpeg(&picture(48, 32)), "bomb.jpg", options).unwrap_err();
-    assert!(
-        matches!(
-            error,
-            ImageError::TooLarge {
-                width: 48,
-                height: 32,
-                ..
-            }
-        ),
-        "{error}"
-    );
+    assert!(matches!(error, ImageError::TooLarge { width: 48, height: 32, .. }), "{error}");
 }
 
 #[test]
@@ -259,17 +167,11 @@ fn files_are_named_in_errors() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("picture.png");
     let error = RgbImage::open(&path).unwrap_err();
-    assert!(
-        matches!(error, ImageError::Read { .. }) && error.to_string().contains("picture.png"),
-        "{error}"
-    );
+    assert!(matches!(error, ImageError::Read { .. }) && error.to_string().contains("picture.png"), "{error}");
 
     std::fs::write(&path, "not a picture").unwrap();
     let error = RgbImage::open(&path).unwrap_err();
-    assert!(
-        matches!(error, ImageError::Format { .. }) && error.to_string().contains("picture.png"),
-        "{error}"
-    );
+    assert!(matches!(error, ImageError::Format { .. }) && error.to_string().contains("picture.png"), "{error}");
 
     std::fs::write(&path, png(&picture(100, 80))).unwrap();
     assert_eq!(RgbImage::open(&path).unwrap(), picture(100, 80));
@@ -287,36 +189,47 @@ fn settings_round_trip_through_the_keys_of_transformers() {
     let config: ImageProcessorConfig = serde_json::from_str(older).unwrap();
     assert!(!config.do_image_splitting && config.do_resize);
     assert_eq!(config.processor_class.as_deref(), Some("Idefics3Processor"));
-    assert_eq!(
-        (config.resample, config.size),
-        (
-            Filter::Bicubic,
-            ImageSize::Exact {
-                height: 32,
-                width: 48
-            }
-        )
-    );
+    assert_eq!((config.resample, config.size), (Filter::Bicubic, ImageSize::Exact { height: 32, width: 48 }));
     assert_eq!(config.max_image_size, LongestEdge { longest_edge: 364 });
 }
 
 #[test]
+fn settings_are_found_in_either_file_of_a_directory() {
+    let directory = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(directory.path().join(name), text).unwrap();
+    let read = || ImageProcessorConfig::from_directory(directory.path());
+
+    let error = read().unwrap_err().to_string();
+    assert!(error.contains("preprocessor_config.json: not found"), "{error}");
+
+    write("preprocessor_config.json", r#"{"max_image_size": {"longest_edge": 48}, "size": null}"#);
+    let config = read().unwrap();
+    assert_eq!((config.max_image_size.longest_edge, config.size), (48, ImageProcessorConfig::default().size));
+
+    write("processor_config.json", r#"{"image_seq_len": 64}"#);
+    assert_eq!(read().unwrap(), config);
+
+    // As in transformers, settings nested in the newer file come first.
+    let nested = serde_json::to_string(&json!({"image_processor": ImageProcessorConfig::new(64, 32)})).unwrap();
+    write("processor_config.json", &nested);
+    assert_eq!(read().unwrap(), ImageProcessorConfig::new(64, 32));
+
+    write("processor_config.json", r#"{"image_processor": {"do_resize": true, "image_mean": [0.5, "x", 0.5]}}"#);
+    let error = read().unwrap_err().to_string();
+    let expected = r#"processor_config.json: image_processor.image_mean: expected a usable setting, got [0.5,"x",0.5]"#;
+    assert!(error.contains(expected), "{error}");
+    write("processor_config.json", r#"{"image_processor": {"max_image_size": {"longest_edge": 0}}}"#);
+    let config = read().unwrap();
+    assert!(matches!(ImageProcessor::new(config), Err(ImageError::Config { .. })));
+}
+
+#[test]
 fn senseless_settings_are_clear_errors() {
-    let parse = |text: &str| {
-        serde_json::from_str::<ImageProcessorConfig>(text)
-            .unwrap_err()
-            .to_string()
-    };
+    let parse = |text: &str| serde_json::from_str::<ImageProcessorConfig>(text).unwrap_err().to_string();
     let error = parse(r#"{"resample": 0}"#);
-    assert!(
-        error.contains("resample: expected 1 (LANCZOS), 2 (BILINEAR) or 3 (BICUBIC), got 0"),
-        "{error}"
-    );
+    assert!(error.contains("resample: expected 1 (LANCZOS), 2 (BILINEAR) or 3 (BICUBIC), got 0"), "{error}");
     let error = parse(r#"{"size": {"shortest_edge": 224}}"#);
-    assert!(
-        error.contains(r#"size: expected {"longest_edge": pixels} or"#),
-        "{error}"
-    );
+    assert!(error.contains(r#"size: expected {"longest_edge": pixels} or"#), "{error}");
 
     let refused = |change: fn(&mut ImageProcessorConfig)| {
         let mut config = ImageProcessorConfig::new(64, 64);
@@ -327,40 +240,23 @@ fn senseless_settings_are_clear_errors() {
         refused(|config| config.max_image_size.longest_edge = 0),
         "image processor: max_image_size.longest_edge: expected 1 to 4096 pixels, got 0"
     );
-    let error = refused(|config| {
-        config.size = ImageSize::Exact {
-            height: 64,
-            width: 1_000_000,
-        }
-    });
-    assert!(
-        error.contains("size.width: expected 1 to 4096 pixels, got 1000000"),
-        "{error}"
-    );
+    let error = refused(|config| config.size = ImageSize::Exact { height: 64, width: 1_000_000 });
+    assert!(error.contains("size.width: expected 1 to 4096 pixels, got 1000000"), "{error}");
     let error = refused(|config| config.image_std[2] = 0.0);
-    assert!(
-        error.contains("image_std: expected numbers other than 0, got [0.5, 0.5, 0.0]"),
-        "{error}"
-    );
+    assert!(error.contains("image_std: expected numbers other than 0, got [0.5, 0.5, 0.0]"), "{error}");
     let error = refused(|config| config.image_mean[0] = f64::NAN);
-    assert!(
-        error.contains("image_mean: expected a finite number, got NaN"),
-        "{error}"
-    );
+    assert!(error.contains("image_mean: expected a finite number, got NaN"), "{error}");
 }
 
 /// The twin of `picture` in `golden/image/make.py`.
 fn picture(width: usize, height: usize) -> RgbImage {
     let mut pixels = Vec::with_capacity(width * height * 3);
-    for (y, x, c) in
-        (0..height).flat_map(|y| (0..width).flat_map(move |x| (0..3).map(move |c| (y, x, c))))
-    {
+    for (y, x, c) in (0..height).flat_map(|y| (0..width).flat_map(move |x| (0..3).map(move |c| (y, x, c)))) {
         pixels.push(match (x / 16 + y / 16) % 3 {
             0 => ((x * 255 / (width - 1).max(1) + y * 255 / (height - 1).max(1)) / 2) as u8,
             1 => {
                 let [x, y, c] = [x, y, c].map(|value| value as u32);
-                let noise =
-                    x.wrapping_mul(73856093) ^ y.wrapping_mul(19349663) ^ c.wrapping_mul(83492791);
+                let noise = x.wrapping_mul(73856093) ^ y.wrapping_mul(19349663) ^ c.wrapping_mul(83492791);
                 (noise >> 13) as u8
             }
             _ => {
@@ -386,16 +282,12 @@ fn jpeg(image: &RgbImage) -> Vec<u8> {
 fn encode(image: &RgbImage, format: ::image::ImageFormat) -> Vec<u8> {
     let (width, height) = (image.width() as u32, image.height() as u32);
     let mut bytes = Vec::new();
-    ::image::RgbImage::from_raw(width, height, image.pixels().to_vec())
-        .unwrap()
-        .write_to(&mut Cursor::new(&mut bytes), format)
-        .unwrap();
+    ::image::RgbImage::from_raw(width, height, image.pixels().to_vec()).unwrap().write_to(&mut Cursor::new(&mut bytes), format).unwrap();
     bytes
 }
 
 fn golden(key: &str) -> Value {
-    let goldens: Value =
-        serde_json::from_str(include_str!("../golden/image/goldens.json")).unwrap();
+    let goldens: Value = serde_json::from_str(include_str!("../golden/image/goldens.json")).unwrap();
     goldens[key].clone()
 }
 
@@ -406,17 +298,11 @@ fn cases(key: &str) -> Vec<Value> {
 }
 
 fn sizes(case: &Value) -> ImageProcessorConfig {
-    ImageProcessorConfig::new(
-        number(&case["longest_edge"]) as usize,
-        number(&case["tile_edge"]) as usize,
-    )
+    ImageProcessorConfig::new(number(&case["longest_edge"]) as usize, number(&case["tile_edge"]) as usize)
 }
 
 fn tiling(case: &Value) -> Tiling {
-    Tiling {
-        rows: number(&case["rows"]) as usize,
-        cols: number(&case["cols"]) as usize,
-    }
+    Tiling { rows: number(&case["rows"]) as usize, cols: number(&case["cols"]) as usize }
 }
 
 fn filter(name: &Value) -> Filter {
@@ -434,30 +320,18 @@ fn pair(value: &Value) -> (usize, usize) {
 
 #[track_caller]
 fn number(value: &Value) -> u64 {
-    value
-        .as_u64()
-        .unwrap_or_else(|| panic!("expected a number, got {value}"))
+    value.as_u64().unwrap_or_else(|| panic!("expected a number, got {value}"))
 }
 
 fn hex(value: &Value) -> Vec<u8> {
     let digits = value.as_str().unwrap();
-    (0..digits.len())
-        .step_by(2)
-        .map(|at| u8::from_str_radix(&digits[at..at + 2], 16).unwrap())
-        .collect()
+    (0..digits.len()).step_by(2).map(|at| u8::from_str_radix(&digits[at..at + 2], 16).unwrap()).collect()
 }
 
 /// CRC-32 as in PNG and Python's `zlib.crc32`.
 fn crc(bytes: &[u8]) -> u64 {
-    let table: [u32; 256] = std::array::from_fn(|byte| {
-        (0..8).fold(byte as u32, |crc, _| {
-            if crc & 1 == 1 {
-                crc >> 1 ^ 0xedb88320
-            } else {
-                crc >> 1
-            }
-        })
-    });
+    let table: [u32; 256] =
+        std::array::from_fn(|byte| (0..8).fold(byte as u32, |crc, _| if crc & 1 == 1 { crc >> 1 ^ 0xedb88320 } else { crc >> 1 }));
     let step = |crc: u32, &byte: &u8| table[usize::from(crc as u8 ^ byte)] ^ crc >> 8;
     u64::from(!bytes.iter().fold(!0, step))
 }

@@ -1,8 +1,13 @@
 //! The settings of the image processor, as they stand in `preprocessor_config.json`.
 
+use std::path::Path;
+
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
 
 use super::resize::Filter;
+use crate::ModelError;
+use crate::json::{Fields, read_object};
 
 /// The settings of transformers' `Idefics3ImageProcessor`, under its keys: read from `preprocessor_config.json` or from
 /// `image_processor` in `processor_config.json`, and written back to the same keys. Keys not listed here are ignored;
@@ -45,13 +50,38 @@ impl ImageProcessorConfig {
     /// SmolVLM's settings for other sizes, in pixels: pictures are first resized to `longest_edge`, then cut into tiles of
     /// `tile_edge`. SmolVLM itself has 2048 and 512.
     pub fn new(longest_edge: usize, tile_edge: usize) -> Self {
-        Self {
-            max_image_size: LongestEdge {
-                longest_edge: tile_edge,
-            },
-            size: ImageSize::LongestEdge { longest_edge },
-            ..Self::default()
+        Self { max_image_size: LongestEdge { longest_edge: tile_edge }, size: ImageSize::LongestEdge { longest_edge }, ..Self::default() }
+    }
+
+    /// The settings of a model directory: `image_processor` in `processor_config.json`, where transformers 5 saves them,
+    /// or else `preprocessor_config.json`. A `null` is an absent key.
+    ///
+    /// # Errors
+    /// Neither file has settings; a file is damaged; a setting is of the wrong kind.
+    pub fn from_directory(directory: &Path) -> Result<Self, ModelError> {
+        let newer = directory.join("processor_config.json");
+        if let Some(map) = read_object(&newer)?
+            && let Some(section) = Fields::new(&newer, &map).section("image_processor")?
+        {
+            return Self::from_fields(&section);
         }
+        let older = directory.join("preprocessor_config.json");
+        match read_object(&older)? {
+            Some(map) => Self::from_fields(&Fields::new(&older, &map)),
+            None => Err(ModelError::Missing { path: older, needed_for: "the settings of the image processor" }),
+        }
+    }
+
+    fn from_fields(fields: &Fields) -> Result<Self, ModelError> {
+        let present = fields.map().iter().filter(|(_, value)| !value.is_null());
+        let map: Map<String, Value> = present.map(|(key, value)| (key.clone(), value.clone())).collect();
+        Self::deserialize(&Value::Object(map.clone())).map_err(|error| {
+            // serde does not say which key it is: the one that fails alone, as the others have defaults.
+            let fails = |key: &str, value: &Value| Self::deserialize(&json!({ key: value })).is_err();
+            let at_fault = map.iter().find(|(key, value)| fails(key, value));
+            let (key, value) = at_fault.map_or(("", &Value::Null), |(key, value)| (key, value));
+            fields.error(key, "a usable setting", format!("{value} ({error})"))
+        })
     }
 }
 
@@ -72,9 +102,7 @@ impl Default for ImageProcessorConfig {
             processor_class: None,
             resample: Filter::Lanczos,
             rescale_factor: 1.0 / 255.0,
-            size: ImageSize::LongestEdge {
-                longest_edge: 4 * 364,
-            },
+            size: ImageSize::LongestEdge { longest_edge: 4 * 364 },
         }
     }
 }
@@ -88,10 +116,7 @@ pub struct LongestEdge {
 
 /// The size of the first resize, in pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(
-    untagged,
-    expecting = "size: expected {\"longest_edge\": pixels} or {\"height\": pixels, \"width\": pixels}"
-)]
+#[serde(untagged, expecting = "size: expected {\"longest_edge\": pixels} or {\"height\": pixels, \"width\": pixels}")]
 pub enum ImageSize {
     /// The longest edge becomes this long; the aspect ratio stays.
     LongestEdge {

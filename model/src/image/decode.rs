@@ -45,11 +45,7 @@ pub struct DecodeOptions {
 
 impl Default for DecodeOptions {
     fn default() -> Self {
-        Self {
-            max_pixels: 89_478_485,
-            max_side: 65_535,
-            transparency: Transparency::Drop,
-        }
+        Self { max_pixels: 89_478_485, max_side: 65_535, transparency: Transparency::Drop }
     }
 }
 
@@ -60,10 +56,7 @@ impl RgbImage {
     /// [`ImageError`], naming the path.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, ImageError> {
         let name = path.as_ref().display().to_string();
-        let bytes = std::fs::read(path).map_err(|source| ImageError::Read {
-            name: name.clone(),
-            source,
-        })?;
+        let bytes = std::fs::read(path).map_err(|source| ImageError::Read { name: name.clone(), source })?;
         Self::decode(&bytes, &name, DecodeOptions::default())
     }
 
@@ -73,35 +66,16 @@ impl RgbImage {
     /// Neither PNG nor JPEG; damaged or truncated; larger than the limits in `options`.
     pub fn decode(bytes: &[u8], name: &str, options: DecodeOptions) -> Result<Self, ImageError> {
         let check_size = |width: u32, height: u32| {
-            let DecodeOptions {
-                max_pixels,
-                max_side,
-                ..
-            } = options;
+            let DecodeOptions { max_pixels, max_side, .. } = options;
             if u64::from(width) * u64::from(height) <= max_pixels && width.max(height) <= max_side {
                 return Ok(());
             }
-            Err(ImageError::TooLarge {
-                name: name.to_owned(),
-                width,
-                height,
-                max_pixels,
-                max_side,
-            })
+            Err(ImageError::TooLarge { name: name.to_owned(), width, height, max_pixels, max_side })
         };
-        let truncated = |expected| ImageError::Truncated {
-            name: name.to_owned(),
-            length: bytes.len(),
-            expected,
-        };
+        let truncated = |expected| ImageError::Truncated { name: name.to_owned(), length: bytes.len(), expected };
         let failed = |error| match error {
-            ::image::ImageError::IoError(error) if error.kind() == ErrorKind::UnexpectedEof => {
-                truncated("the rest of the picture")
-            }
-            error => ImageError::Decode {
-                name: name.to_owned(),
-                reason: error.to_string(),
-            },
+            ::image::ImageError::IoError(error) if error.kind() == ErrorKind::UnexpectedEof => truncated("the rest of the picture"),
+            error => ImageError::Decode { name: name.to_owned(), reason: error.to_string() },
         };
 
         let (format, grey16) = match ::image::guess_format(bytes) {
@@ -118,24 +92,14 @@ impl RgbImage {
             Ok(format @ ImageFormat::Jpeg) => (format, false),
             _ => {
                 let start = bytes[..bytes.len().min(8)].to_vec();
-                return Err(ImageError::Format {
-                    name: name.to_owned(),
-                    length: bytes.len(),
-                    start,
-                });
+                return Err(ImageError::Format { name: name.to_owned(), length: bytes.len(), start });
             }
         };
-        let decoder = ImageReader::with_format(Cursor::new(bytes), format)
-            .into_decoder()
-            .map_err(failed)?;
+        let decoder = ImageReader::with_format(Cursor::new(bytes), format).into_decoder().map_err(failed)?;
         let (width, height) = decoder.dimensions();
         check_size(width, height)?;
         let picture = DynamicImage::from_decoder(decoder).map_err(failed)?;
-        let pixels = if grey16 {
-            clip_grey16(picture)
-        } else {
-            to_rgb8(picture, options.transparency)
-        };
+        let pixels = if grey16 { clip_grey16(picture) } else { to_rgb8(picture, options.transparency) };
         Ok(Self::new(width as usize, height as usize, pixels))
     }
 }
@@ -152,14 +116,8 @@ impl PngHeader {
     /// IHDR is the first chunk: signature (8), length (4), type (4), width (4), height (4), bit depth, colour type.
     fn read(bytes: &[u8]) -> Option<Self> {
         let header = bytes.get(16..26)?;
-        let side =
-            |at: usize| u32::from_be_bytes(header[at..at + 4].try_into().expect("four bytes"));
-        Some(Self {
-            width: side(0),
-            height: side(4),
-            bit_depth: header[8],
-            color_type: header[9],
-        })
+        let side = |at: usize| u32::from_be_bytes(header[at..at + 4].try_into().expect("four bytes"));
+        Some(Self { width: side(0), height: side(4), bit_depth: header[8], color_type: header[9] })
     }
 
     /// Grey without an alpha channel; a tRNS chunk makes the decoder report alpha, but not Pillow.
@@ -191,17 +149,8 @@ fn jpeg_has_end(bytes: &[u8]) -> bool {
 fn clip_grey16(picture: DynamicImage) -> Vec<u8> {
     let clip = |value: u16| [value.min(255) as u8; 3];
     match picture {
-        DynamicImage::ImageLuma16(grey) => grey
-            .as_raw()
-            .iter()
-            .flat_map(|&value| clip(value))
-            .collect(),
-        DynamicImage::ImageLumaA16(grey) => grey
-            .as_raw()
-            .iter()
-            .step_by(2)
-            .flat_map(|&value| clip(value))
-            .collect(),
+        DynamicImage::ImageLuma16(grey) => grey.as_raw().iter().flat_map(|&value| clip(value)).collect(),
+        DynamicImage::ImageLumaA16(grey) => grey.as_raw().iter().step_by(2).flat_map(|&value| clip(value)).collect(),
         other => unreachable!("a PNG of 16-bit grey was decoded as {:?}", other.color()),
     }
 }
@@ -211,22 +160,15 @@ fn to_rgb8(picture: DynamicImage, transparency: Transparency) -> Vec<u8> {
     let high = |value: u16| (value >> 8) as u8;
     match picture {
         DynamicImage::ImageRgb8(rgb) => rgb.into_raw(),
-        DynamicImage::ImageLuma8(grey) => {
-            grey.as_raw().iter().flat_map(|&value| [value; 3]).collect()
-        }
+        DynamicImage::ImageLuma8(grey) => grey.as_raw().iter().flat_map(|&value| [value; 3]).collect(),
         DynamicImage::ImageRgb16(rgb) => rgb.as_raw().iter().map(|&value| high(value)).collect(),
-        DynamicImage::ImageLumaA8(grey) => flatten(
-            grey.pixels().map(|p| [p[0], p[0], p[0], p[1]]),
-            transparency,
-        ),
+        DynamicImage::ImageLumaA8(grey) => flatten(grey.pixels().map(|p| [p[0], p[0], p[0], p[1]]), transparency),
         DynamicImage::ImageRgba8(rgba) => flatten(rgba.pixels().map(|p| p.0), transparency),
         DynamicImage::ImageLumaA16(grey) => {
             let rgba = grey.pixels().map(|p| [p[0], p[0], p[0], p[1]].map(high));
             flatten(rgba, transparency)
         }
-        DynamicImage::ImageRgba16(rgba) => {
-            flatten(rgba.pixels().map(|p| p.0.map(high)), transparency)
-        }
+        DynamicImage::ImageRgba16(rgba) => flatten(rgba.pixels().map(|p| p.0.map(high)), transparency),
         other => unreachable!("PNG and JPEG have no {:?}", other.color()),
     }
 }
@@ -235,9 +177,7 @@ fn to_rgb8(picture: DynamicImage, transparency: Transparency) -> Vec<u8> {
 fn flatten(rgba: impl Iterator<Item = [u8; 4]>, transparency: Transparency) -> Vec<u8> {
     match transparency {
         Transparency::Drop => rgba.flat_map(|[r, g, b, _]| [r, g, b]).collect(),
-        Transparency::OverWhite => rgba
-            .flat_map(|[r, g, b, a]| [r, g, b].map(|value| over_white(value, a)))
-            .collect(),
+        Transparency::OverWhite => rgba.flat_map(|[r, g, b, a]| [r, g, b].map(|value| over_white(value, a))).collect(),
     }
 }
 

@@ -10,7 +10,7 @@ mod resize;
 
 pub use config::{ImageProcessorConfig, ImageSize, LongestEdge};
 pub use decode::{DecodeOptions, Transparency};
-pub use processor::{ImageProcessor, Tiles, Tiling};
+pub use processor::{ImageProcessor, Tiles};
 pub use resize::{Filter, resize};
 
 use thiserror::Error;
@@ -29,10 +29,7 @@ pub enum ImageError {
         source: std::io::Error,
     },
     /// The bytes are neither PNG nor JPEG.
-    #[error(
-        "{name}: expected a PNG or JPEG picture, got {} bytes that start with {start:02x?}",
-        length
-    )]
+    #[error("{name}: expected a PNG or JPEG picture, got {} bytes that start with {start:02x?}", length)]
     Format {
         /// Path, or the caller's name of the bytes.
         name: String,
@@ -100,21 +97,14 @@ impl RgbImage {
     /// If a side is zero or `pixels` has another length than `height * width * 3`.
     #[track_caller]
     pub fn new(width: usize, height: usize, pixels: Vec<u8>) -> Self {
-        assert!(
-            width > 0 && height > 0,
-            "RgbImage::new: a side is zero: {width}x{height}"
-        );
+        assert!(width > 0 && height > 0, "RgbImage::new: a side is zero: {width}x{height}");
         assert!(
             pixels.len() == width * height * 3,
             "RgbImage::new: wrong number of bytes: {width}x{height}x3 ({}) against {}",
             width * height * 3,
             pixels.len()
         );
-        Self {
-            width,
-            height,
-            pixels,
-        }
+        Self { width, height, pixels }
     }
 
     /// Width in pixels.

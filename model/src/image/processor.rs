@@ -16,6 +16,7 @@ use rayon::prelude::*;
 use super::config::{ImageProcessorConfig, ImageSize};
 use super::resize::{Filter, resize};
 use super::{ImageError, RgbImage};
+use crate::Tiling;
 
 /// The longest edge that step 1 resizes to, in pixels, as in transformers; also the largest tile accepted here.
 const MAX_EDGE: usize = 4096;
@@ -26,15 +27,6 @@ pub struct ImageProcessor {
     config: ImageProcessorConfig,
     /// The value of every byte, per channel.
     values: Box<[[f32; 256]; 3]>,
-}
-
-/// How a picture is cut.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Tiling {
-    /// Rows of tiles; 0 if the picture is not cut.
-    pub rows: usize,
-    /// Columns of tiles; 0 if the picture is not cut.
-    pub cols: usize,
 }
 
 impl Tiling {
@@ -80,21 +72,11 @@ impl ImageProcessor {
             if (1..=max).contains(&edge) {
                 return Ok(());
             }
-            Err(ImageError::Config {
-                field,
-                expected: format!("1 to {max} pixels"),
-                got: edge.to_string(),
-            })
+            Err(ImageError::Config { field, expected: format!("1 to {max} pixels"), got: edge.to_string() })
         };
-        edge(
-            "max_image_size.longest_edge",
-            config.max_image_size.longest_edge,
-            MAX_EDGE,
-        )?;
+        edge("max_image_size.longest_edge", config.max_image_size.longest_edge, MAX_EDGE)?;
         match config.size {
-            ImageSize::LongestEdge { longest_edge } => {
-                edge("size.longest_edge", longest_edge, usize::MAX)?
-            }
+            ImageSize::LongestEdge { longest_edge } => edge("size.longest_edge", longest_edge, usize::MAX)?,
             ImageSize::Exact { height, width } => {
                 edge("size.height", height, MAX_EDGE)?;
                 edge("size.width", width, MAX_EDGE)?;
@@ -102,33 +84,17 @@ impl ImageProcessor {
         }
         let finite = |field, values: &[f64]| match values.iter().find(|value| !value.is_finite()) {
             None => Ok(()),
-            Some(value) => Err(ImageError::Config {
-                field,
-                expected: "a finite number".into(),
-                got: value.to_string(),
-            }),
+            Some(value) => Err(ImageError::Config { field, expected: "a finite number".into(), got: value.to_string() }),
         };
         finite("image_mean", &config.image_mean)?;
         finite("image_std", &config.image_std)?;
         finite("rescale_factor", &[config.rescale_factor])?;
         if config.image_std.iter().any(|&std| std as f32 == 0.0) {
-            let (expected, got) = (
-                "numbers other than 0".into(),
-                format!("{:?}", config.image_std),
-            );
-            return Err(ImageError::Config {
-                field: "image_std",
-                expected,
-                got,
-            });
+            let (expected, got) = ("numbers other than 0".into(), format!("{:?}", config.image_std));
+            return Err(ImageError::Config { field: "image_std", expected, got });
         }
-        let values = std::array::from_fn(|channel| {
-            std::array::from_fn(|byte| value(&config, channel, byte as u8))
-        });
-        Ok(Self {
-            config,
-            values: Box::new(values),
-        })
+        let values = std::array::from_fn(|channel| std::array::from_fn(|byte| value(&config, channel, byte as u8)));
+        Ok(Self { config, values: Box::new(values) })
     }
 
     /// The settings.
@@ -157,9 +123,7 @@ impl ImageProcessor {
 
     /// The tiles of a picture, ready for the vision tower: `[h, w, 3] -> [tiles, 3, edge, edge]`.
     pub fn process(&self, image: &RgbImage) -> Tiles<f32> {
-        self.cut(image, |channel, byte| {
-            self.values[channel][usize::from(byte)]
-        })
+        self.cut(image, |channel, byte| self.values[channel][usize::from(byte)])
     }
 
     /// The tiles of a picture before rescaling and normalisation: `[h, w, 3] -> [tiles, 3, edge, edge]`.
@@ -167,11 +131,7 @@ impl ImageProcessor {
         self.cut(image, |_, byte| byte)
     }
 
-    fn cut<T: Copy + Default + Send>(
-        &self,
-        image: &RgbImage,
-        value: impl Fn(usize, u8) -> T + Sync,
-    ) -> Tiles<T> {
+    fn cut<T: Copy + Default + Send>(&self, image: &RgbImage, value: impl Fn(usize, u8) -> T + Sync) -> Tiles<T> {
         let (edge, filter) = (self.tile_edge(), self.config.resample);
         let tiling = self.tiling(image.width, image.height);
 
@@ -184,36 +144,23 @@ impl ImageProcessor {
         let whole = resized(Cow::Borrowed(&image), edge, edge, filter);
 
         let mut values = vec![T::default(); tiling.tiles() * 3 * edge * edge];
-        values
-            .par_chunks_exact_mut(3 * edge * edge)
-            .enumerate()
-            .for_each(|(tile, out)| {
-                let (from, left, top) = if tile < tiling.rows * tiling.cols {
-                    (&image, tile % tiling.cols * edge, tile / tiling.cols * edge)
-                } else {
-                    (&whole, 0, 0)
-                };
-                let (red, out) = out.split_at_mut(edge * edge);
-                let (green, blue) = out.split_at_mut(edge * edge);
-                let rows = (
-                    red.par_chunks_exact_mut(edge),
-                    green.par_chunks_exact_mut(edge),
-                    blue.par_chunks_exact_mut(edge),
-                );
-                rows.into_par_iter().enumerate().with_min_len(16).for_each(
-                    |(y, (red, green, blue))| {
-                        let row = &from.pixels[((top + y) * from.width + left) * 3..][..edge * 3];
-                        for (x, &[r, g, b]) in row.as_chunks::<3>().0.iter().enumerate() {
-                            (red[x], green[x], blue[x]) = (value(0, r), value(1, g), value(2, b));
-                        }
-                    },
-                );
+        values.par_chunks_exact_mut(3 * edge * edge).enumerate().for_each(|(tile, out)| {
+            let (from, left, top) = if tile < tiling.rows * tiling.cols {
+                (&image, tile % tiling.cols * edge, tile / tiling.cols * edge)
+            } else {
+                (&whole, 0, 0)
+            };
+            let (red, out) = out.split_at_mut(edge * edge);
+            let (green, blue) = out.split_at_mut(edge * edge);
+            let rows = (red.par_chunks_exact_mut(edge), green.par_chunks_exact_mut(edge), blue.par_chunks_exact_mut(edge));
+            rows.into_par_iter().enumerate().with_min_len(16).for_each(|(y, (red, green, blue))| {
+                let row = &from.pixels[((top + y) * from.width + left) * 3..][..edge * 3];
+                for (x, &[r, g, b]) in row.as_chunks::<3>().0.iter().enumerate() {
+                    (red[x], green[x], blue[x]) = (value(0, r), value(1, g), value(2, b));
+                }
             });
-        Tiles {
-            tiling,
-            edge,
-            values,
-        }
+        });
+        Tiles { tiling, edge, values }
     }
 
     /// `(width, height)` after step 1.
@@ -230,12 +177,7 @@ impl ImageProcessor {
 }
 
 /// [`resize`] without a copy where the size stays.
-fn resized(
-    image: Cow<'_, RgbImage>,
-    width: usize,
-    height: usize,
-    filter: Filter,
-) -> Cow<'_, RgbImage> {
+fn resized(image: Cow<'_, RgbImage>, width: usize, height: usize, filter: Filter) -> Cow<'_, RgbImage> {
     if (image.width, image.height) == (width, height) {
         return image;
     }

@@ -36,10 +36,7 @@ pub enum Filter {
 /// If `width` or `height` is zero.
 #[track_caller]
 pub fn resize(image: &RgbImage, width: usize, height: usize, filter: Filter) -> RgbImage {
-    assert!(
-        width > 0 && height > 0,
-        "resize: a side is zero: {width}x{height}"
-    );
+    assert!(width > 0 && height > 0, "resize: a side is zero: {width}x{height}");
     let lost_width = image.width as i64 - width as i64;
     let lost_height = image.height as i64 - height as i64;
     let halfway;
@@ -55,11 +52,7 @@ pub fn resize(image: &RgbImage, width: usize, height: usize, filter: Filter) -> 
             &halfway
         }
     };
-    if image.width != width {
-        resize_width(image, width, filter)
-    } else {
-        resize_height(image, height, filter)
-    }
+    if image.width != width { resize_width(image, width, filter) } else { resize_height(image, height, filter) }
 }
 
 /// Fractional bits of a weight: 32 − 8 bits of the pixel − 2 bits of headroom for filters with negative lobes.
@@ -73,40 +66,31 @@ fn resize_width(image: &RgbImage, width: usize, filter: Filter) -> RgbImage {
     let windows = Windows::new(image.width, width, filter);
     let (from, to) = (image.width * 3, width * 3);
     let mut pixels = vec![0u8; image.height * to];
-    pixels
-        .par_chunks_mut(ROWS * to)
-        .zip(image.pixels.par_chunks(ROWS * from))
-        .for_each_init(
-            // The rows side by side, `[w, ROWS · 3]`, and behind them the zeros that a short last window reads.
-            || vec![[0u8; 16]; image.width + windows.taps],
-            |columns, (out, rows)| {
-                for (row, bytes) in rows.chunks_exact(from).enumerate() {
-                    for (column, pixel) in columns.iter_mut().zip(bytes.as_chunks::<3>().0) {
-                        column[row * 3..row * 3 + 3].copy_from_slice(pixel);
+    pixels.par_chunks_mut(ROWS * to).zip(image.pixels.par_chunks(ROWS * from)).for_each_init(
+        // The rows side by side, `[w, ROWS · 3]`, and behind them the zeros that a short last window reads.
+        || vec![[0u8; 16]; image.width + windows.taps],
+        |columns, (out, rows)| {
+            for (row, bytes) in rows.chunks_exact(from).enumerate() {
+                for (column, pixel) in columns.iter_mut().zip(bytes.as_chunks::<3>().0) {
+                    column[row * 3..row * 3 + 3].copy_from_slice(pixel);
+                }
+            }
+            for x in 0..width {
+                let (first, weights) = windows.get(x);
+                let mut sum = [HALF; 16];
+                for (column, &weight) in columns[first..first + weights.len()].iter().zip(weights) {
+                    for (sum, &value) in sum.iter_mut().zip(column) {
+                        *sum = multiply_add(*sum, value.into(), weight);
                     }
                 }
-                for x in 0..width {
-                    let (first, weights) = windows.get(x);
-                    let mut sum = [HALF; 16];
-                    for (column, &weight) in
-                        columns[first..first + weights.len()].iter().zip(weights)
-                    {
-                        for (sum, &value) in sum.iter_mut().zip(column) {
-                            *sum = multiply_add(*sum, value.into(), weight);
-                        }
-                    }
-                    let column = sum.map(clip);
-                    for (row, out) in out.chunks_exact_mut(to).enumerate() {
-                        out[x * 3..x * 3 + 3].copy_from_slice(&column[row * 3..row * 3 + 3]);
-                    }
+                let column = sum.map(clip);
+                for (row, out) in out.chunks_exact_mut(to).enumerate() {
+                    out[x * 3..x * 3 + 3].copy_from_slice(&column[row * 3..row * 3 + 3]);
                 }
-            },
-        );
-    RgbImage {
-        width,
-        height: image.height,
-        pixels,
-    }
+            }
+        },
+    );
+    RgbImage { width, height: image.height, pixels }
 }
 
 /// `[h, w, 3] -> [height, w, 3]`.
@@ -116,30 +100,23 @@ fn resize_height(image: &RgbImage, height: usize, filter: Filter) -> RgbImage {
     let windows = Windows::new(image.height, height, filter);
     let stride = image.width * 3;
     let mut pixels = vec![0u8; height * stride];
-    pixels
-        .par_chunks_exact_mut(stride)
-        .enumerate()
-        .for_each(|(y, out)| {
-            let (first, weights) = windows.get(y);
-            let rows = &image.pixels[first * stride..];
-            for (block, out) in out.chunks_mut(BLOCK).enumerate() {
-                let mut sum = [HALF; BLOCK];
-                for (row, &weight) in rows.chunks_exact(stride).zip(weights) {
-                    let row = &row[block * BLOCK..][..out.len()];
-                    for (sum, &value) in sum.iter_mut().zip(row) {
-                        *sum = multiply_add(*sum, value.into(), weight);
-                    }
-                }
-                for (out, &sum) in out.iter_mut().zip(&sum) {
-                    *out = clip(sum);
+    pixels.par_chunks_exact_mut(stride).enumerate().for_each(|(y, out)| {
+        let (first, weights) = windows.get(y);
+        let rows = &image.pixels[first * stride..];
+        for (block, out) in out.chunks_mut(BLOCK).enumerate() {
+            let mut sum = [HALF; BLOCK];
+            for (row, &weight) in rows.chunks_exact(stride).zip(weights) {
+                let row = &row[block * BLOCK..][..out.len()];
+                for (sum, &value) in sum.iter_mut().zip(row) {
+                    *sum = multiply_add(*sum, value.into(), weight);
                 }
             }
-        });
-    RgbImage {
-        width: image.width,
-        height,
-        pixels,
-    }
+            for (out, &sum) in out.iter_mut().zip(&sum) {
+                *out = clip(sum);
+            }
+        }
+    });
+    RgbImage { width: image.width, height, pixels }
 }
 
 /// `sum + value · weight`. It cannot overflow (|sum| < 2³¹ by the two bits of headroom); said with wrapping operations
@@ -175,11 +152,7 @@ impl Windows {
             let end = ((centre + support + 0.5) as usize).min(input);
             (centre, first, end)
         };
-        let taps = (0..output)
-            .map(window)
-            .map(|(_, first, end)| end - first)
-            .max()
-            .unwrap_or(0);
+        let taps = (0..output).map(window).map(|(_, first, end)| end - first).max().unwrap_or(0);
 
         let mut firsts = Vec::with_capacity(output);
         let mut weights = vec![0i32; output * taps];
@@ -187,9 +160,7 @@ impl Windows {
         for (index, weights) in weights.chunks_exact_mut(taps).enumerate() {
             let (centre, first, end) = window(index);
             exact.clear();
-            exact.extend(
-                (first..end).map(|at| filter.weight((at as f64 - centre + 0.5) * inverse_scale)),
-            );
+            exact.extend((first..end).map(|at| filter.weight((at as f64 - centre + 0.5) * inverse_scale)));
             let mut total = 0.0;
             for &weight in &exact {
                 total += weight; // in order: another order of summation may round otherwise
@@ -200,18 +171,11 @@ impl Windows {
             }
             firsts.push(first);
         }
-        Self {
-            first: firsts,
-            weights,
-            taps,
-        }
+        Self { first: firsts, weights, taps }
     }
 
     fn get(&self, index: usize) -> (usize, &[i32]) {
-        (
-            self.first[index],
-            &self.weights[index * self.taps..][..self.taps],
-        )
+        (self.first[index], &self.weights[index * self.taps..][..self.taps])
     }
 }
 
@@ -276,9 +240,7 @@ impl TryFrom<u64> for Filter {
             1 => Ok(Filter::Lanczos),
             2 => Ok(Filter::Bilinear),
             3 => Ok(Filter::Bicubic),
-            other => Err(format!(
-                "resample: expected 1 (LANCZOS), 2 (BILINEAR) or 3 (BICUBIC), got {other}"
-            )),
+            other => Err(format!("resample: expected 1 (LANCZOS), 2 (BILINEAR) or 3 (BICUBIC), got {other}")),
         }
     }
 }
