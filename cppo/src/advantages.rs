@@ -22,10 +22,7 @@ pub fn group_advantages(rewards: &[f32], group_size: usize) -> Vec<f32> {
         "group_advantages: rewards are not whole groups: {} rewards, groups of {group_size}",
         rewards.len()
     );
-    rewards
-        .chunks(group_size)
-        .flat_map(advantages_of_group)
-        .collect()
+    rewards.chunks(group_size).flat_map(advantages_of_group).collect()
 }
 
 /// How many groups have rewards that are all equal (TRL's `frac_reward_zero_std` times the number of groups).
@@ -39,10 +36,7 @@ pub fn degenerate_groups(rewards: &[f32], group_size: usize) -> usize {
         "degenerate_groups: rewards are not whole groups: {} rewards, groups of {group_size}",
         rewards.len()
     );
-    rewards
-        .chunks(group_size)
-        .filter(|group| all_equal(group))
-        .count()
+    rewards.chunks(group_size).filter(|group| all_equal(group)).count()
 }
 
 const EPSILON: f64 = 1e-6;
@@ -58,15 +52,9 @@ fn advantages_of_group(rewards: &[f32]) -> Vec<f32> {
     }
     let n = rewards.len() as f64;
     let mean = rewards.iter().map(|&r| f64::from(r)).sum::<f64>() / n;
-    let squares = rewards
-        .iter()
-        .map(|&r| (f64::from(r) - mean).powi(2))
-        .sum::<f64>();
+    let squares = rewards.iter().map(|&r| (f64::from(r) - mean).powi(2)).sum::<f64>();
     let std = (squares / (n - 1.0)).sqrt();
-    rewards
-        .iter()
-        .map(|&r| ((f64::from(r) - mean) / (std + EPSILON)) as f32)
-        .collect()
+    rewards.iter().map(|&r| ((f64::from(r) - mean) / (std + EPSILON)) as f32).collect()
 }
 
 fn all_equal(rewards: &[f32]) -> bool {

@@ -96,19 +96,8 @@ impl Answer {
         };
         names_agree
             && match (&self.value, &other.value) {
-                (
-                    Value::List {
-                        brackets: a,
-                        elements: x,
-                    },
-                    Value::List {
-                        brackets: b,
-                        elements: y,
-                    },
-                ) => {
-                    (a.is_none() || b.is_none() || a == b)
-                        && x.len() == y.len()
-                        && x.iter().zip(y).all(|(x, y)| x.same(y))
+                (Value::List { brackets: a, elements: x }, Value::List { brackets: b, elements: y }) => {
+                    (a.is_none() || b.is_none() || a == b) && x.len() == y.len() && x.iter().zip(y).all(|(x, y)| x.same(y))
                 }
                 (a, b) => a == b,
             }
@@ -121,9 +110,7 @@ fn split_name(text: &str) -> (Option<String>, &str) {
     match (parts.next(), parts.next(), parts.next()) {
         (Some(name), Some(value), None)
             if name.starts_with(|c: char| c.is_alphabetic() || c == '\\' || c == '(')
-                && name.chars().all(|c| {
-                    c.is_alphanumeric() || "_\\{}()',".contains(c) || c == clean::SEPARATOR
-                }) =>
+                && name.chars().all(|c| c.is_alphanumeric() || "_\\{}()',".contains(c) || c == clean::SEPARATOR) =>
         {
             (Some(name.replace(clean::SEPARATOR, ",")), value)
         }
@@ -163,14 +150,9 @@ fn list(text: &str) -> Option<Value> {
     }
     if elements.len() < 2 && brackets.is_none_or(|(open, _)| open == '(') {
         // `(5)` is 5 in brackets, `(x+1)` is a term.
-        return brackets
-            .and_then(|_| Answer::read_clean(inner))
-            .map(|answer| answer.value);
+        return brackets.and_then(|_| Answer::read_clean(inner)).map(|answer| answer.value);
     }
-    let elements = elements
-        .iter()
-        .map(|element| Answer::read_clean(element))
-        .collect::<Option<_>>()?;
+    let elements = elements.iter().map(|element| Answer::read_clean(element)).collect::<Option<_>>()?;
     Some(Value::List { brackets, elements })
 }
 

@@ -2,6 +2,7 @@
 
 pub mod advantages;
 pub mod answer;
+pub mod data;
 pub mod random;
 pub mod reward;
 pub mod selection;

@@ -18,11 +18,7 @@ pub fn reward(response: &str, truth: &str) -> Reward {
     let right = boxed_answer(response).is_some_and(|given| answers_equal(given, truth));
     let accuracy = f32::from(u8::from(right));
     let format = f32::from(u8::from(format_ok(response)));
-    Reward {
-        total: 0.9 * accuracy + 0.1 * format,
-        accuracy,
-        format,
-    }
+    Reward { total: 0.9 * accuracy + 0.1 * format, accuracy, format }
 }
 
 /// Whether the whole response matches `<think>.*</think>.*\boxed{.*}.*`, where the dot also matches a newline.

@@ -61,16 +61,10 @@ impl SelectionConfig {
     /// The first field that is out of range, in words.
     pub fn check(&self) -> Result<(), String> {
         if !(self.perception_fraction > 0.0 && self.perception_fraction <= 1.0) {
-            return Err(format!(
-                "perception_fraction: expected above 0 and at most 1, got {}",
-                self.perception_fraction
-            ));
+            return Err(format!("perception_fraction: expected above 0 and at most 1, got {}", self.perception_fraction));
         }
         if !(self.min_delta_entropy >= 0.0 && self.min_delta_entropy.is_finite()) {
-            return Err(format!(
-                "min_delta_entropy: expected 0 or more, got {}",
-                self.min_delta_entropy
-            ));
+            return Err(format!("min_delta_entropy: expected 0 or more, got {}", self.min_delta_entropy));
         }
         Ok(())
     }
@@ -135,25 +129,14 @@ impl Shift {
             entropy.len(),
             entropy_removed.len()
         );
-        let delta: Vec<f32> = entropy
-            .iter()
-            .zip(entropy_removed)
-            .map(|(h, removed)| removed - h)
-            .collect();
-        let score = delta
-            .iter()
-            .zip(entropy_removed)
-            .map(|(d, removed)| d.max(0.0) / (removed + 1e-6))
-            .collect();
+        let delta: Vec<f32> = entropy.iter().zip(entropy_removed).map(|(h, removed)| removed - h).collect();
+        let score = delta.iter().zip(entropy_removed).map(|(d, removed)| d.max(0.0) / (removed + 1e-6)).collect();
         Self { delta, score }
     }
 
     /// The shift of the detectors `k3` and `full_kl`: the divergence D⁻_t is both distance and rank. `[tokens] -> [tokens]` each
     pub fn of_divergences(divergence: &[f32]) -> Self {
-        Self {
-            delta: divergence.to_vec(),
-            score: divergence.to_vec(),
-        }
+        Self { delta: divergence.to_vec(), score: divergence.to_vec() }
     }
 }
 
@@ -164,19 +147,9 @@ impl Shift {
 /// # Panics
 /// If `shift.delta` and `shift.score` differ in length.
 #[track_caller]
-pub fn perception_mask(
-    shift: &Shift,
-    advantage: f32,
-    config: &SelectionConfig,
-    random: &mut Random,
-) -> Vec<bool> {
+pub fn perception_mask(shift: &Shift, advantage: f32, config: &SelectionConfig, random: &mut Random) -> Vec<bool> {
     let tokens = shift.delta.len();
-    assert_eq!(
-        tokens,
-        shift.score.len(),
-        "perception_mask: delta and score differ in length: [{tokens}] and [{}]",
-        shift.score.len()
-    );
+    assert_eq!(tokens, shift.score.len(), "perception_mask: delta and score differ in length: [{tokens}] and [{}]", shift.score.len());
     if config.gate == Gate::PositiveAdvantage && advantage <= 0.0 {
         return vec![false; tokens];
     }
@@ -185,9 +158,7 @@ pub fn perception_mask(
         Selection::Floor => largest_scores(shift, config, |share| share.floor()),
         Selection::Ceil => largest_scores(shift, config, |share| share.ceil()),
         Selection::Random => {
-            let count = keep_count(candidates(shift, config).count(), config, |share| {
-                share.floor()
-            });
+            let count = keep_count(candidates(shift, config).count(), config, |share| share.floor());
             let mut order: Vec<usize> = (0..tokens).collect();
             random.shuffle(&mut order);
             let mut mask = vec![false; tokens];
@@ -198,33 +169,24 @@ pub fn perception_mask(
 }
 
 fn largest_scores(shift: &Shift, config: &SelectionConfig, round: fn(f64) -> f64) -> Vec<bool> {
-    let mut scores: Vec<f32> = candidates(shift, config)
-        .map(|token| shift.score[token])
-        .collect();
+    let mut scores: Vec<f32> = candidates(shift, config).map(|token| shift.score[token]).collect();
     let mut mask = vec![false; shift.delta.len()];
     let count = keep_count(scores.len(), config, round);
     if count > 0 {
         scores.sort_by(|a, b| b.total_cmp(a));
         let threshold = scores[count - 1];
-        candidates(shift, config)
-            .filter(|&token| shift.score[token] >= threshold)
-            .for_each(|token| mask[token] = true);
+        candidates(shift, config).filter(|&token| shift.score[token] >= threshold).for_each(|token| mask[token] = true);
     }
     mask
 }
 
 /// Tokens whose shift is above the floor.
-fn candidates<'a>(
-    shift: &'a Shift,
-    config: &'a SelectionConfig,
-) -> impl Iterator<Item = usize> + 'a {
+fn candidates<'a>(shift: &'a Shift, config: &'a SelectionConfig) -> impl Iterator<Item = usize> + 'a {
     (0..shift.delta.len()).filter(|&token| shift.delta[token] > config.min_delta_entropy)
 }
 
 /// k: at least 1 and at most all of the `candidates`, 0 if there are none.
 fn keep_count(candidates: usize, config: &SelectionConfig, round: fn(f64) -> f64) -> usize {
     let share = config.perception_fraction * candidates as f64;
-    (round(share) as usize)
-        .clamp(1, candidates.max(1))
-        .min(candidates)
+    (round(share) as usize).clamp(1, candidates.max(1)).min(candidates)
 }

@@ -55,15 +55,7 @@ pub struct TaskConfig {
 
 impl Default for TaskConfig {
     fn default() -> Self {
-        Self {
-            families: vec![Family::Digits],
-            level: 3,
-            size: 64,
-            seed: 0,
-            digits: None,
-            shapes: None,
-            chart: None,
-        }
+        Self { families: vec![Family::Digits], level: 3, size: 64, seed: 0, digits: None, shapes: None, chart: None }
     }
 }
 
@@ -129,37 +121,19 @@ impl Task {
     pub fn new(config: &TaskConfig) -> Result<Task, TaskError> {
         let error = |field: &str, problem: String| TaskError(format!("task.{field}: {problem}"));
         if config.families.is_empty() {
-            return Err(error(
-                "families",
-                "expected at least one family, got none".into(),
-            ));
+            return Err(error("families", "expected at least one family, got none".into()));
         }
         if !(1..=5).contains(&config.level) {
-            return Err(error(
-                "level",
-                format!("expected 1 to 5, got {}", config.level),
-            ));
+            return Err(error("level", format!("expected 1 to 5, got {}", config.level)));
         }
         if !(32..=1024).contains(&config.size) {
-            return Err(error(
-                "size",
-                format!("expected 32 to 1024 pixels, got {}", config.size),
-            ));
+            return Err(error("size", format!("expected 32 to 1024 pixels, got {}", config.size)));
         }
         let task = Task {
             config: config.clone(),
-            digits: config
-                .digits
-                .clone()
-                .unwrap_or_else(|| DigitsConfig::level(config.level)),
-            shapes: config
-                .shapes
-                .clone()
-                .unwrap_or_else(|| ShapesConfig::level(config.level)),
-            chart: config
-                .chart
-                .clone()
-                .unwrap_or_else(|| ChartConfig::level(config.level)),
+            digits: config.digits.clone().unwrap_or_else(|| DigitsConfig::level(config.level)),
+            shapes: config.shapes.clone().unwrap_or_else(|| ShapesConfig::level(config.level)),
+            chart: config.chart.clone().unwrap_or_else(|| ChartConfig::level(config.level)),
         };
         task.digits.check().map_err(|e| error("digits", e))?;
         task.shapes.check().map_err(|e| error("shapes", e))?;
@@ -182,24 +156,12 @@ impl Task {
         let family = *random.choose(&self.config.families);
         let size = self.config.size as usize;
         let drawn = match family {
-            Family::Digits => digits::draw(
-                &self.digits,
-                size,
-                mnist::Mnist::embedded(split),
-                &mut random,
-            ),
+            Family::Digits => digits::draw(&self.digits, size, mnist::Mnist::embedded(split), &mut random),
             Family::Shapes => shapes::draw(&self.shapes, size, &mut random),
             Family::Chart => chart::draw(&self.chart, size, &mut random),
         };
-        let seen: Vec<String> = drawn
-            .objects
-            .iter()
-            .map(|object| object.name.clone())
-            .collect();
-        let solution = drawn
-            .question
-            .solve(&seen)
-            .expect("a task can solve its own problem");
+        let seen: Vec<String> = drawn.objects.iter().map(|object| object.name.clone()).collect();
+        let solution = drawn.question.solve(&seen).expect("a task can solve its own problem");
         Problem {
             family,
             level: self.config.level,
@@ -216,10 +178,7 @@ impl Task {
 
     /// Problems `indices` of `split`, drawn in parallel.
     pub fn problems(&self, split: Split, indices: std::ops::Range<u64>) -> Vec<Problem> {
-        indices
-            .into_par_iter()
-            .map(|index| self.problem(split, index))
-            .collect()
+        indices.into_par_iter().map(|index| self.problem(split, index)).collect()
     }
 }
 
@@ -256,18 +215,12 @@ pub struct Problem {
 impl Problem {
     /// The reference response as text.
     pub fn reference_text(&self) -> String {
-        self.reference
-            .iter()
-            .map(|span| span.text.as_str())
-            .collect()
+        self.reference.iter().map(|span| span.text.as_str()).collect()
     }
 
     /// Names of what there is to see, from left to right.
     pub fn seen(&self) -> Vec<String> {
-        self.objects
-            .iter()
-            .map(|object| object.name.clone())
-            .collect()
+        self.objects.iter().map(|object| object.name.clone()).collect()
     }
 
     /// Dense labels for a grid of visual tokens: the class of the object centred in each cell, or
@@ -277,20 +230,14 @@ impl Problem {
     /// If `rows` or `columns` is 0.
     #[track_caller]
     pub fn cell_labels(&self, rows: usize, columns: usize) -> Vec<u8> {
-        assert!(
-            rows > 0 && columns > 0,
-            "cell_labels: the grid is empty: [{rows}, {columns}]"
-        );
+        assert!(rows > 0 && columns > 0, "cell_labels: the grid is empty: [{rows}, {columns}]");
         let none = self.family.cell_classes() as u8;
         let mut labels = vec![none; rows * columns];
         let mut distances = vec![f32::INFINITY; rows * columns];
         for object in &self.objects {
             let column = object.x / self.picture.width() as f32 * columns as f32;
             let row = object.y / self.picture.height() as f32 * rows as f32;
-            let (c, r) = (
-                (column as usize).min(columns - 1),
-                (row as usize).min(rows - 1),
-            );
+            let (c, r) = ((column as usize).min(columns - 1), (row as usize).min(rows - 1));
             let distance = (column - c as f32 - 0.5).hypot(row - r as f32 - 0.5);
             if distance < distances[r * columns + c] {
                 distances[r * columns + c] = distance;

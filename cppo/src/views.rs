@@ -44,18 +44,8 @@ pub struct Views {
 /// # Panics
 /// If a set of perturbations is empty ([`ViewsConfig::check`] says so beforehand).
 #[track_caller]
-pub fn draw_views(
-    picture: &RgbImage,
-    config: &ViewsConfig,
-    seed: u64,
-    prompt: u64,
-    epoch: u64,
-) -> Views {
-    let mut random = Random::new(
-        Random::new(seed, "views", prompt).next_u64(),
-        "epoch",
-        epoch,
-    );
+pub fn draw_views(picture: &RgbImage, config: &ViewsConfig, seed: u64, prompt: u64, epoch: u64) -> Views {
+    let mut random = Random::new(Random::new(seed, "views", prompt).next_u64(), "epoch", epoch);
     let preserving = *random.choose(&config.preserving);
     let removing = *random.choose(&config.removing);
     Views {
@@ -68,71 +58,30 @@ pub fn draw_views(
 
 /// Draws the views of several pictures in parallel: of each, its prompt and the picture. `[pictures] -> [pictures]`
 #[track_caller]
-pub fn draw_all_views(
-    pictures: &[(u64, &RgbImage)],
-    config: &ViewsConfig,
-    seed: u64,
-    epoch: u64,
-) -> Vec<Views> {
-    pictures
-        .par_iter()
-        .map(|&(prompt, picture)| draw_views(picture, config, seed, prompt, epoch))
-        .collect()
+pub fn draw_all_views(pictures: &[(u64, &RgbImage)], config: &ViewsConfig, seed: u64, epoch: u64) -> Vec<Views> {
+    pictures.par_iter().map(|&(prompt, picture)| draw_views(picture, config, seed, prompt, epoch)).collect()
 }
 
 /// One information-preserving perturbation of `picture`, with strengths from `config`.
-pub fn preserve(
-    picture: &RgbImage,
-    how: Preserving,
-    config: &ViewsConfig,
-    random: &mut Random,
-) -> RgbImage {
+pub fn preserve(picture: &RgbImage, how: Preserving, config: &ViewsConfig, random: &mut Random) -> RgbImage {
     match how {
-        Preserving::ColourJitter => colour::jitter(
-            picture,
-            config.brightness,
-            config.contrast,
-            config.saturation,
-            random,
-        ),
-        Preserving::Perspective if !random.chance(config.perspective_probability) => {
-            picture.clone()
-        }
-        Preserving::Perspective => {
-            geometry::perspective(picture, config.perspective_distortion, random)
-        }
+        Preserving::ColourJitter => colour::jitter(picture, config.brightness, config.contrast, config.saturation, random),
+        Preserving::Perspective if !random.chance(config.perspective_probability) => picture.clone(),
+        Preserving::Perspective => geometry::perspective(picture, config.perspective_distortion, random),
         Preserving::Rotation => {
             let limit = config.rotation_degrees;
             geometry::rotate(picture, random.uniform([-limit, limit]))
         }
-        Preserving::GaussianBlur => {
-            colour::gaussian_blur(picture, config.blur_kernel, config.blur_sigma)
-        }
+        Preserving::GaussianBlur => colour::gaussian_blur(picture, config.blur_kernel, config.blur_sigma),
     }
 }
 
 /// One information-removing perturbation of `picture`, with strengths from `config`.
-pub fn remove(
-    picture: &RgbImage,
-    how: Removing,
-    config: &ViewsConfig,
-    random: &mut Random,
-) -> RgbImage {
+pub fn remove(picture: &RgbImage, how: Removing, config: &ViewsConfig, random: &mut Random) -> RgbImage {
     match how {
-        Removing::Occlusion => removing::occlude(
-            picture,
-            config.occlusion_count,
-            config.occlusion_side,
-            config.occlusion_fill,
-            random,
-        ),
+        Removing::Occlusion => removing::occlude(picture, config.occlusion_count, config.occlusion_side, config.occlusion_fill, random),
         Removing::ZoomCrop => geometry::zoom_crop(picture, config.zoom_window, random),
-        Removing::PatchMask => removing::mask_patches(
-            picture,
-            config.patch_pixels,
-            config.patch_probability,
-            random,
-        ),
+        Removing::PatchMask => removing::mask_patches(picture, config.patch_pixels, config.patch_probability, random),
         Removing::GaussianNoise => removing::add_noise(picture, config.noise_std, random),
         Removing::NoImage => removing::mean_picture(picture),
     }

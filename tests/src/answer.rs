@@ -101,10 +101,7 @@ fn reward_is_nine_tenths_accuracy_and_one_tenth_format() {
         let r = reward(response, truth);
         (r.total, r.accuracy, r.format)
     };
-    assert_eq!(
-        parts("<think>a</think>\\boxed{1/2}", "0.5"),
-        (1.0, 1.0, 1.0)
-    );
+    assert_eq!(parts("<think>a</think>\\boxed{1/2}", "0.5"), (1.0, 1.0, 1.0));
     assert_eq!(parts("\\boxed{1/2}", "0.5"), (0.9, 1.0, 0.0));
     assert_eq!(parts("<think>a</think>\\boxed{3}", "0.5"), (0.1, 0.0, 1.0));
     assert_eq!(parts("0.5", "0.5"), (0.0, 0.0, 0.0));

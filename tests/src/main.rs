@@ -2,6 +2,8 @@
 
 mod answer;
 mod common;
+mod cppo_golden;
+mod data;
 mod gpu;
 mod hf;
 mod image;

@@ -1,60 +1,17 @@
 //! Tasks: seeded, solvable, marked, graded.
 
-use std::collections::HashSet;
-
 use percept_cppo::answer::{answers_equal, boxed_answer};
 use percept_cppo::reward::{format_ok, reward};
 use percept_cppo::tasks::grade::{ErrorKind, Misread, grade};
-use percept_cppo::tasks::mnist::Mnist;
 use percept_cppo::tasks::response::{Role, Span, mark, seen, token_roles};
 use percept_cppo::tasks::{Family, Problem, Question, Split, Task, TaskConfig, digits, shapes};
 
 fn task(family: Family, level: u8) -> Task {
-    Task::new(&TaskConfig {
-        families: vec![family],
-        level,
-        ..TaskConfig::default()
-    })
-    .expect("the configuration is valid")
+    Task::new(&TaskConfig { families: vec![family], level, ..TaskConfig::default() }).expect("the configuration is valid")
 }
 
 fn every_task() -> impl Iterator<Item = (Family, u8, Task)> {
-    Family::ALL
-        .into_iter()
-        .flat_map(|family| (1..=5).map(move |level| (family, level, task(family, level))))
-}
-
-#[test]
-fn mnist_subset_is_intact_and_splits_share_no_picture() {
-    let (train, test) = (Mnist::embedded(Split::Train), Mnist::embedded(Split::Test));
-    assert_eq!((train.len(), test.len()), (14_000, 4_000));
-    let pictures: HashSet<&[u8]> = (0..train.len()).map(|i| train.pixels(i)).collect();
-    assert!((0..test.len()).all(|i| !pictures.contains(test.pixels(i))));
-    // The first training labels of MNIST are 5 0 4 1 9 2 1 3 1 4, the first test label is 7.
-    assert_eq!(
-        (0..10).map(|i| train.label(i)).collect::<Vec<_>>(),
-        [5, 0, 4, 1, 9, 2, 1, 3, 1, 4]
-    );
-    assert_eq!(test.label(0), 7);
-    for digit in 0..10 {
-        assert!(
-            test.showing(digit).len() > 300,
-            "{digit}: {}",
-            test.showing(digit).len()
-        );
-        assert!(
-            train
-                .showing(digit)
-                .iter()
-                .all(|&i| train.label(i) == digit)
-        );
-    }
-}
-
-#[test]
-fn mnist_reader_names_what_is_wrong() {
-    let error = Mnist::read(b"no gzip", b"").unwrap_err();
-    assert!(error.starts_with("images: not readable as gzip"), "{error}");
+    Family::ALL.into_iter().flat_map(|family| (1..=5).map(move |level| (family, level, task(family, level))))
 }
 
 #[test]
@@ -69,14 +26,8 @@ fn problems_are_functions_of_seed_split_and_index() {
         }
         let elsewhere = task.problem(Split::Test, 0);
         assert_ne!(elsewhere.picture, together[0].picture);
-        let config = TaskConfig {
-            seed: 1,
-            ..task.config().clone()
-        };
-        assert_ne!(
-            Task::new(&config).unwrap().problem(Split::Train, 0).picture,
-            together[0].picture
-        );
+        let config = TaskConfig { seed: 1, ..task.config().clone() };
+        assert_ne!(Task::new(&config).unwrap().problem(Split::Train, 0).picture, together[0].picture);
     }
 }
 
@@ -90,18 +41,11 @@ fn every_reference_is_right_well_formed_and_blameless() {
             assert_eq!(reward(&text, &problem.answer).total, 1.0);
             assert_eq!(seen(&text), Some(problem.seen()), "{text}");
             let grade = grade(&problem, &text);
-            assert!(
-                grade.format && grade.accurate && grade.misread.is_empty(),
-                "{family:?} level {level}: {text} {grade:?}"
-            );
+            assert!(grade.format && grade.accurate && grade.misread.is_empty(), "{family:?} level {level}: {text} {grade:?}");
             assert_eq!((grade.follows, grade.error), (Some(true), None));
             assert_eq!(problem.reference, mark(&text));
-            let perceived: String = problem
-                .reference
-                .iter()
-                .filter(|span| span.role == Role::Perception)
-                .map(|s| s.text.as_str())
-                .collect();
+            let perceived: String =
+                problem.reference.iter().filter(|span| span.role == Role::Perception).map(|s| s.text.as_str()).collect();
             assert_eq!(perceived, problem.seen().concat());
         }
     }
@@ -112,24 +56,10 @@ fn objects_are_inside_and_ordered_from_left_to_right() {
     for (family, level, task) in every_task() {
         for problem in task.problems(Split::Train, 0..40) {
             for pair in problem.objects.windows(2) {
-                assert!(
-                    pair[1].x - pair[0].x > 2.0,
-                    "{family:?} level {level}: {:?}",
-                    problem.objects
-                );
+                assert!(pair[1].x - pair[0].x > 2.0, "{family:?} level {level}: {:?}", problem.objects);
             }
-            assert!(
-                problem
-                    .objects
-                    .iter()
-                    .all(|o| (0.0..64.0).contains(&o.x) && (0.0..64.0).contains(&o.y))
-            );
-            assert!(
-                problem
-                    .objects
-                    .iter()
-                    .all(|o| usize::from(o.class) < family.cell_classes())
-            );
+            assert!(problem.objects.iter().all(|o| (0.0..64.0).contains(&o.x) && (0.0..64.0).contains(&o.y)));
+            assert!(problem.objects.iter().all(|o| usize::from(o.class) < family.cell_classes()));
         }
     }
 }
@@ -141,24 +71,13 @@ fn the_picture_shows_the_objects() {
         for object in &problem.objects {
             let colour = shapes::COLOURS[usize::from(object.class) / 3].1;
             let pixel = problem.picture.get_pixel(object.x as u32, object.y as u32);
-            assert_eq!(
-                pixel.0,
-                colour.map(|channel| (channel * 255.0).round() as u8),
-                "{}",
-                object.name
-            );
+            assert_eq!(pixel.0, colour.map(|channel| (channel * 255.0).round() as u8), "{}", object.name);
         }
     }
     for problem in task(Family::Digits, 1).problems(Split::Train, 0..20) {
         for object in &problem.objects {
-            let near = |x: u32, y: u32| {
-                (x as f32 - object.x).abs() < 8.0 && (y as f32 - object.y).abs() < 8.0
-            };
-            let ink = problem
-                .picture
-                .enumerate_pixels()
-                .filter(|(x, y, pixel)| near(*x, *y) && pixel[0] > 128)
-                .count();
+            let near = |x: u32, y: u32| (x as f32 - object.x).abs() < 8.0 && (y as f32 - object.y).abs() < 8.0;
+            let ink = problem.picture.enumerate_pixels().filter(|(x, y, pixel)| near(*x, *y) && pixel[0] > 128).count();
             assert!(ink > 8, "{}: {ink} pixels", object.name);
         }
     }
@@ -175,36 +94,15 @@ fn the_picture_shows_the_objects() {
 #[test]
 fn size_scales_the_scene() {
     for family in Family::ALL {
-        let small = Task::new(&TaskConfig {
-            families: vec![family],
-            ..TaskConfig::default()
-        })
-        .unwrap();
-        let large = Task::new(&TaskConfig {
-            size: 128,
-            ..small.config().clone()
-        })
-        .unwrap();
+        let small = Task::new(&TaskConfig { families: vec![family], ..TaskConfig::default() }).unwrap();
+        let large = Task::new(&TaskConfig { size: 128, ..small.config().clone() }).unwrap();
         let ink = |problem: Problem| {
-            let bright = problem
-                .picture
-                .pixels()
-                .filter(|p| p.0.iter().any(|c| *c > 150))
-                .count();
+            let bright = problem.picture.pixels().filter(|p| p.0.iter().any(|c| *c > 150)).count();
             bright as f64 / f64::from(problem.picture.width() * problem.picture.height())
         };
-        let mean = |task: &Task| {
-            task.problems(Split::Train, 0..30)
-                .into_iter()
-                .map(ink)
-                .sum::<f64>()
-                / 30.0
-        };
+        let mean = |task: &Task| task.problems(Split::Train, 0..30).into_iter().map(ink).sum::<f64>() / 30.0;
         let (small, large) = (mean(&small), mean(&large));
-        assert!(
-            (0.8..1.25).contains(&(large / small)),
-            "{family:?}: {small} of 64², {large} of 128²"
-        );
+        assert!((0.8..1.25).contains(&(large / small)), "{family:?}: {small} of 64², {large} of 128²");
     }
 }
 
@@ -227,10 +125,7 @@ fn cell_labels_mark_the_cell_of_each_centre() {
 
 #[test]
 fn a_sampled_response_is_marked_like_a_reference() {
-    let span = |text: &str, role| Span {
-        text: text.to_owned(),
-        role,
-    };
+    let span = |text: &str, role| Span { text: text.to_owned(), role };
     use Role::{Perception, Reasoning, Template};
     assert_eq!(
         mark("<think>I see 3, 8 and 5. 3+8=11.</think>\\boxed{16}"),
@@ -250,14 +145,7 @@ fn a_sampled_response_is_marked_like_a_reference() {
     );
     assert_eq!(mark("é7"), [span("é7", Reasoning)]);
     assert_eq!(mark(""), []);
-    assert_eq!(
-        mark("I see a red circle."),
-        [
-            span("I see a ", Template),
-            span("red circle", Perception),
-            span(".", Template)
-        ]
-    );
+    assert_eq!(mark("I see a red circle."), [span("I see a ", Template), span("red circle", Perception), span(".", Template)]);
 }
 
 #[test]
@@ -266,12 +154,7 @@ fn tokens_take_the_strongest_role_they_touch() {
     // "<think>", "I see 3", " and ", "8. 3", "+8=11", ".</think>"
     let tokens = [0..7, 7..14, 14..19, 19..23, 23..28, 28..37];
     use Role::{Perception, Reasoning, Template};
-    assert_eq!(
-        token_roles(&spans, &tokens),
-        [
-            Template, Perception, Template, Perception, Reasoning, Template
-        ]
-    );
+    assert_eq!(token_roles(&spans, &tokens), [Template, Perception, Template, Perception, Reasoning, Template]);
 }
 
 fn digits_problem(question: digits::Question, names: &[&str]) -> Problem {
@@ -287,10 +170,7 @@ fn digits_problem(question: digits::Question, names: &[&str]) -> Problem {
 #[test]
 fn errors_are_traced_to_what_was_seen_or_concluded() {
     let problem = digits_problem(digits::Question::Sum, &["3", "8", "5"]);
-    let wrong = |truth: &str, said: &str| Misread {
-        truth: Some(truth.to_owned()),
-        said: Some(said.to_owned()),
-    };
+    let wrong = |truth: &str, said: &str| Misread { truth: Some(truth.to_owned()), said: Some(said.to_owned()) };
     // format, accurate, misread, follows, error
     type Expected = (bool, bool, Vec<Misread>, Option<bool>, Option<ErrorKind>);
     #[rustfmt::skip]
@@ -310,137 +190,48 @@ fn errors_are_traced_to_what_was_seen_or_concluded() {
     ];
     for (response, expected) in cases {
         let graded = grade(&problem, response);
-        assert_eq!(
-            (
-                graded.format,
-                graded.accurate,
-                graded.misread,
-                graded.follows,
-                graded.error
-            ),
-            expected,
-            "{response}"
-        );
+        assert_eq!((graded.format, graded.accurate, graded.misread, graded.follows, graded.error), expected, "{response}");
     }
 }
 
 #[test]
 fn order_counts_where_the_question_needs_it() {
     let problem = digits_problem(digits::Question::Comparison, &["3", "8", "5"]);
-    let graded = grade(
-        &problem,
-        "<think>I see 5, 8 and 3. 5>3.</think>\\boxed{yes}",
-    );
+    let graded = grade(&problem, "<think>I see 5, 8 and 3. 5>3.</think>\\boxed{yes}");
     assert_eq!(graded.error, Some(ErrorKind::Perception));
     assert_eq!(graded.misread.len(), 2);
 }
 
 #[test]
 fn questions_are_answered() {
-    let names = |list: &[&str]| {
-        list.iter()
-            .map(|name| (*name).to_owned())
-            .collect::<Vec<_>>()
-    };
+    let names = |list: &[&str]| list.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
     let shapes = names(&["red circle", "blue square", "red square", "green circle"]);
     let bars = names(&["red 4", "green 7", "blue 2"]);
     let numbers = names(&["3", "8", "5"]);
     use percept_cppo::tasks::chart::Question as C;
     use shapes::{Form, Question as S};
     let cases = [
-        (
-            Question::Digits(digits::Question::Sum),
-            &numbers,
-            "3+8=11. 11+5=16",
-            "16",
-        ),
-        (
-            Question::Digits(digits::Question::Difference),
-            &numbers,
-            "The largest is 8. The smallest is 3. 8-3=5",
-            "5",
-        ),
-        (
-            Question::Digits(digits::Question::Comparison),
-            &numbers,
-            "3<5",
-            "no",
-        ),
-        (
-            Question::Digits(digits::Question::Largest),
-            &numbers,
-            "The largest is 8",
-            "8",
-        ),
-        (
-            Question::Shapes(S::CountColour(0)),
-            &shapes,
-            "In red: 2",
-            "2",
-        ),
-        (
-            Question::Shapes(S::CountColour(3)),
-            &shapes,
-            "In yellow: 0",
-            "0",
-        ),
-        (
-            Question::Shapes(S::CountForm(Form::Circle)),
-            &shapes,
-            "Number of circles: 2",
-            "2",
-        ),
-        (
-            Question::Shapes(S::MoreForms(Form::Square, Form::Triangle)),
-            &shapes,
-            "Number of squares: 2. Number of triangles: 0. 2>0",
-            "yes",
-        ),
-        (
-            Question::Shapes(S::LeftmostColour),
-            &shapes,
-            "The leftmost is a red circle",
-            "red",
-        ),
-        (
-            Question::Shapes(S::RightmostForm),
-            &shapes,
-            "The rightmost is a green circle",
-            "circle",
-        ),
-        (
-            Question::Shapes(S::LeftOf(0, Form::Square)),
-            &shapes,
-            "Left of it: 2",
-            "2",
-        ),
+        (Question::Digits(digits::Question::Sum), &numbers, "3+8=11. 11+5=16", "16"),
+        (Question::Digits(digits::Question::Difference), &numbers, "The largest is 8. The smallest is 3. 8-3=5", "5"),
+        (Question::Digits(digits::Question::Comparison), &numbers, "3<5", "no"),
+        (Question::Digits(digits::Question::Largest), &numbers, "The largest is 8", "8"),
+        (Question::Shapes(S::CountColour(0)), &shapes, "In red: 2", "2"),
+        (Question::Shapes(S::CountColour(3)), &shapes, "In yellow: 0", "0"),
+        (Question::Shapes(S::CountForm(Form::Circle)), &shapes, "Number of circles: 2", "2"),
+        (Question::Shapes(S::MoreForms(Form::Square, Form::Triangle)), &shapes, "Number of squares: 2. Number of triangles: 0. 2>0", "yes"),
+        (Question::Shapes(S::LeftmostColour), &shapes, "The leftmost is a red circle", "red"),
+        (Question::Shapes(S::RightmostForm), &shapes, "The rightmost is a green circle", "circle"),
+        (Question::Shapes(S::LeftOf(0, Form::Square)), &shapes, "Left of it: 2", "2"),
         (Question::Chart(C::Total), &bars, "4+7=11. 11+2=13", "13"),
         (Question::Chart(C::Pair(2, 0)), &bars, "2+4=6", "6"),
-        (
-            Question::Chart(C::Spread),
-            &bars,
-            "The largest is 7. The smallest is 2. 7-2=5",
-            "5",
-        ),
-        (
-            Question::Chart(C::Tallest),
-            &bars,
-            "The largest is 7",
-            "green",
-        ),
+        (Question::Chart(C::Spread), &bars, "The largest is 7. The smallest is 2. 7-2=5", "5"),
+        (Question::Chart(C::Tallest), &bars, "The largest is 7", "green"),
     ];
     for (question, seen, steps, answer) in cases {
         let solution = question.solve(seen).unwrap();
-        assert_eq!(
-            (solution.steps.join(". ").as_str(), solution.answer.as_str()),
-            (steps, answer),
-            "{question:?}"
-        );
+        assert_eq!((solution.steps.join(". ").as_str(), solution.answer.as_str()), (steps, answer), "{question:?}");
     }
-    assert_eq!(
-        Question::Shapes(S::LeftOf(1, Form::Triangle)).solve(&shapes),
-        None
-    );
+    assert_eq!(Question::Shapes(S::LeftOf(1, Form::Triangle)).solve(&shapes), None);
     assert_eq!(Question::Digits(digits::Question::Sum).solve(&bars), None);
     assert_eq!(Question::Chart(C::Total).solve(&[]), None);
 }
@@ -449,52 +240,20 @@ fn questions_are_answered() {
 fn answers_are_varied() {
     for (family, level, task) in every_task() {
         let problems = task.problems(Split::Train, 0..200);
-        let share = |answer: &str| {
-            problems
-                .iter()
-                .filter(|p| answers_equal(&p.answer, answer))
-                .count()
-        };
+        let share = |answer: &str| problems.iter().filter(|p| answers_equal(&p.answer, answer)).count();
         let most = problems.iter().map(|p| share(&p.answer)).max().unwrap();
-        assert!(
-            most < 110,
-            "{family:?} level {level}: one answer is right {most} times of 200"
-        );
+        assert!(most < 110, "{family:?} level {level}: one answer is right {most} times of 200");
     }
 }
 
 #[test]
 fn impossible_tasks_name_the_field() {
     let cases = [
+        (TaskConfig { families: vec![], ..TaskConfig::default() }, "task.families"),
+        (TaskConfig { level: 9, ..TaskConfig::default() }, "task.level: expected 1 to 5, got 9"),
+        (TaskConfig { size: 8, ..TaskConfig::default() }, "task.size: expected 32 to 1024 pixels, got 8"),
         (
-            TaskConfig {
-                families: vec![],
-                ..TaskConfig::default()
-            },
-            "task.families",
-        ),
-        (
-            TaskConfig {
-                level: 9,
-                ..TaskConfig::default()
-            },
-            "task.level: expected 1 to 5, got 9",
-        ),
-        (
-            TaskConfig {
-                size: 8,
-                ..TaskConfig::default()
-            },
-            "task.size: expected 32 to 1024 pixels, got 8",
-        ),
-        (
-            TaskConfig {
-                digits: Some(digits::DigitsConfig {
-                    count: 1,
-                    ..Default::default()
-                }),
-                ..TaskConfig::default()
-            },
+            TaskConfig { digits: Some(digits::DigitsConfig { count: 1, ..Default::default() }), ..TaskConfig::default() },
             "task.digits: count: expected 2 to 6",
         ),
     ];
@@ -502,8 +261,6 @@ fn impossible_tasks_name_the_field() {
         let error = Task::new(&config).unwrap_err().to_string();
         assert!(error.starts_with(expected), "{error}");
     }
-    let error = toml::from_str::<TaskConfig>("lvl = 3")
-        .unwrap_err()
-        .to_string();
+    let error = toml::from_str::<TaskConfig>("lvl = 3").unwrap_err().to_string();
     assert!(error.contains("lvl"), "{error}");
 }

@@ -4,40 +4,19 @@ use image::{Rgb, RgbImage};
 use percept_cppo::random::Random;
 use percept_cppo::tasks::{Family, Split, Task, TaskConfig};
 use percept_cppo::views::contact_sheet::{contact_sheet, write_contact_sheet};
-use percept_cppo::views::{
-    Fill, Preserving, Preset, Removing, ViewsConfig, draw_all_views, draw_views, preserve, remove,
-};
+use percept_cppo::views::{Fill, Preserving, Preset, Removing, ViewsConfig, draw_all_views, draw_views, preserve, remove};
 
-const PRESERVING: [Preserving; 4] = [
-    Preserving::ColourJitter,
-    Preserving::Perspective,
-    Preserving::Rotation,
-    Preserving::GaussianBlur,
-];
-const REMOVING: [Removing; 5] = [
-    Removing::Occlusion,
-    Removing::ZoomCrop,
-    Removing::PatchMask,
-    Removing::GaussianNoise,
-    Removing::NoImage,
-];
+const PRESERVING: [Preserving; 4] = [Preserving::ColourJitter, Preserving::Perspective, Preserving::Rotation, Preserving::GaussianBlur];
+const REMOVING: [Removing; 5] = [Removing::Occlusion, Removing::ZoomCrop, Removing::PatchMask, Removing::GaussianNoise, Removing::NoImage];
 
 fn picture(index: u64) -> RgbImage {
-    let config = TaskConfig {
-        families: Family::ALL.to_vec(),
-        ..TaskConfig::default()
-    };
-    Task::new(&config)
-        .unwrap()
-        .problem(Split::Train, index)
-        .picture
+    let config = TaskConfig { families: Family::ALL.to_vec(), ..TaskConfig::default() };
+    Task::new(&config).unwrap().problem(Split::Train, index).picture
 }
 
 /// 24 × 16 pixels, each of its own colour.
 fn ramp() -> RgbImage {
-    RgbImage::from_fn(24, 16, |x, y| {
-        Rgb([10 * x as u8, 15 * y as u8, (5 * (x + y)) as u8])
-    })
+    RgbImage::from_fn(24, 16, |x, y| Rgb([10 * x as u8, 15 * y as u8, (5 * (x + y)) as u8]))
 }
 
 fn random(counter: u64) -> Random {
@@ -47,16 +26,9 @@ fn random(counter: u64) -> Random {
 #[test]
 fn views_keep_the_size_and_change_the_picture() {
     for preset in [Preset::Paper, Preset::SmallPicture] {
-        let config = ViewsConfig {
-            perspective_probability: 1.0,
-            ..ViewsConfig::preset(preset)
-        };
+        let config = ViewsConfig { perspective_probability: 1.0, ..ViewsConfig::preset(preset) };
         config.check().unwrap();
-        for picture in [
-            picture(0),
-            ramp(),
-            RgbImage::from_fn(3, 2, |x, y| Rgb([(90 * x) as u8, (200 * y) as u8, 7])),
-        ] {
+        for picture in [picture(0), ramp(), RgbImage::from_fn(3, 2, |x, y| Rgb([(90 * x) as u8, (200 * y) as u8, 7]))] {
             for how in PRESERVING {
                 let view = preserve(&picture, how, &config, &mut random(0));
                 assert_eq!(view.dimensions(), picture.dimensions(), "{how:?}");
@@ -81,35 +53,18 @@ fn views_are_functions_of_seed_prompt_and_epoch() {
         assert_eq!(&draw_views(picture, &config, 7, prompt, 2), views);
         for (seed, prompt, epoch) in [(8, prompt, 2), (7, prompt + 1000, 2), (7, prompt, 3)] {
             let other = draw_views(picture, &config, seed, prompt, epoch);
-            assert_ne!(
-                (&other.preserved, &other.removed),
-                (&views.preserved, &views.removed)
-            );
+            assert_ne!((&other.preserved, &other.removed), (&views.preserved, &views.removed));
         }
     }
 }
 
 #[test]
 fn every_perturbation_of_a_set_is_drawn() {
-    let config = ViewsConfig {
-        preserving: PRESERVING.to_vec(),
-        removing: REMOVING.to_vec(),
-        ..ViewsConfig::default()
-    };
+    let config = ViewsConfig { preserving: PRESERVING.to_vec(), removing: REMOVING.to_vec(), ..ViewsConfig::default() };
     let picture = ramp();
-    let draws: Vec<_> = (0..100)
-        .map(|prompt| draw_views(&picture, &config, 0, prompt, 0))
-        .collect();
-    assert!(
-        PRESERVING
-            .iter()
-            .all(|how| draws.iter().any(|views| views.preserving == *how))
-    );
-    assert!(
-        REMOVING
-            .iter()
-            .all(|how| draws.iter().any(|views| views.removing == *how))
-    );
+    let draws: Vec<_> = (0..100).map(|prompt| draw_views(&picture, &config, 0, prompt, 0)).collect();
+    assert!(PRESERVING.iter().all(|how| draws.iter().any(|views| views.preserving == *how)));
+    assert!(REMOVING.iter().all(|how| draws.iter().any(|views| views.removing == *how)));
 }
 
 #[test]
@@ -130,18 +85,10 @@ fn neutral_strengths_change_nothing() {
     };
     let picture = ramp();
     for how in PRESERVING {
-        assert_eq!(
-            preserve(&picture, how, &config, &mut random(1)),
-            picture,
-            "{how:?}"
-        );
+        assert_eq!(preserve(&picture, how, &config, &mut random(1)), picture, "{how:?}");
     }
     for how in REMOVING.into_iter().filter(|how| *how != Removing::NoImage) {
-        assert_eq!(
-            remove(&picture, how, &config, &mut random(1)),
-            picture,
-            "{how:?}"
-        );
+        assert_eq!(remove(&picture, how, &config, &mut random(1)), picture, "{how:?}");
     }
 }
 
@@ -149,45 +96,17 @@ fn neutral_strengths_change_nothing() {
 fn colour_jitter_is_torchvisions() {
     // Only one factor differs from 1, so the order does not matter. Values by hand: grey = 0.2989 r + 0.587 g + 0.114 b.
     let picture = RgbImage::from_vec(2, 1, vec![100, 200, 50, 20, 40, 60]).unwrap();
-    let still = ViewsConfig {
-        brightness: [1.0; 2],
-        contrast: [1.0; 2],
-        saturation: [1.0; 2],
-        ..ViewsConfig::default()
-    };
-    let jitter = |config: &ViewsConfig| {
-        preserve(&picture, Preserving::ColourJitter, config, &mut random(0)).into_raw()
-    };
-    assert_eq!(
-        jitter(&ViewsConfig {
-            brightness: [1.5; 2],
-            ..still.clone()
-        }),
-        [150, 255, 75, 30, 60, 90]
-    );
+    let still = ViewsConfig { brightness: [1.0; 2], contrast: [1.0; 2], saturation: [1.0; 2], ..ViewsConfig::default() };
+    let jitter = |config: &ViewsConfig| preserve(&picture, Preserving::ColourJitter, config, &mut random(0)).into_raw();
+    assert_eq!(jitter(&ViewsConfig { brightness: [1.5; 2], ..still.clone() }), [150, 255, 75, 30, 60, 90]);
     // Greys are 152.99 and 36.298, their mean 94.644.
-    assert_eq!(
-        jitter(&ViewsConfig {
-            contrast: [0.5; 2],
-            ..still.clone()
-        }),
-        [97, 147, 72, 57, 67, 77]
-    );
-    assert_eq!(
-        jitter(&ViewsConfig {
-            saturation: [0.0; 2],
-            ..still
-        }),
-        [153, 153, 153, 36, 36, 36]
-    );
+    assert_eq!(jitter(&ViewsConfig { contrast: [0.5; 2], ..still.clone() }), [97, 147, 72, 57, 67, 77]);
+    assert_eq!(jitter(&ViewsConfig { saturation: [0.0; 2], ..still }), [153, 153, 153, 36, 36, 36]);
 }
 
 #[test]
 fn rotation_turns_about_the_middle_and_fills_with_black() {
-    let config = ViewsConfig {
-        rotation_degrees: 180.0,
-        ..ViewsConfig::default()
-    };
+    let config = ViewsConfig { rotation_degrees: 180.0, ..ViewsConfig::default() };
     let white = RgbImage::from_pixel(32, 32, Rgb([255; 3]));
     let mut corners = 0;
     for counter in 0..20 {
@@ -200,26 +119,14 @@ fn rotation_turns_about_the_middle_and_fills_with_black() {
 
 #[test]
 fn perspective_moves_the_corners_inwards_only() {
-    let config = ViewsConfig {
-        perspective_probability: 1.0,
-        perspective_distortion: 0.5,
-        ..ViewsConfig::default()
-    };
+    let config = ViewsConfig { perspective_probability: 1.0, perspective_distortion: 0.5, ..ViewsConfig::default() };
     let white = RgbImage::from_pixel(64, 64, Rgb([255; 3]));
     for counter in 0..10 {
-        let view = preserve(
-            &white,
-            Preserving::Perspective,
-            &config,
-            &mut random(counter),
-        );
+        let view = preserve(&white, Preserving::Perspective, &config, &mut random(counter));
         // A corner moves by at most a quarter of the picture: the middle half stays covered.
         let covered = |x: u32, y: u32| view.get_pixel(x, y).0 == [255; 3];
         assert!((17..47).all(|x| (17..47).all(|y| covered(x, y))));
-        assert!(
-            !(0..64).all(|x| covered(x, 0) && covered(x, 63)),
-            "something is uncovered at the edge"
-        );
+        assert!(!(0..64).all(|x| covered(x, 0) && covered(x, 63)), "something is uncovered at the edge");
     }
 }
 
@@ -227,11 +134,7 @@ fn perspective_moves_the_corners_inwards_only() {
 fn perspective_is_drawn_with_its_probability() {
     let config = ViewsConfig::preset(Preset::Paper);
     let picture = picture(1);
-    let changed = (0..200)
-        .filter(|&n| {
-            preserve(&picture, Preserving::Perspective, &config, &mut random(n)) != picture
-        })
-        .count();
+    let changed = (0..200).filter(|&n| preserve(&picture, Preserving::Perspective, &config, &mut random(n)) != picture).count();
     assert!((70..130).contains(&changed), "{changed} of 200");
 }
 
@@ -239,21 +142,10 @@ fn perspective_is_drawn_with_its_probability() {
 fn blur_spreads_one_point_as_a_gaussian() {
     let mut picture = RgbImage::new(5, 5);
     picture.put_pixel(2, 2, Rgb([255; 3]));
-    let config = ViewsConfig {
-        blur_kernel: 3,
-        blur_sigma: 1.0,
-        ..ViewsConfig::default()
-    };
+    let config = ViewsConfig { blur_kernel: 3, blur_sigma: 1.0, ..ViewsConfig::default() };
     let view = preserve(&picture, Preserving::GaussianBlur, &config, &mut random(0));
     // Weights e^(-1/2) / (1 + 2 e^(-1/2)) = 0.27407 and 0.45186, squared and crossed, times 255.
-    assert_eq!(
-        [
-            view.get_pixel(2, 2)[0],
-            view.get_pixel(1, 2)[0],
-            view.get_pixel(1, 1)[0]
-        ],
-        [52, 32, 19]
-    );
+    assert_eq!([view.get_pixel(2, 2)[0], view.get_pixel(1, 2)[0], view.get_pixel(1, 1)[0]], [52, 32, 19]);
     assert_eq!(view.get_pixel(0, 2)[0], 0);
 }
 
@@ -261,14 +153,10 @@ fn blur_spreads_one_point_as_a_gaussian() {
 fn zoom_crop_shows_a_window() {
     // Columns get brighter to the right: the range shown tells the window's width.
     let picture = RgbImage::from_fn(100, 100, |x, _| Rgb([2 * x as u8; 3]));
-    let config = ViewsConfig {
-        zoom_window: [0.4, 0.5],
-        ..ViewsConfig::default()
-    };
+    let config = ViewsConfig { zoom_window: [0.4, 0.5], ..ViewsConfig::default() };
     for counter in 0..20 {
         let view = remove(&picture, Removing::ZoomCrop, &config, &mut random(counter));
-        let width =
-            (f32::from(view.get_pixel(99, 50)[0]) - f32::from(view.get_pixel(0, 50)[0])) / 2.0;
+        let width = (f32::from(view.get_pixel(99, 50)[0]) - f32::from(view.get_pixel(0, 50)[0])) / 2.0;
         assert!((38.0..=51.0).contains(&width), "{width}");
     }
 }
@@ -278,43 +166,24 @@ fn occlusion_covers_with_the_mean_or_with_noise() {
     let white = RgbImage::from_pixel(64, 64, Rgb([255; 3]));
     let mut half = white.clone();
     (0..64).for_each(|x| (0..32).for_each(|y| half.put_pixel(x, y, Rgb([0; 3]))));
-    let config = ViewsConfig {
-        occlusion_count: 1,
-        occlusion_side: [0.25; 2],
-        ..ViewsConfig::default()
-    };
+    let config = ViewsConfig { occlusion_count: 1, occlusion_side: [0.25; 2], ..ViewsConfig::default() };
     let covered = |fill| {
-        let config = ViewsConfig {
-            occlusion_fill: fill,
-            ..config.clone()
-        };
+        let config = ViewsConfig { occlusion_fill: fill, ..config.clone() };
         let view = remove(&half, Removing::Occlusion, &config, &mut random(3));
-        let other: Vec<[u8; 3]> = view
-            .pixels()
-            .map(|p| p.0)
-            .filter(|p| *p != [0; 3] && *p != [255; 3])
-            .collect();
+        let other: Vec<[u8; 3]> = view.pixels().map(|p| p.0).filter(|p| *p != [0; 3] && *p != [255; 3]).collect();
         other
     };
     let mean = covered(Fill::Mean);
     assert_eq!(mean.len(), 16 * 16);
     assert!(mean.iter().all(|pixel| *pixel == [128; 3]));
     let noise = covered(Fill::Noise);
-    assert!(
-        (250..=256).contains(&noise.len()) && noise.iter().any(|p| p[0] != p[1]),
-        "{}",
-        noise.len()
-    );
+    assert!((250..=256).contains(&noise.len()) && noise.iter().any(|p| p[0] != p[1]), "{}", noise.len());
 }
 
 #[test]
 fn patches_are_masked_with_their_probability() {
     let white = RgbImage::from_pixel(100, 60, Rgb([255; 3]));
-    let config = ViewsConfig {
-        patch_pixels: 14,
-        patch_probability: 0.6,
-        ..ViewsConfig::default()
-    };
+    let config = ViewsConfig { patch_pixels: 14, patch_probability: 0.6, ..ViewsConfig::default() };
     let mut masked = 0;
     for counter in 0..40 {
         let view = remove(&white, Removing::PatchMask, &config, &mut random(counter));
@@ -335,70 +204,33 @@ fn patches_are_masked_with_their_probability() {
 #[test]
 fn noise_has_its_standard_deviation_on_normalised_pixels() {
     let grey = RgbImage::from_pixel(100, 100, Rgb([128; 3]));
-    let config = ViewsConfig {
-        noise_std: 0.2,
-        ..ViewsConfig::default()
-    };
+    let config = ViewsConfig { noise_std: 0.2, ..ViewsConfig::default() };
     let view = remove(&grey, Removing::GaussianNoise, &config, &mut random(0));
     let normalised = |value: u8| (f64::from(value) - 128.0) / 127.5;
-    let variance = view
-        .as_raw()
-        .iter()
-        .map(|v| normalised(*v).powi(2))
-        .sum::<f64>()
-        / view.as_raw().len() as f64;
+    let variance = view.as_raw().iter().map(|v| normalised(*v).powi(2)).sum::<f64>() / view.as_raw().len() as f64;
     assert!((variance.sqrt() - 0.2).abs() < 0.004, "{}", variance.sqrt());
 }
 
 #[test]
 fn no_image_is_the_mean_colour() {
     let picture = RgbImage::from_vec(2, 1, vec![0, 10, 255, 100, 20, 254]).unwrap();
-    let view = remove(
-        &picture,
-        Removing::NoImage,
-        &ViewsConfig::default(),
-        &mut random(0),
-    );
+    let view = remove(&picture, Removing::NoImage, &ViewsConfig::default(), &mut random(0));
     assert_eq!(view.into_raw(), [50, 15, 255, 50, 15, 255]);
 }
 
 #[test]
 fn a_table_is_laid_over_its_preset() {
     let config: ViewsConfig = toml::from_str("preset = 'paper'\nrotation_degrees = 3.0").unwrap();
-    assert_eq!(
-        config,
-        ViewsConfig {
-            rotation_degrees: 3.0,
-            ..ViewsConfig::preset(Preset::Paper)
-        }
-    );
+    assert_eq!(config, ViewsConfig { rotation_degrees: 3.0, ..ViewsConfig::preset(Preset::Paper) });
     let config: ViewsConfig = toml::from_str("removing = ['no_image']").unwrap();
-    assert_eq!(
-        config,
-        ViewsConfig {
-            removing: vec![Removing::NoImage],
-            ..ViewsConfig::preset(Preset::SmallPicture)
-        }
-    );
-    assert_eq!(
-        toml::from_str::<ViewsConfig>("").unwrap(),
-        ViewsConfig::default()
-    );
+    assert_eq!(config, ViewsConfig { removing: vec![Removing::NoImage], ..ViewsConfig::preset(Preset::SmallPicture) });
+    assert_eq!(toml::from_str::<ViewsConfig>("").unwrap(), ViewsConfig::default());
     for preset in [Preset::Paper, Preset::SmallPicture] {
         let config = ViewsConfig::preset(preset);
-        assert_eq!(
-            toml::from_str::<ViewsConfig>(&toml::to_string(&config).unwrap()).unwrap(),
-            config
-        );
+        assert_eq!(toml::from_str::<ViewsConfig>(&toml::to_string(&config).unwrap()).unwrap(), config);
     }
-    for (wrong, named) in [
-        ("rotation = 3.0", "rotation"),
-        ("preset = 'big'", "big"),
-        ("zoom_window = 'x'", "x"),
-    ] {
-        let error = toml::from_str::<ViewsConfig>(wrong)
-            .unwrap_err()
-            .to_string();
+    for (wrong, named) in [("rotation = 3.0", "rotation"), ("preset = 'big'", "big"), ("zoom_window = 'x'", "x")] {
+        let error = toml::from_str::<ViewsConfig>(wrong).unwrap_err().to_string();
         assert!(error.contains(named), "{error}");
     }
 }
@@ -407,41 +239,11 @@ fn a_table_is_laid_over_its_preset() {
 fn impossible_views_name_the_field() {
     let base = ViewsConfig::default;
     let cases = [
-        (
-            ViewsConfig {
-                removing: vec![],
-                ..base()
-            },
-            "removing",
-        ),
-        (
-            ViewsConfig {
-                brightness: [1.2, 0.7],
-                ..base()
-            },
-            "brightness",
-        ),
-        (
-            ViewsConfig {
-                blur_kernel: 2,
-                ..base()
-            },
-            "blur_kernel",
-        ),
-        (
-            ViewsConfig {
-                zoom_window: [0.0, 0.5],
-                ..base()
-            },
-            "zoom_window",
-        ),
-        (
-            ViewsConfig {
-                noise_std: f32::NAN,
-                ..base()
-            },
-            "noise_std",
-        ),
+        (ViewsConfig { removing: vec![], ..base() }, "removing"),
+        (ViewsConfig { brightness: [1.2, 0.7], ..base() }, "brightness"),
+        (ViewsConfig { blur_kernel: 2, ..base() }, "blur_kernel"),
+        (ViewsConfig { zoom_window: [0.0, 0.5], ..base() }, "zoom_window"),
+        (ViewsConfig { noise_std: f32::NAN, ..base() }, "noise_std"),
     ];
     for (config, field) in cases {
         let error = config.check().unwrap_err();
@@ -453,16 +255,10 @@ fn impossible_views_name_the_field() {
 fn a_contact_sheet_shows_each_picture_enlarged() {
     let (picture, config) = (ramp(), ViewsConfig::default());
     let views = draw_views(&picture, &config, 0, 0, 0);
-    let rows = [
-        vec![&picture, &views.preserved, &views.removed],
-        vec![&picture],
-    ];
+    let rows = [vec![&picture, &views.preserved, &views.removed], vec![&picture]];
     let sheet = contact_sheet(&rows, 2);
     assert_eq!(sheet.dimensions(), (6 + 3 * (48 + 6), 6 + 2 * (32 + 6)));
-    assert_eq!(
-        sheet.get_pixel(6 + 2 * 23 + 1, 6 + 2 * 15 + 1),
-        picture.get_pixel(23, 15)
-    );
+    assert_eq!(sheet.get_pixel(6 + 2 * 23 + 1, 6 + 2 * 15 + 1), picture.get_pixel(23, 15));
     assert_eq!(sheet.get_pixel(6 + 54, 6), views.preserved.get_pixel(0, 0));
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("sheet.png");

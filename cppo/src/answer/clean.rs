@@ -18,9 +18,7 @@ pub(super) fn clean(text: &str) -> String {
     let mut chars = text.chars().peekable();
     while let Some(c) = chars.next() {
         match c {
-            ',' if chars.peek().is_some_and(|next| next.is_whitespace()) => {
-                separated.push(SEPARATOR)
-            }
+            ',' if chars.peek().is_some_and(|next| next.is_whitespace()) => separated.push(SEPARATOR),
             c if c.is_whitespace() => {}
             c => separated.push(c),
         }
@@ -69,20 +67,10 @@ const UNIT: char = '\u{1}';
 
 /// `\text{B}` becomes `B`; at the end and after a number, `5\text{ cm}`, its words are units and get the mark.
 fn text_commands(text: &str) -> String {
-    const COMMANDS: [&str; 7] = [
-        "\\text{",
-        "\\textbf{",
-        "\\textit{",
-        "\\textrm{",
-        "\\mathrm{",
-        "\\mathbf{",
-        "\\mbox{",
-    ];
+    const COMMANDS: [&str; 7] = ["\\text{", "\\textbf{", "\\textit{", "\\textrm{", "\\mathrm{", "\\mathbf{", "\\mbox{"];
     let mut text = text.to_owned();
-    while let Some((at, command)) = COMMANDS
-        .iter()
-        .filter_map(|command| text.rfind(command).map(|at| (at, *command)))
-        .max_by_key(|found| found.0)
+    while let Some((at, command)) =
+        COMMANDS.iter().filter_map(|command| text.rfind(command).map(|at| (at, *command))).max_by_key(|found| found.0)
     {
         let content_at = at + command.len();
         let Some(end) = super::balanced_end(&text[content_at..]) else {
@@ -90,18 +78,9 @@ fn text_commands(text: &str) -> String {
         };
         let content = text[content_at..content_at + end].to_owned();
         let before = text[..at].trim_end();
-        let last = matches!(
-            text[content_at + end + 1..].trim(),
-            "" | "." | "^2" | "^3" | "^{2}" | "^{3}"
-        );
-        let unit = last
-            && (before.ends_with(|c: char| c.is_ascii_digit())
-                || before.ends_with('}') && content.trim().len() > 1);
-        let joined = if unit {
-            format!("{UNIT}{}", content.trim())
-        } else {
-            content
-        };
+        let last = matches!(text[content_at + end + 1..].trim(), "" | "." | "^2" | "^3" | "^{2}" | "^{3}");
+        let unit = last && (before.ends_with(|c: char| c.is_ascii_digit()) || before.ends_with('}') && content.trim().len() > 1);
+        let joined = if unit { format!("{UNIT}{}", content.trim()) } else { content };
         text.replace_range(at..content_at + end + 1, &joined);
     }
     text
@@ -191,26 +170,15 @@ const UNITS: &[&str] = &[
     "students",
     "times",
 ];
-const UNITS_AFTER_SPACE: &[&str] = &[
-    "m", "s", "g", "h", "l", "n", "j", "w", "v", "a", "k", "c", "f", "pa",
-];
+const UNITS_AFTER_SPACE: &[&str] = &["m", "s", "g", "h", "l", "n", "j", "w", "v", "a", "k", "c", "f", "pa"];
 
 /// Puts the unit mark before trailing words that are units.
 fn mark_units(text: &str) -> String {
-    let number_end = text
-        .rfind(|c: char| c.is_ascii_digit())
-        .map_or(0, |at| at + 1);
+    let number_end = text.rfind(|c: char| c.is_ascii_digit()).map_or(0, |at| at + 1);
     // An exponent belongs to the unit: `cm^2`, `m^{2}`.
-    let body = text
-        .trim_end_matches('}')
-        .trim_end_matches(['2', '3'])
-        .trim_end_matches('{');
+    let body = text.trim_end_matches('}').trim_end_matches(['2', '3']).trim_end_matches('{');
     let (body, number_end) = match body.strip_suffix('^') {
-        Some(body) => (
-            body,
-            body.rfind(|c: char| c.is_ascii_digit())
-                .map_or(0, |at| at + 1),
-        ),
+        Some(body) => (body, body.rfind(|c: char| c.is_ascii_digit()).map_or(0, |at| at + 1)),
         None => (text, number_end),
     };
     if number_end == 0 {
@@ -248,12 +216,7 @@ fn fractions(text: &str) -> String {
             break;
         };
         let mixed = text[..at].ends_with(|c: char| c.is_ascii_digit());
-        let fraction = format!(
-            "{}{}/{}",
-            if mixed { "&" } else { "" },
-            term(numerator),
-            term(denominator)
-        );
+        let fraction = format!("{}{}/{}", if mixed { "&" } else { "" }, term(numerator), term(denominator));
         text = format!("{}{fraction}{after}", &text[..at]);
     }
     text
@@ -278,49 +241,30 @@ fn roots(text: &str) -> String {
 /// The argument of a command: `{…}` or one character.
 fn argument(text: &str) -> Option<(&str, &str)> {
     match text.strip_prefix('{') {
-        Some(content) => {
-            super::balanced_end(content).map(|end| (&content[..end], &content[end + 1..]))
-        }
+        Some(content) => super::balanced_end(content).map(|end| (&content[..end], &content[end + 1..])),
         None => text.chars().next().map(|c| text.split_at(c.len_utf8())),
     }
 }
 
 /// In brackets if it is a sum or a quotient.
 fn term(text: &str) -> String {
-    let compound = text
-        .char_indices()
-        .any(|(at, c)| "+/*".contains(c) || c == '-' && at > 0);
-    if compound {
-        format!("({text})")
-    } else {
-        text.to_owned()
-    }
+    let compound = text.char_indices().any(|(at, c)| "+/*".contains(c) || c == '-' && at > 0);
+    if compound { format!("({text})") } else { text.to_owned() }
 }
 
 /// Reads a cleaned number: a decimal, with thousands separators, a fraction, a mixed number, a power of ten times one.
 pub(super) fn number(text: &str) -> Option<Rational> {
-    if let Some(inner) = text
-        .strip_prefix("-(")
-        .and_then(|rest| rest.strip_suffix(')'))
-    {
+    if let Some(inner) = text.strip_prefix("-(").and_then(|rest| rest.strip_suffix(')')) {
         return number(inner)?.negated();
     }
     if let Some((whole, fraction)) = text.split_once('&') {
         let (whole_value, fraction) = (plain(whole)?, number(fraction)?);
-        return whole_value.plus(if whole.starts_with('-') {
-            fraction.negated()?
-        } else {
-            fraction
-        });
+        return whole_value.plus(if whole.starts_with('-') { fraction.negated()? } else { fraction });
     }
     if let Some((factor, power)) = text.split_once("*10^") {
         let power: i32 = power.trim_matches(['{', '}']).parse().ok()?;
         let scale = Rational::new(10i128.checked_pow(power.unsigned_abs())?, 1)?;
-        let scale = if power < 0 {
-            Rational::new(1, 1)?.over(scale)?
-        } else {
-            scale
-        };
+        let scale = if power < 0 { Rational::new(1, 1)?.over(scale)? } else { scale };
         return plain(factor)?.over(Rational::new(1, 1)?.over(scale)?);
     }
     match text.split_once('/') {
@@ -338,9 +282,7 @@ fn plain(text: &str) -> Option<Rational> {
     let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
     let mut groups = whole.split(',');
     let first = groups.next()?;
-    let well_formed = (1..=3).contains(&first.len())
-        && !first.starts_with('0')
-        && !fraction.contains(',')
-        && groups.all(|group| group.len() == 3);
+    let well_formed =
+        (1..=3).contains(&first.len()) && !first.starts_with('0') && !fraction.contains(',') && groups.all(|group| group.len() == 3);
     well_formed.then(|| Rational::decimal(&text.replace(',', "")))?
 }

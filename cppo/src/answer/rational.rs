@@ -13,13 +13,9 @@ impl Rational {
         if denominator == 0 {
             return None;
         }
-        let divisor =
-            i128::try_from(gcd(numerator.unsigned_abs(), denominator.unsigned_abs())).ok()?;
+        let divisor = i128::try_from(gcd(numerator.unsigned_abs(), denominator.unsigned_abs())).ok()?;
         let sign = denominator.signum();
-        Some(Rational {
-            numerator: (numerator / divisor).checked_mul(sign)?,
-            denominator: (denominator / divisor).checked_mul(sign)?,
-        })
+        Some(Rational { numerator: (numerator / divisor).checked_mul(sign)?, denominator: (denominator / divisor).checked_mul(sign)? })
     }
 
     /// Reads `12`, `-12`, `0.5`, `.5`, `5.`; none for anything else or for more digits than an `i128` holds.
@@ -41,20 +37,14 @@ impl Rational {
 
     /// The quotient; none if `other` is 0 or the result cannot be held.
     pub fn over(self, other: Rational) -> Option<Rational> {
-        Rational::new(
-            self.numerator.checked_mul(other.denominator)?,
-            self.denominator.checked_mul(other.numerator)?,
-        )
+        Rational::new(self.numerator.checked_mul(other.denominator)?, self.denominator.checked_mul(other.numerator)?)
     }
 
     /// The sum; none if it cannot be held.
     pub fn plus(self, other: Rational) -> Option<Rational> {
         let left = self.numerator.checked_mul(other.denominator)?;
         let right = other.numerator.checked_mul(self.denominator)?;
-        Rational::new(
-            left.checked_add(right)?,
-            self.denominator.checked_mul(other.denominator)?,
-        )
+        Rational::new(left.checked_add(right)?, self.denominator.checked_mul(other.denominator)?)
     }
 
     /// The negative; none if it cannot be held.

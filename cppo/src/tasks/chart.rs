@@ -44,12 +44,7 @@ impl Default for ChartConfig {
 impl ChartConfig {
     /// The chart of difficulty `level`, 1 to 5.
     pub fn level(level: u8) -> Self {
-        let chart = |bars, grid, noise, questions: &[Kind]| Self {
-            bars,
-            grid,
-            noise,
-            questions: questions.to_vec(),
-        };
+        let chart = |bars, grid, noise, questions: &[Kind]| Self { bars, grid, noise, questions: questions.to_vec() };
         match level {
             0 | 1 => chart(2, Grid::EveryUnit, 0.0, &[Kind::Total]),
             2 => chart(2, Grid::EveryUnit, 0.02, &[Kind::Total, Kind::Tallest]),
@@ -61,25 +56,11 @@ impl ChartConfig {
 
     pub(super) fn check(&self) -> Result<(), String> {
         let checks = [
-            (
-                (2..=COLOURS.len()).contains(&self.bars),
-                "bars: expected 2 to 4",
-            ),
-            (
-                (0.0..=0.5).contains(&self.noise),
-                "noise: expected 0 to 0.5",
-            ),
-            (
-                !self.questions.is_empty(),
-                "questions: expected at least one",
-            ),
+            ((2..=COLOURS.len()).contains(&self.bars), "bars: expected 2 to 4"),
+            ((0.0..=0.5).contains(&self.noise), "noise: expected 0 to 0.5"),
+            (!self.questions.is_empty(), "questions: expected at least one"),
         ];
-        checks
-            .iter()
-            .find(|(holds, _)| !holds)
-            .map_or(Ok(()), |(_, message)| {
-                Err(format!("{message}, got {self:?}"))
-            })
+        checks.iter().find(|(holds, _)| !holds).map_or(Ok(()), |(_, message)| Err(format!("{message}, got {self:?}")))
     }
 }
 
@@ -121,10 +102,7 @@ impl Question {
         match self {
             Question::Total => "What is the sum of all bars?".to_owned(),
             Question::Pair(a, b) => {
-                format!(
-                    "What is the {} bar plus the {} bar?",
-                    COLOURS[a].0, COLOURS[b].0
-                )
+                format!("What is the {} bar plus the {} bar?", COLOURS[a].0, COLOURS[b].0)
             }
             Question::Spread => "What is the tallest bar minus the shortest bar?".to_owned(),
             Question::Tallest => "What colour is the tallest bar?".to_owned(),
@@ -139,29 +117,18 @@ impl Question {
         let (steps, answer) = match self {
             Question::Total => sum_steps(&values),
             Question::Pair(a, b) => {
-                let value = |wanted| {
-                    bars.iter()
-                        .find(|(colour, _)| *colour == wanted)
-                        .map(|bar| bar.1)
-                };
+                let value = |wanted| bars.iter().find(|(colour, _)| *colour == wanted).map(|bar| bar.1);
                 sum_steps(&[value(a)?, value(b)?])
             }
             Question::Spread => {
                 let difference = largest - smallest;
                 let equation = format!("{largest}-{smallest}={difference}");
-                let steps = vec![
-                    format!("The largest is {largest}"),
-                    format!("The smallest is {smallest}"),
-                    equation,
-                ];
+                let steps = vec![format!("The largest is {largest}"), format!("The smallest is {smallest}"), equation];
                 (steps, difference.to_string())
             }
             Question::Tallest => {
                 let (colour, _) = bars.iter().find(|bar| bar.1 == largest)?;
-                (
-                    vec![format!("The largest is {largest}")],
-                    COLOURS[*colour].0.to_owned(),
-                )
+                (vec![format!("The largest is {largest}")], COLOURS[*colour].0.to_owned())
             }
         };
         Some(Solution { steps, answer })
@@ -171,10 +138,7 @@ impl Question {
 /// Colour and value of `red 4`.
 fn parse(name: &str) -> Option<(usize, u32)> {
     let (colour, value) = name.split_once(' ')?;
-    Some((
-        COLOURS.iter().position(|(name, _)| *name == colour)?,
-        one_digit(value)?,
-    ))
+    Some((COLOURS.iter().position(|(name, _)| *name == colour)?, one_digit(value)?))
 }
 
 /// Draws a chart of `side` pixels.
@@ -184,17 +148,9 @@ pub(super) fn draw(config: &ChartConfig, side: usize, random: &mut Random) -> Dr
     random.shuffle(&mut colours);
     colours.truncate(config.bars);
     let values = loop {
-        let values: Vec<usize> = (0..config.bars)
-            .map(|_| 1 + random.below(MAX_VALUE))
-            .collect();
+        let values: Vec<usize> = (0..config.bars).map(|_| 1 + random.below(MAX_VALUE)).collect();
         let highest = values.iter().max();
-        if kind != Kind::Tallest
-            || values
-                .iter()
-                .filter(|value| Some(*value) == highest)
-                .count()
-                == 1
-        {
+        if kind != Kind::Tallest || values.iter().filter(|value| Some(*value) == highest).count() == 1 {
             break values;
         }
     };
@@ -209,20 +165,11 @@ pub(super) fn draw(config: &ChartConfig, side: usize, random: &mut Random) -> Dr
         Kind::Tallest => Question::Tallest,
     };
     let (canvas, objects) = draw_bars(config, side, &colours, &values);
-    Drawn {
-        picture: canvas.finish(config.noise, random),
-        question: super::Question::Chart(question),
-        objects,
-    }
+    Drawn { picture: canvas.finish(config.noise, random), question: super::Question::Chart(question), objects }
 }
 
 /// Axis, grid and bars. A unit of value is 6 pixels of 64.
-fn draw_bars(
-    config: &ChartConfig,
-    side: usize,
-    colours: &[usize],
-    values: &[usize],
-) -> (Canvas, Vec<Object>) {
+fn draw_bars(config: &ChartConfig, side: usize, colours: &[usize], values: &[usize]) -> (Canvas, Vec<Object>) {
     let unit = side as f32 / 64.0;
     let (left, base, step) = (8.0 * unit, 60.0 * unit, 6.0 * unit);
     let mut canvas = Canvas::new(side, [0.05; 3]);
@@ -244,31 +191,15 @@ fn draw_bars(
     let mut objects = Vec::new();
     for (place, (&colour, &value)) in colours.iter().zip(values).enumerate() {
         let (top, width) = (level(value), (slot * 0.6).round());
-        let bar = Box2 {
-            left: (left + (place as f32 + 0.2) * slot).round(),
-            top,
-            width,
-            height: level(0) - top,
-        };
+        let bar = Box2 { left: (left + (place as f32 + 0.2) * slot).round(), top, width, height: level(0) - top };
         canvas.rectangle(bar, COLOURS[colour].1);
         let name = format!("{} {value}", COLOURS[colour].0);
-        objects.push(Object {
-            name,
-            class: value as u8,
-            x: bar.left + width / 2.0,
-            y: top,
-        });
+        objects.push(Object { name, class: value as u8, x: bar.left + width / 2.0, y: top });
     }
     canvas.rectangle(line(0, unit), [0.8; 3]);
     for value in [0, 5, 9] {
         let dot = unit.round().max(1.0);
-        canvas.numeral(
-            value,
-            (2.0 * unit).round(),
-            level(value) - 2.0 * dot,
-            dot,
-            [0.8; 3],
-        );
+        canvas.numeral(value, (2.0 * unit).round(), level(value) - 2.0 * dot, dot, [0.8; 3]);
     }
     (canvas, objects)
 }

@@ -48,32 +48,20 @@ pub enum ErrorKind {
 
 /// Grades `response`, a whole response, to `problem`.
 pub fn grade(problem: &Problem, response: &str) -> Grade {
-    let accurate =
-        boxed_answer(response).is_some_and(|given| answers_equal(given, &problem.answer));
+    let accurate = boxed_answer(response).is_some_and(|given| answers_equal(given, &problem.answer));
     let seen = response::seen(response);
-    let misread = seen.as_ref().map_or_else(Vec::new, |said| {
-        misread(&problem.question, &problem.seen(), said)
-    });
+    let misread = seen.as_ref().map_or_else(Vec::new, |said| misread(&problem.question, &problem.seen(), said));
     let follows = seen
         .as_ref()
         .and_then(|said| problem.question.solve(said))
-        .map(|solution| {
-            boxed_answer(response).is_some_and(|given| answers_equal(given, &solution.answer))
-        });
+        .map(|solution| boxed_answer(response).is_some_and(|given| answers_equal(given, &solution.answer)));
     let error = (!accurate).then_some(match (&seen, misread.is_empty(), follows) {
         (None, ..) => ErrorKind::Unreadable,
         (Some(_), true, _) => ErrorKind::Reasoning,
         (Some(_), false, Some(false)) => ErrorKind::Both,
         (Some(_), false, _) => ErrorKind::Perception,
     });
-    Grade {
-        format: format_ok(response),
-        accurate,
-        seen,
-        misread,
-        follows,
-        error,
-    }
+    Grade { format: format_ok(response), accurate, seen, misread, follows, error }
 }
 
 /// Differences between the truth and what is said: place by place where order matters, else what is left of each after
@@ -85,10 +73,7 @@ fn misread(question: &Question, truth: &[String], said: &[String]) -> Vec<Misrea
         (without(truth, said), without(said, truth))
     };
     (0..truth.len().max(said.len()))
-        .map(|i| Misread {
-            truth: truth.get(i).map(|s| s.to_string()),
-            said: said.get(i).map(|s| s.to_string()),
-        })
+        .map(|i| Misread { truth: truth.get(i).map(|s| s.to_string()), said: said.get(i).map(|s| s.to_string()) })
         .filter(|pair| pair.truth != pair.said)
         .collect()
 }

@@ -51,28 +51,16 @@ impl Mnist {
         let (shape, pixels) = read_idx(images_gz).map_err(|e| format!("images: {e}"))?;
         let (label_shape, labels) = read_idx(labels_gz).map_err(|e| format!("labels: {e}"))?;
         if shape.len() != 3 || shape[1..] != [DIGIT_SIDE, DIGIT_SIDE] {
-            return Err(format!(
-                "images: expected shape [digits, 28, 28], got {shape:?}"
-            ));
+            return Err(format!("images: expected shape [digits, 28, 28], got {shape:?}"));
         }
         if label_shape != shape[..1] {
-            return Err(format!(
-                "labels: expected shape {:?}, got {label_shape:?}",
-                &shape[..1]
-            ));
+            return Err(format!("labels: expected shape {:?}, got {label_shape:?}", &shape[..1]));
         }
         let mut by_label: [Vec<usize>; 10] = Default::default();
         for (index, &label) in labels.iter().enumerate() {
-            by_label
-                .get_mut(usize::from(label))
-                .ok_or(format!("labels: digit {index} is labelled {label}"))?
-                .push(index);
+            by_label.get_mut(usize::from(label)).ok_or(format!("labels: digit {index} is labelled {label}"))?.push(index);
         }
-        Ok(Mnist {
-            pixels,
-            labels,
-            by_label,
-        })
+        Ok(Mnist { pixels, labels, by_label })
     }
 
     /// Number of digits.
@@ -104,23 +92,13 @@ impl Mnist {
 /// Shape and content of a gzipped IDX file of bytes.
 fn read_idx(gz: &[u8]) -> Result<(Vec<usize>, Vec<u8>), String> {
     let mut data = Vec::new();
-    GzDecoder::new(gz)
-        .read_to_end(&mut data)
-        .map_err(|e| format!("not readable as gzip: {e}"))?;
+    GzDecoder::new(gz).read_to_end(&mut data).map_err(|e| format!("not readable as gzip: {e}"))?;
     let &[0, 0, 8, dimensions] = data.first_chunk::<4>().ok_or("shorter than a header")? else {
-        return Err(format!(
-            "expected the header of an IDX file of bytes (0, 0, 8, n), got {:?}",
-            &data[..4]
-        ));
+        return Err(format!("expected the header of an IDX file of bytes (0, 0, 8, n), got {:?}", &data[..4]));
     };
     let header = 4 + 4 * usize::from(dimensions);
     let sizes = data.get(4..header).ok_or("shorter than its header")?;
-    let shape: Vec<usize> = sizes
-        .as_chunks::<4>()
-        .0
-        .iter()
-        .map(|&bytes| u32::from_be_bytes(bytes) as usize)
-        .collect();
+    let shape: Vec<usize> = sizes.as_chunks::<4>().0.iter().map(|&bytes| u32::from_be_bytes(bytes) as usize).collect();
     let body = data.split_off(header);
     if body.len() != shape.iter().product::<usize>() {
         return Err(format!("expected {shape:?} bytes, got {}", body.len()));

@@ -67,15 +67,8 @@ pub fn compose(listed: &[String], solution: &Solution) -> Vec<Span> {
         [] => last.clone(),
         _ => format!("{} and {last}", first.join(", ")),
     };
-    let steps: String = solution
-        .steps
-        .iter()
-        .map(|step| format!(" {step}."))
-        .collect();
-    mark(&format!(
-        "<think>I see {list}.{steps}</think>\\boxed{{{}}}",
-        solution.answer
-    ))
+    let steps: String = solution.steps.iter().map(|step| format!(" {step}.")).collect();
+    mark(&format!("<think>I see {list}.{steps}</think>\\boxed{{{}}}", solution.answer))
 }
 
 /// Cuts any response into spans of one role each; their texts joined are `response`.
@@ -85,11 +78,7 @@ pub fn mark(response: &str) -> Vec<Span> {
     let mut at = 0;
     while at < response.len() {
         let rest = &response[at..];
-        let piece = TEMPLATE_PIECES
-            .iter()
-            .filter(|piece| rest.starts_with(**piece))
-            .map(|piece| piece.len())
-            .max();
+        let piece = TEMPLATE_PIECES.iter().filter(|piece| rest.starts_with(**piece)).map(|piece| piece.len()).max();
         let length = piece.unwrap_or_else(|| rest.chars().next().map_or(0, char::len_utf8));
         let role = match (piece, &seen) {
             (Some(_), _) => Role::Template,
@@ -98,10 +87,7 @@ pub fn mark(response: &str) -> Vec<Span> {
         };
         match spans.last_mut() {
             Some(span) if span.role == role => span.text.push_str(&rest[..length]),
-            _ => spans.push(Span {
-                text: rest[..length].to_owned(),
-                role,
-            }),
+            _ => spans.push(Span { text: rest[..length].to_owned(), role }),
         }
         at += length;
     }
@@ -120,11 +106,8 @@ pub fn token_roles(spans: &[Span], tokens: &[Range<usize>]) -> Vec<Role> {
             (range, span.role)
         })
         .collect();
-    let holds = |token: &Range<usize>, role| {
-        placed
-            .iter()
-            .any(|(range, r)| *r == role && range.start < token.end && token.start < range.end)
-    };
+    let holds =
+        |token: &Range<usize>, role| placed.iter().any(|(range, r)| *r == role && range.start < token.end && token.start < range.end);
     tokens
         .iter()
         .map(|token| match () {
@@ -138,16 +121,7 @@ pub fn token_roles(spans: &[Span], tokens: &[Range<usize>]) -> Vec<Role> {
 /// What a response says it sees, in its order and without articles; none if it does not say.
 pub fn seen(response: &str) -> Option<Vec<String>> {
     let list = response[seen_range(response)?].replace(" and ", ", ");
-    Some(
-        list.split(", ")
-            .map(|name| {
-                name.trim()
-                    .strip_prefix("a ")
-                    .unwrap_or(name.trim())
-                    .to_owned()
-            })
-            .collect(),
-    )
+    Some(list.split(", ").map(|name| name.trim().strip_prefix("a ").unwrap_or(name.trim()).to_owned()).collect())
 }
 
 /// The bytes between `I see ` and the full stop after it.

@@ -15,10 +15,7 @@ pub struct Canvas {
 impl Canvas {
     /// A square canvas of `side` pixels filled with `colour`.
     pub fn new(side: usize, colour: [f32; 3]) -> Self {
-        Self {
-            side,
-            pixels: vec![colour; side * side],
-        }
+        Self { side, pixels: vec![colour; side * side] }
     }
 
     /// Side in pixels.
@@ -35,14 +32,8 @@ impl Canvas {
         for y in top..bottom {
             for x in left..right {
                 let offset = |i: usize| (i as f32 + 0.5) / SAMPLES as f32;
-                let hits = (0..SAMPLES * SAMPLES)
-                    .filter(|i| {
-                        inside(
-                            x as f32 + offset(i % SAMPLES),
-                            y as f32 + offset(i / SAMPLES),
-                        )
-                    })
-                    .count();
+                let hits =
+                    (0..SAMPLES * SAMPLES).filter(|i| inside(x as f32 + offset(i % SAMPLES), y as f32 + offset(i / SAMPLES))).count();
                 self.blend(x, y, colour, hits as f32 / (SAMPLES * SAMPLES) as f32);
             }
         }
@@ -58,21 +49,14 @@ impl Canvas {
 
     /// Paints a rectangle.
     pub fn rectangle(&mut self, area: Box2, colour: [f32; 3]) {
-        self.fill(area, colour, |x, y| {
-            (area.left..area.right()).contains(&x) && (area.top..area.bottom()).contains(&y)
-        });
+        self.fill(area, colour, |x, y| (area.left..area.right()).contains(&x) && (area.top..area.bottom()).contains(&y));
     }
 
     /// Paints the numeral `digit`, 3 × 5 dots of `dot` pixels, with its upper left corner at (`left`, `top`).
     pub fn numeral(&mut self, digit: usize, left: f32, top: f32, dot: f32, colour: [f32; 3]) {
         for (row, bits) in NUMERALS[digit].iter().enumerate() {
             for column in (0..3).filter(|column| bits >> (2 - column) & 1 == 1) {
-                let area = Box2 {
-                    left: left + column as f32 * dot,
-                    top: top + row as f32 * dot,
-                    width: dot,
-                    height: dot,
-                };
+                let area = Box2 { left: left + column as f32 * dot, top: top + row as f32 * dot, width: dot, height: dot };
                 self.rectangle(area, colour);
             }
         }
@@ -82,14 +66,8 @@ impl Canvas {
     pub fn finish(self, noise: f32, random: &mut Random) -> RgbImage {
         let mut picture = RgbImage::new(self.side as u32, self.side as u32);
         for (pixel, colour) in picture.pixels_mut().zip(self.pixels) {
-            let shift = if noise > 0.0 {
-                noise * random.normal()
-            } else {
-                0.0
-            };
-            *pixel = Rgb(
-                colour.map(|channel| ((channel + shift).clamp(0.0, 1.0) * 255.0).round() as u8)
-            );
+            let shift = if noise > 0.0 { noise * random.normal() } else { 0.0 };
+            *pixel = Rgb(colour.map(|channel| ((channel + shift).clamp(0.0, 1.0) * 255.0).round() as u8));
         }
         picture
     }
@@ -135,32 +113,16 @@ impl Box2 {
 
 /// Places boxes of the given (width, height) at random, `gap` apart and from the edges, so that their centres differ by
 /// `min_dx` horizontally: "from left to right" must have one meaning. None if they do not fit in a fair number of trials.
-pub fn place(
-    sizes: &[(f32, f32)],
-    side: usize,
-    gap: f32,
-    min_dx: f32,
-    random: &mut Random,
-) -> Option<Vec<Box2>> {
+pub fn place(sizes: &[(f32, f32)], side: usize, gap: f32, min_dx: f32, random: &mut Random) -> Option<Vec<Box2>> {
     let mut placed: Vec<Box2> = Vec::new();
     for &(width, height) in sizes {
-        let free = (
-            side as f32 - 2.0 * gap - width,
-            side as f32 - 2.0 * gap - height,
-        );
+        let free = (side as f32 - 2.0 * gap - width, side as f32 - 2.0 * gap - height);
         if free.0 < 0.0 || free.1 < 0.0 {
             return None;
         }
         let found = (0..60).find_map(|_| {
-            let area = Box2 {
-                left: gap + random.uniform([0.0, free.0]),
-                top: gap + random.uniform([0.0, free.1]),
-                width,
-                height,
-            };
-            let clear = |other: &Box2| {
-                !area.near(other, gap) && (area.centre().0 - other.centre().0).abs() >= min_dx
-            };
+            let area = Box2 { left: gap + random.uniform([0.0, free.0]), top: gap + random.uniform([0.0, free.1]), width, height };
+            let clear = |other: &Box2| !area.near(other, gap) && (area.centre().0 - other.centre().0).abs() >= min_dx;
             placed.iter().all(clear).then_some(area)
         })?;
         placed.push(found);

@@ -7,12 +7,8 @@ use super::{Drawn, Object, Solution};
 use crate::random::Random;
 
 /// Names and colours of shapes and bars, 0 to 1 per channel. Far enough apart to stand a change of light.
-pub const COLOURS: [(&str, [f32; 3]); 4] = [
-    ("red", [0.90, 0.20, 0.18]),
-    ("green", [0.20, 0.75, 0.28]),
-    ("blue", [0.25, 0.45, 1.00]),
-    ("yellow", [0.98, 0.88, 0.25]),
-];
+pub const COLOURS: [(&str, [f32; 3]); 4] =
+    [("red", [0.90, 0.20, 0.18]), ("green", [0.20, 0.75, 0.28]), ("blue", [0.25, 0.45, 1.00]), ("yellow", [0.98, 0.88, 0.25])];
 
 /// What a scene of shapes looks like and what is asked about it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -37,20 +33,10 @@ impl Default for ShapesConfig {
 impl ShapesConfig {
     /// The scene of difficulty `level`, 1 to 5.
     pub fn level(level: u8) -> Self {
-        let scene = |count, radius, noise, questions: &[Kind]| Self {
-            count,
-            radius,
-            noise,
-            questions: questions.to_vec(),
-        };
+        let scene = |count, radius, noise, questions: &[Kind]| Self { count, radius, noise, questions: questions.to_vec() };
         match level {
             0 | 1 => scene(2, [7.0, 9.0], 0.0, &[Kind::CountColour, Kind::CountForm]),
-            2 => scene(
-                3,
-                [6.0, 8.5],
-                0.02,
-                &[Kind::CountColour, Kind::CountForm, Kind::Place],
-            ),
+            2 => scene(3, [6.0, 8.5], 0.02, &[Kind::CountColour, Kind::CountForm, Kind::Place]),
             3 => scene(4, [5.5, 8.0], 0.04, &Kind::ALL),
             4 => scene(5, [5.0, 7.5], 0.08, &Kind::ALL),
             _ => scene(7, [4.5, 6.5], 0.10, &Kind::ALL),
@@ -61,25 +47,11 @@ impl ShapesConfig {
         let [low, high] = self.radius;
         let checks = [
             ((2..=8).contains(&self.count), "count: expected 2 to 8"),
-            (
-                4.0 <= low && low <= high && high <= 12.0,
-                "radius: expected 4 ≤ smallest ≤ largest ≤ 12",
-            ),
-            (
-                (0.0..=0.5).contains(&self.noise),
-                "noise: expected 0 to 0.5",
-            ),
-            (
-                !self.questions.is_empty(),
-                "questions: expected at least one",
-            ),
+            (4.0 <= low && low <= high && high <= 12.0, "radius: expected 4 ≤ smallest ≤ largest ≤ 12"),
+            ((0.0..=0.5).contains(&self.noise), "noise: expected 0 to 0.5"),
+            (!self.questions.is_empty(), "questions: expected at least one"),
         ];
-        checks
-            .iter()
-            .find(|(holds, _)| !holds)
-            .map_or(Ok(()), |(_, message)| {
-                Err(format!("{message}, got {self:?}"))
-            })
+        checks.iter().find(|(holds, _)| !holds).map_or(Ok(()), |(_, message)| Err(format!("{message}, got {self:?}")))
     }
 }
 
@@ -135,13 +107,7 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Kind; 5] = [
-        Kind::CountColour,
-        Kind::CountForm,
-        Kind::CompareForms,
-        Kind::Place,
-        Kind::LeftOf,
-    ];
+    pub const ALL: [Kind; 5] = [Kind::CountColour, Kind::CountForm, Kind::CompareForms, Kind::Place, Kind::LeftOf];
 }
 
 /// A question about shapes. Colours are indices into [`COLOURS`].
@@ -175,44 +141,27 @@ impl Question {
             Question::LeftmostColour => "What colour is the leftmost shape?".to_owned(),
             Question::RightmostForm => "What form is the rightmost shape?".to_owned(),
             Question::LeftOf(colour, form) => {
-                format!(
-                    "How many shapes are to the left of the {} {}?",
-                    COLOURS[colour].0,
-                    form.name()
-                )
+                format!("How many shapes are to the left of the {} {}?", COLOURS[colour].0, form.name())
             }
         }
     }
 
     pub(super) fn order_matters(self) -> bool {
-        matches!(
-            self,
-            Question::LeftmostColour | Question::RightmostForm | Question::LeftOf(..)
-        )
+        matches!(self, Question::LeftmostColour | Question::RightmostForm | Question::LeftOf(..))
     }
 
     /// How to conclude from shapes named like `red circle`; none if a name is no shape or what is asked for is not there.
     pub fn solve(self, seen: &[String]) -> Option<Solution> {
-        let shapes: Vec<(usize, Form)> =
-            seen.iter().map(|name| parse(name)).collect::<Option<_>>()?;
+        let shapes: Vec<(usize, Form)> = seen.iter().map(|name| parse(name)).collect::<Option<_>>()?;
         let of_form = |wanted: Form| shapes.iter().filter(|(_, form)| *form == wanted).count();
         let (steps, answer) = match self {
             Question::CountColour(wanted) => {
-                let n = shapes
-                    .iter()
-                    .filter(|(colour, _)| *colour == wanted)
-                    .count();
-                (
-                    vec![format!("In {}: {n}", COLOURS[wanted].0)],
-                    n.to_string(),
-                )
+                let n = shapes.iter().filter(|(colour, _)| *colour == wanted).count();
+                (vec![format!("In {}: {n}", COLOURS[wanted].0)], n.to_string())
             }
             Question::CountForm(form) => {
                 let n = of_form(form);
-                (
-                    vec![format!("Number of {}s: {n}", form.name())],
-                    n.to_string(),
-                )
+                (vec![format!("Number of {}s: {n}", form.name())], n.to_string())
             }
             Question::MoreForms(a, b) => {
                 let (n, m) = (of_form(a), of_form(b));
@@ -222,19 +171,10 @@ impl Question {
                     std::cmp::Ordering::Greater => '>',
                 };
                 let count = |form: Form, n| format!("Number of {}s: {n}", form.name());
-                (
-                    vec![count(a, n), count(b, m), format!("{n}{sign}{m}")],
-                    if n > m { "yes" } else { "no" }.to_owned(),
-                )
+                (vec![count(a, n), count(b, m), format!("{n}{sign}{m}")], if n > m { "yes" } else { "no" }.to_owned())
             }
-            Question::LeftmostColour => (
-                vec![format!("The leftmost is a {}", seen.first()?)],
-                COLOURS[shapes.first()?.0].0.to_owned(),
-            ),
-            Question::RightmostForm => (
-                vec![format!("The rightmost is a {}", seen.last()?)],
-                shapes.last()?.1.name().to_owned(),
-            ),
+            Question::LeftmostColour => (vec![format!("The leftmost is a {}", seen.first()?)], COLOURS[shapes.first()?.0].0.to_owned()),
+            Question::RightmostForm => (vec![format!("The rightmost is a {}", seen.last()?)], shapes.last()?.1.name().to_owned()),
             Question::LeftOf(colour, form) => {
                 let n = shapes.iter().position(|shape| *shape == (colour, form))?;
                 (vec![format!("Left of it: {n}")], n.to_string())
@@ -260,44 +200,24 @@ pub(super) fn draw(config: &ShapesConfig, side: usize, random: &mut Random) -> D
     let mut objects = Vec::new();
     for (&(colour, form), area) in shapes.iter().zip(&places) {
         let ((x, y), radius) = (area.centre(), area.width / 2.0);
-        canvas.fill(*area, COLOURS[colour].1, |px, py| {
-            form.contains((px - x) / radius, (py - y) / radius)
-        });
+        canvas.fill(*area, COLOURS[colour].1, |px, py| form.contains((px - x) / radius, (py - y) / radius));
         let name = format!("{} {}", COLOURS[colour].0, form.name());
-        objects.push(Object {
-            name,
-            class: (colour * Form::ALL.len() + form as usize) as u8,
-            x,
-            y,
-        });
+        objects.push(Object { name, class: (colour * Form::ALL.len() + form as usize) as u8, x, y });
     }
-    Drawn {
-        picture: canvas.finish(config.noise, random),
-        question: super::Question::Shapes(question),
-        objects,
-    }
+    Drawn { picture: canvas.finish(config.noise, random), question: super::Question::Shapes(question), objects }
 }
 
 /// Shapes from left to right and where they are. Where they do not fit, new ones are drawn, a little smaller each time.
-fn placed_shapes(
-    config: &ShapesConfig,
-    side: usize,
-    random: &mut Random,
-) -> (Vec<(usize, Form)>, Vec<Box2>) {
+fn placed_shapes(config: &ShapesConfig, side: usize, random: &mut Random) -> (Vec<(usize, Form)>, Vec<Box2>) {
     let unit = side as f32 / 64.0;
     let min_dx = side as f32 / (3 * config.count) as f32;
     let mut shrink = 1.0;
     loop {
-        let diameters: Vec<(f32, f32)> = (0..config.count)
-            .map(|_| 2.0 * random.uniform(config.radius) * unit * shrink)
-            .map(|diameter| (diameter, diameter))
-            .collect();
+        let diameters: Vec<(f32, f32)> =
+            (0..config.count).map(|_| 2.0 * random.uniform(config.radius) * unit * shrink).map(|diameter| (diameter, diameter)).collect();
         if let Some(mut places) = place(&diameters, side, 1.5 * unit, min_dx, random) {
             places.sort_by(|a, b| a.centre().0.total_cmp(&b.centre().0));
-            let shapes = places
-                .iter()
-                .map(|_| (random.below(COLOURS.len()), *random.choose(&Form::ALL)))
-                .collect();
+            let shapes = places.iter().map(|_| (random.below(COLOURS.len()), *random.choose(&Form::ALL))).collect();
             return (shapes, places);
         }
         shrink *= 0.97;
@@ -310,31 +230,19 @@ fn ask(config: &ShapesConfig, shapes: &[(usize, Form)], random: &mut Random) -> 
     // Half of the counts ask for something that is there, so that 0 is not the most frequent answer.
     let some = *random.choose(shapes);
     let present = random.chance(0.5);
-    let colour = if present {
-        some.0
-    } else {
-        random.below(COLOURS.len())
-    };
-    let form = if present {
-        some.1
-    } else {
-        *random.choose(&Form::ALL)
-    };
+    let colour = if present { some.0 } else { random.below(COLOURS.len()) };
+    let form = if present { some.1 } else { *random.choose(&Form::ALL) };
     match kind {
         Kind::CountColour => Question::CountColour(colour),
         Kind::CountForm => Question::CountForm(form),
         Kind::CompareForms => {
-            let others: Vec<Form> = Form::ALL
-                .into_iter()
-                .filter(|other| *other != form)
-                .collect();
+            let others: Vec<Form> = Form::ALL.into_iter().filter(|other| *other != form).collect();
             Question::MoreForms(form, *random.choose(&others))
         }
         Kind::Place if random.chance(0.5) => Question::LeftmostColour,
         Kind::Place => Question::RightmostForm,
         Kind::LeftOf => {
-            let single =
-                |shape: &&(usize, Form)| shapes.iter().filter(|other| other == shape).count() == 1;
+            let single = |shape: &&(usize, Form)| shapes.iter().filter(|other| other == shape).count() == 1;
             let singles: Vec<&(usize, Form)> = shapes.iter().filter(single).collect();
             match singles.is_empty() {
                 true => Question::CountColour(colour), // every shape has a twin: nothing to point at

@@ -5,17 +5,8 @@ use image::RgbImage;
 use crate::random::Random;
 
 /// Brightness, contrast and saturation by factors from the given ranges, in random order.
-pub(super) fn jitter(
-    picture: &RgbImage,
-    brightness: [f32; 2],
-    contrast: [f32; 2],
-    saturation: [f32; 2],
-    random: &mut Random,
-) -> RgbImage {
-    let mut pixels: Vec<[f32; 3]> = picture
-        .pixels()
-        .map(|pixel| pixel.0.map(f32::from))
-        .collect();
+pub(super) fn jitter(picture: &RgbImage, brightness: [f32; 2], contrast: [f32; 2], saturation: [f32; 2], random: &mut Random) -> RgbImage {
+    let mut pixels: Vec<[f32; 3]> = picture.pixels().map(|pixel| pixel.0.map(f32::from)).collect();
     let mut order = [Adjust::Brightness, Adjust::Contrast, Adjust::Saturation];
     random.shuffle(&mut order);
     for adjust in order {
@@ -26,11 +17,7 @@ pub(super) fn jitter(
             }
             Adjust::Contrast => {
                 let factor = random.uniform(contrast);
-                let mean = pixels
-                    .iter()
-                    .map(|pixel| f64::from(grey(pixel)))
-                    .sum::<f64>()
-                    / pixels.len() as f64;
+                let mean = pixels.iter().map(|pixel| f64::from(grey(pixel))).sum::<f64>() / pixels.len() as f64;
                 blend_each(&mut pixels, factor, |_| mean as f32);
             }
             Adjust::Saturation => {
@@ -85,10 +72,7 @@ pub(super) fn gaussian_blur(picture: &RgbImage, kernel: usize, sigma: f32) -> Rg
         };
         (0..width * height).map(at).collect()
     };
-    let pixels: Vec<[f32; 3]> = picture
-        .pixels()
-        .map(|pixel| pixel.0.map(f32::from))
-        .collect();
+    let pixels: Vec<[f32; 3]> = picture.pixels().map(|pixel| pixel.0.map(f32::from)).collect();
     let blurred = blur_line(&blur_line(&pixels, 1, 0), 0, 1);
     let mut out = picture.clone();
     for (pixel, value) in out.pixels_mut().zip(blurred) {

@@ -111,11 +111,7 @@ impl ViewsConfig {
     pub fn preset(preset: Preset) -> Self {
         let paper = Self {
             preset: Preset::Paper,
-            preserving: vec![
-                Preserving::ColourJitter,
-                Preserving::Perspective,
-                Preserving::Rotation,
-            ],
+            preserving: vec![Preserving::ColourJitter, Preserving::Perspective, Preserving::Rotation],
             removing: vec![Removing::Occlusion, Removing::ZoomCrop],
             brightness: [0.2, 1.3],
             contrast: [0.2, 1.8],
@@ -155,77 +151,28 @@ impl ViewsConfig {
 
     /// The first field that is out of range: its name, what is expected and what was given.
     pub fn check(&self) -> Result<(), String> {
-        let ordered = |[low, high]: [f32; 2], least: f32, most: f32| {
-            least <= low && low <= high && high <= most
-        };
+        let ordered = |[low, high]: [f32; 2], least: f32, most: f32| least <= low && low <= high && high <= most;
         let factor = |range| ordered(range, 0.0, 10.0);
         let share = |range| ordered(range, 0.001, 1.0);
         let unit = 0.0..=1.0;
         let checks = [
-            (
-                !self.preserving.is_empty(),
-                "preserving: expected at least one perturbation",
-            ),
-            (
-                !self.removing.is_empty(),
-                "removing: expected at least one perturbation",
-            ),
-            (
-                factor(self.brightness),
-                "brightness: expected 0 ≤ least ≤ most ≤ 10",
-            ),
-            (
-                factor(self.contrast),
-                "contrast: expected 0 ≤ least ≤ most ≤ 10",
-            ),
-            (
-                factor(self.saturation),
-                "saturation: expected 0 ≤ least ≤ most ≤ 10",
-            ),
-            (
-                (0.0..1.0).contains(&self.perspective_distortion),
-                "perspective_distortion: expected 0 to below 1",
-            ),
-            (
-                unit.contains(&self.perspective_probability),
-                "perspective_probability: expected 0 to 1",
-            ),
-            (
-                (0.0..=180.0).contains(&self.rotation_degrees),
-                "rotation_degrees: expected 0 to 180",
-            ),
-            (
-                self.blur_kernel % 2 == 1,
-                "blur_kernel: expected an odd number",
-            ),
-            (
-                self.blur_sigma > 0.0 && self.blur_sigma.is_finite(),
-                "blur_sigma: expected above 0",
-            ),
-            (
-                share(self.occlusion_side),
-                "occlusion_side: expected 0.001 ≤ least ≤ most ≤ 1",
-            ),
-            (
-                share(self.zoom_window),
-                "zoom_window: expected 0.001 ≤ least ≤ most ≤ 1",
-            ),
+            (!self.preserving.is_empty(), "preserving: expected at least one perturbation"),
+            (!self.removing.is_empty(), "removing: expected at least one perturbation"),
+            (factor(self.brightness), "brightness: expected 0 ≤ least ≤ most ≤ 10"),
+            (factor(self.contrast), "contrast: expected 0 ≤ least ≤ most ≤ 10"),
+            (factor(self.saturation), "saturation: expected 0 ≤ least ≤ most ≤ 10"),
+            ((0.0..1.0).contains(&self.perspective_distortion), "perspective_distortion: expected 0 to below 1"),
+            (unit.contains(&self.perspective_probability), "perspective_probability: expected 0 to 1"),
+            ((0.0..=180.0).contains(&self.rotation_degrees), "rotation_degrees: expected 0 to 180"),
+            (self.blur_kernel % 2 == 1, "blur_kernel: expected an odd number"),
+            (self.blur_sigma > 0.0 && self.blur_sigma.is_finite(), "blur_sigma: expected above 0"),
+            (share(self.occlusion_side), "occlusion_side: expected 0.001 ≤ least ≤ most ≤ 1"),
+            (share(self.zoom_window), "zoom_window: expected 0.001 ≤ least ≤ most ≤ 1"),
             (self.patch_pixels > 0, "patch_pixels: expected above 0"),
-            (
-                unit.contains(&self.patch_probability),
-                "patch_probability: expected 0 to 1",
-            ),
-            (
-                self.noise_std >= 0.0 && self.noise_std.is_finite(),
-                "noise_std: expected 0 or more",
-            ),
+            (unit.contains(&self.patch_probability), "patch_probability: expected 0 to 1"),
+            (self.noise_std >= 0.0 && self.noise_std.is_finite(), "noise_std: expected 0 or more"),
         ];
-        checks
-            .iter()
-            .find(|(holds, _)| !holds)
-            .map_or(Ok(()), |(_, message)| {
-                Err(format!("{message}, got {self:?}"))
-            })
+        checks.iter().find(|(holds, _)| !holds).map_or(Ok(()), |(_, message)| Err(format!("{message}, got {self:?}")))
     }
 }
 
@@ -235,9 +182,7 @@ impl<'de> Deserialize<'de> for ViewsConfig {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let given = Map::<String, Value>::deserialize(deserializer)?;
         let preset = match given.get("preset") {
-            Some(name) => {
-                Preset::deserialize(name).map_err(|e| D::Error::custom(format!("preset: {e}")))?
-            }
+            Some(name) => Preset::deserialize(name).map_err(|e| D::Error::custom(format!("preset: {e}")))?,
             None => Preset::SmallPicture,
         };
         let mut whole = serde_json::to_value(Self::preset(preset)).map_err(D::Error::custom)?;

@@ -6,20 +6,11 @@ use crate::random::Random;
 
 /// Turns the picture about its middle, black where it uncovers nothing. Positive is counter-clockwise.
 pub(super) fn rotate(picture: &RgbImage, degrees: f32) -> RgbImage {
-    let (sin, cos) = (
-        libm::sin(f64::from(degrees).to_radians()),
-        libm::cos(f64::from(degrees).to_radians()),
-    );
-    let (middle_x, middle_y) = (
-        f64::from(picture.width()) / 2.0,
-        f64::from(picture.height()) / 2.0,
-    );
+    let (sin, cos) = (libm::sin(f64::from(degrees).to_radians()), libm::cos(f64::from(degrees).to_radians()));
+    let (middle_x, middle_y) = (f64::from(picture.width()) / 2.0, f64::from(picture.height()) / 2.0);
     resample(picture, Outside::Black, |x, y| {
         let (dx, dy) = (x - middle_x, y - middle_y);
-        (
-            middle_x + cos * dx - sin * dy,
-            middle_y + sin * dx + cos * dy,
-        )
+        (middle_x + cos * dx - sin * dy, middle_y + sin * dx + cos * dy)
     })
 }
 
@@ -37,10 +28,7 @@ pub(super) fn perspective(picture: &RgbImage, distortion: f32, random: &mut Rand
     let h = homography(&moved, &corners);
     resample(picture, Outside::Black, |x, y| {
         let w = h[6] * x + h[7] * y + 1.0;
-        (
-            (h[0] * x + h[1] * y + h[2]) / w,
-            (h[3] * x + h[4] * y + h[5]) / w,
-        )
+        ((h[0] * x + h[1] * y + h[2]) / w, (h[3] * x + h[4] * y + h[5]) / w)
     })
 }
 
@@ -49,9 +37,7 @@ pub(super) fn zoom_crop(picture: &RgbImage, window: [f32; 2], random: &mut Rando
     let share = f64::from(random.uniform(window));
     let left = random.unit() * (1.0 - share) * f64::from(picture.width());
     let top = random.unit() * (1.0 - share) * f64::from(picture.height());
-    resample(picture, Outside::Edge, |x, y| {
-        (left + share * x, top + share * y)
-    })
+    resample(picture, Outside::Edge, |x, y| (left + share * x, top + share * y))
 }
 
 /// What lies outside the picture.
@@ -62,18 +48,13 @@ enum Outside {
 }
 
 /// A picture of the same size whose pixel at (x, y) is the old one's at `source(x, y)`; pixel centres are at halves.
-fn resample(
-    picture: &RgbImage,
-    outside: Outside,
-    source: impl Fn(f64, f64) -> (f64, f64),
-) -> RgbImage {
+fn resample(picture: &RgbImage, outside: Outside, source: impl Fn(f64, f64) -> (f64, f64)) -> RgbImage {
     let (width, height) = (i64::from(picture.width()), i64::from(picture.height()));
     let at = |x: i64, y: i64| {
         let inside = (0..width).contains(&x) && (0..height).contains(&y);
         match inside || outside == Outside::Edge {
             true => {
-                let pixel =
-                    picture.get_pixel(x.clamp(0, width - 1) as u32, y.clamp(0, height - 1) as u32);
+                let pixel = picture.get_pixel(x.clamp(0, width - 1) as u32, y.clamp(0, height - 1) as u32);
                 pixel.0.map(f64::from)
             }
             false => [0.0; 3],
@@ -85,25 +66,9 @@ fn resample(
         let (left, top) = (x.floor(), y.floor());
         let (fx, fy) = (x - left, y - top);
         let (left, top) = (left as i64, top as i64);
-        let corners = [
-            at(left, top),
-            at(left + 1, top),
-            at(left, top + 1),
-            at(left + 1, top + 1),
-        ];
-        let weights = [
-            (1.0 - fx) * (1.0 - fy),
-            fx * (1.0 - fy),
-            (1.0 - fx) * fy,
-            fx * fy,
-        ];
-        let channel = |c: usize| {
-            corners
-                .iter()
-                .zip(weights)
-                .map(|(pixel, weight)| pixel[c] * weight)
-                .sum::<f64>()
-        };
+        let corners = [at(left, top), at(left + 1, top), at(left, top + 1), at(left + 1, top + 1)];
+        let weights = [(1.0 - fx) * (1.0 - fy), fx * (1.0 - fy), (1.0 - fx) * fy, fx * fy];
+        let channel = |c: usize| corners.iter().zip(weights).map(|(pixel, weight)| pixel[c] * weight).sum::<f64>();
         Rgb([0, 1, 2].map(|c| channel(c).round() as u8))
     })
 }
@@ -117,17 +82,13 @@ fn homography(from: &[(f64, f64); 4], to: &[(f64, f64); 4]) -> [f64; 8] {
         rows[2 * i + 1] = [0.0, 0.0, 0.0, x, y, 1.0, -x * v, -y * v, v];
     }
     for column in 0..8 {
-        let pivot = (column..8)
-            .max_by(|&a, &b| rows[a][column].abs().total_cmp(&rows[b][column].abs()))
-            .unwrap_or(column);
+        let pivot = (column..8).max_by(|&a, &b| rows[a][column].abs().total_cmp(&rows[b][column].abs())).unwrap_or(column);
         rows.swap(column, pivot);
         let pivot_row = rows[column].map(|value| value / rows[column][column]);
         rows[column] = pivot_row;
         for (_, row) in rows.iter_mut().enumerate().filter(|(i, _)| *i != column) {
             let factor = row[column];
-            row.iter_mut()
-                .zip(pivot_row)
-                .for_each(|(value, pivot)| *value -= factor * pivot);
+            row.iter_mut().zip(pivot_row).for_each(|(value, pivot)| *value -= factor * pivot);
         }
     }
     rows.map(|row| row[8])
