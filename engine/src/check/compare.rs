@@ -53,9 +53,9 @@ pub fn gradient_error(sample: &Sample) -> Result<GradientError> {
             let numeric = derivative(
                 |x| {
                     values[index][element] = x;
-                    let loss = loss(sample, &oracle_inputs(sample, &values));
+                    let terms = loss_terms(sample, &oracle_inputs(sample, &values));
                     values[index][element] = middle;
-                    loss
+                    terms
                 },
                 middle,
             )?;
@@ -120,14 +120,15 @@ fn weights(index: usize, like: &Tensor) -> Tensor {
     Tensor::from_f64(like.device(), &signed, like.shape(), dtype)
 }
 
-fn loss(sample: &Sample, inputs: &[Tensor]) -> Result<f64> {
+/// The terms of the loss, one per output element: their sum is what backward differentiates.
+fn loss_terms(sample: &Sample, inputs: &[Tensor]) -> Result<Vec<f64>> {
     let outputs = crate::no_grad(|| (sample.apply)(inputs));
-    let mut total = 0.0;
+    let mut terms = Vec::new();
     for (index, output) in outputs.iter().enumerate().filter(|(_, y)| y.dtype().is_float()) {
         let weights = weights(index, output).to_f64_vec()?;
-        total += output.to_f64_vec()?.iter().zip(weights).map(|(y, w)| y * w).sum::<f64>();
+        terms.extend(output.to_f64_vec()?.iter().zip(weights).map(|(y, w)| y * w));
     }
-    Ok(total)
+    Ok(terms)
 }
 
 fn gradients(sample: &Sample, inputs: &[Tensor]) -> Result<Vec<Vec<f64>>> {
@@ -145,10 +146,13 @@ fn gradients(sample: &Sample, inputs: &[Tensor]) -> Result<Vec<Vec<f64>>> {
     sample.inputs.iter().zip(inputs).map(of).collect()
 }
 
-/// Central difference with one Richardson step, error O(h⁴).
-fn derivative(mut f: impl FnMut(f64) -> Result<f64>, x: f64) -> Result<f64> {
+/// Central difference with one Richardson step, error O(h⁴). Terms are subtracted before they are summed: those that do not depend on `x` vanish
+/// exactly, instead of drowning the difference in the rounding of a large sum.
+fn derivative(mut loss_terms: impl FnMut(f64) -> Result<Vec<f64>>, x: f64) -> Result<f64> {
+    let mut slope = |h: f64| -> Result<f64> {
+        let (above, below) = (loss_terms(x + h)?, loss_terms(x - h)?);
+        Ok(above.iter().zip(&below).map(|(a, b)| a - b).sum::<f64>() / (2.0 * h))
+    };
     let h = 1e-4 * x.abs().max(1.0);
-    let wide = (f(x + h)? - f(x - h)?) / (2.0 * h);
-    let narrow = (f(x + h / 2.0)? - f(x - h / 2.0)?) / h;
-    Ok((4.0 * narrow - wide) / 3.0)
+    Ok((4.0 * slope(h / 2.0)? - slope(h)?) / 3.0)
 }
