@@ -9,14 +9,33 @@ const MIN_ELEMENTS: usize = 16 * 1024;
 ///
 /// Blocks depend on the sizes alone, so results do not depend on the number of threads as long as `f` treats rows independently.
 pub fn for_row_blocks<T: Send>(out: &mut [T], row_len: usize, f: impl Fn(usize, &mut [T]) + Sync) {
+    for_costly_rows(out, row_len, row_len, f);
+}
+
+/// [`for_row_blocks`] where a row costs as much as `row_cost` elements: a reduction reads far more than it writes.
+pub fn for_costly_rows<T: Send>(out: &mut [T], row_len: usize, row_cost: usize, f: impl Fn(usize, &mut [T]) + Sync) {
     if out.is_empty() {
         return;
     }
-    let rows_per_block = MIN_ELEMENTS.div_ceil(row_len).max(1);
+    let rows_per_block = MIN_ELEMENTS.div_ceil(row_cost.max(1));
     if out.len() <= rows_per_block * row_len {
         return f(0, out);
     }
     out.par_chunks_mut(rows_per_block * row_len).enumerate().for_each(|(block, rows)| f(block * rows_per_block, rows));
+}
+
+/// [`for_row_blocks`] over several outputs with the same number of rows, each with its own row length.
+pub fn for_row_blocks_of<T: Send, const N: usize>(outs: [(&mut [T], usize); N], f: impl Fn(usize, [&mut [T]; N]) + Sync) {
+    let rows = outs[0].0.len().checked_div(outs[0].1).unwrap_or(0);
+    let rows_per_block = MIN_ELEMENTS.div_ceil(outs[0].1.max(1));
+    let mut chunks = outs.map(|(out, row_len)| out.chunks_mut(rows_per_block * row_len));
+    let mut blocks: Vec<[&mut [T]; N]> = (0..rows.div_ceil(rows_per_block))
+        .map(|_| chunks.each_mut().map(|chunk| chunk.next().expect("outputs have the same number of rows")))
+        .collect();
+    match blocks.len() {
+        1 => f(0, blocks.pop().expect("one block")),
+        _ => blocks.into_par_iter().enumerate().for_each(|(block, rows)| f(block * rows_per_block, rows)),
+    }
 }
 
 /// The innermost rows of strided inputs beside the contiguous output: calls `f(offsets, row)` for each, `offsets` being where the row starts in

@@ -6,18 +6,32 @@ use crate::tensor::Tensor;
 mod binary;
 mod copy;
 mod fill;
+mod layer_norm;
 mod reduce;
+mod rms_norm;
+mod softmax;
+mod swiglu;
 mod unary;
 mod views;
 
 pub(crate) use binary::KERNELS as BINARY_KERNELS;
 pub(crate) use copy::KERNELS as COPY_KERNELS;
 pub(crate) use fill::KERNELS as FILL_KERNELS;
+pub(crate) use layer_norm::KERNELS as LAYER_NORM_KERNELS;
 pub(crate) use reduce::KERNELS as REDUCE_KERNELS;
+pub(crate) use rms_norm::KERNELS as RMS_NORM_KERNELS;
+pub(crate) use softmax::KERNELS as SOFTMAX_KERNELS;
+pub(crate) use swiglu::KERNELS as SWIGLU_KERNELS;
 pub(crate) use unary::KERNELS as UNARY_KERNELS;
 
 /// Elements per workgroup of the elementwise shaders.
 pub(crate) const ELEMENTS_PER_GROUP: usize = 256;
+
+/// Lanes per workgroup of the shaders that give a workgroup to each row.
+pub(crate) const LANES_PER_ROW: usize = 128;
+
+/// Rows whose weight gradients one thread adds up. The blocks are summed in a second pass, so the order of additions depends on the shape alone.
+pub(crate) const ROWS_PER_BLOCK: usize = 32;
 
 /// Arithmetic runs in f32 (f64 for the oracle), on one device, without mixing types.
 #[track_caller]
@@ -34,4 +48,11 @@ pub(crate) fn assert_arithmetic(op: &str, inputs: &[&Tensor]) {
         );
         assert!(x.device() == first.device(), "{op}: tensors on different devices: {} and {}", first.device(), x.device());
     }
+}
+
+/// `[.., cols]` as rows. No columns count as no rows, so that nothing is launched.
+#[track_caller]
+pub(crate) fn rows_and_cols(op: &str, x: &Tensor) -> (usize, usize) {
+    let cols = *x.shape().last().unwrap_or_else(|| panic!("{op}: works on the last axis, shape [] has none"));
+    (x.len().checked_div(cols).unwrap_or(0), cols)
 }

@@ -3,6 +3,7 @@
 mod elementwise;
 mod movement;
 mod reduce;
+mod rows;
 
 use crate::kernel::Kernel;
 
@@ -22,7 +23,7 @@ pub struct OpRow {
 
 /// All rows.
 pub fn ops() -> Vec<OpRow> {
-    [elementwise::rows(), reduce::rows(), movement::rows()].into_iter().flatten().collect()
+    [elementwise::rows(), reduce::rows(), rows::rows(), movement::rows()].into_iter().flatten().collect()
 }
 
 /// Lengths that break kernels: 1, odd, prime, a workgroup, one more.

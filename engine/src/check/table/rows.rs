@@ -1,0 +1,86 @@
+//! Rows of the ops over the last axis.
+
+use crate::ops;
+use crate::tensor::Tensor;
+
+use super::{OpRow, Rng, Sample};
+
+pub(super) fn rows() -> Vec<OpRow> {
+    vec![
+        OpRow {
+            name: "softmax",
+            kernels: ops::SOFTMAX_KERNELS,
+            samples: || softmax_samples(Tensor::softmax),
+            random: |rng| random_softmax(rng, Tensor::softmax),
+        },
+        OpRow {
+            name: "log_softmax",
+            kernels: ops::SOFTMAX_KERNELS,
+            samples: || softmax_samples(Tensor::log_softmax),
+            random: |rng| random_softmax(rng, Tensor::log_softmax),
+        },
+        OpRow {
+            name: "rms_norm",
+            kernels: ops::RMS_NORM_KERNELS,
+            samples: || norm_shapes().map(rms_norm).collect(),
+            random: |rng| rms_norm((rng.clone(), [rng.length(70), rng.length(300)].to_vec())),
+        },
+        OpRow {
+            name: "layer_norm",
+            kernels: ops::LAYER_NORM_KERNELS,
+            samples: || norm_shapes().map(layer_norm).collect(),
+            random: |rng| layer_norm((rng.clone(), [rng.length(70), 1 + rng.length(300)].to_vec())),
+        },
+        OpRow {
+            name: "swiglu",
+            kernels: ops::SWIGLU_KERNELS,
+            samples: || SHAPES.iter().map(|shape| swiglu(&mut Rng::new(12), shape)).collect(),
+            random: |rng| {
+                let shape = [rng.length(20), rng.length(300)];
+                swiglu(rng, &shape)
+            },
+        },
+    ]
+}
+
+/// Row shapes that break kernels: one element, odd, prime, more than a workgroup, more rows than columns, empty.
+const SHAPES: [&[usize]; 7] = [&[1], &[1, 1], &[3, 31], &[2, 3, 257], &[2, 1000], &[67, 5], &[0, 4]];
+
+fn softmax_samples(f: fn(&Tensor) -> Tensor) -> Vec<Sample> {
+    let mut rng = Rng::new(11);
+    let mut samples: Vec<Sample> =
+        SHAPES.iter().map(|&shape| Sample::new(format!("{shape:?}"), vec![rng.input(shape, -4.0, 4.0)], move |x| vec![f(&x[0])])).collect();
+    samples.push(Sample::new("no columns", vec![rng.input(&[4, 0], 0.0, 1.0)], move |x| vec![f(&x[0])]));
+    samples.push(Sample::new("transposed [31, 5]", vec![rng.input(&[31, 5], -4.0, 4.0)], move |x| vec![f(&x[0].t())]));
+    let large = rng.input(&[2, 9], 900.0, 910.0).fixed();
+    samples.push(Sample::new("values that overflow exp", vec![large], move |x| vec![f(&x[0])]));
+    samples
+}
+
+fn random_softmax(rng: &mut Rng, f: fn(&Tensor) -> Tensor) -> Sample {
+    let shape = [rng.length(20), rng.length(600)];
+    Sample::new(format!("{shape:?}"), vec![rng.input(&shape, -4.0, 4.0)], move |x| vec![f(&x[0])])
+}
+
+/// With rows for more than one block of weight gradients.
+fn norm_shapes() -> impl Iterator<Item = (Rng, Vec<usize>)> {
+    let many_rows: &[usize] = &[67, 3];
+    SHAPES.into_iter().filter(|shape| shape.last() != Some(&1)).chain([many_rows]).map(|shape| (Rng::new(13), shape.to_vec()))
+}
+
+fn rms_norm((mut rng, shape): (Rng, Vec<usize>)) -> Sample {
+    let n = *shape.last().expect("an axis");
+    let inputs = vec![rng.input(&shape, -2.0, 2.0), rng.input(&[n], 0.5, 1.5)];
+    Sample::new(format!("{shape:?}"), inputs, |x| vec![x[0].rms_norm(&x[1], 1e-5)])
+}
+
+fn layer_norm((mut rng, shape): (Rng, Vec<usize>)) -> Sample {
+    let n = *shape.last().expect("an axis");
+    // away from zero: the mean must be subtracted, not lost
+    let inputs = vec![rng.input(&shape, 1.0, 4.0), rng.input(&[n], 0.5, 1.5), rng.input(&[n], -1.0, 1.0)];
+    Sample::new(format!("{shape:?}"), inputs, |x| vec![x[0].layer_norm(&x[1], &x[2], 1e-5)])
+}
+
+fn swiglu(rng: &mut Rng, shape: &[usize]) -> Sample {
+    Sample::new(format!("{shape:?}"), vec![rng.input(shape, -6.0, 6.0), rng.input(shape, -2.0, 2.0)], |x| vec![x[0].swiglu(&x[1])])
+}
