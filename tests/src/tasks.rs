@@ -1,10 +1,13 @@
 //! Tasks: seeded, solvable, marked, graded.
 
+use std::path::Path;
+
 use percept_cppo::answer::{answers_equal, boxed_answer};
 use percept_cppo::reward::{format_ok, reward};
 use percept_cppo::tasks::grade::{ErrorKind, Misread, grade};
 use percept_cppo::tasks::response::{Role, Span, mark, seen, token_roles};
 use percept_cppo::tasks::{Family, Problem, Question, Split, Task, TaskConfig, digits, shapes};
+use percept_model::{SpecialTokens, Tokenizer};
 
 fn task(family: Family, level: u8) -> Task {
     Task::new(&TaskConfig { families: vec![family], level, ..TaskConfig::default() }).expect("the configuration is valid")
@@ -108,13 +111,16 @@ fn size_scales_the_scene() {
 
 #[test]
 fn cell_labels_mark_the_cell_of_each_centre() {
-    let problem = task(Family::Digits, 3).problem(Split::Train, 3);
-    let labels = problem.cell_labels(4, 4);
-    assert_eq!(labels.iter().filter(|label| **label != 10).count(), 3);
-    for object in &problem.objects {
-        let cell = (object.y / 16.0) as usize * 4 + (object.x / 16.0) as usize;
-        assert_eq!(labels[cell], object.class);
+    let task = task(Family::Digits, 3);
+    for problem in task.problems(Split::Train, 0..10) {
+        let labels = problem.cell_labels(8, 4);
+        assert_eq!(labels.iter().filter(|label| **label != 10).count(), 3);
+        for object in &problem.objects {
+            let cell = (object.y / 8.0) as usize * 4 + (object.x / 16.0) as usize;
+            assert_eq!(labels[cell], object.class);
+        }
     }
+    let problem = task.problem(Split::Train, 3);
     // One cell for all: the object nearest to the middle wins.
     let nearest = problem.objects.iter().min_by(|a, b| {
         let distance = |o: &&percept_cppo::tasks::Object| (o.x - 32.0).hypot(o.y - 32.0);
@@ -263,4 +269,34 @@ fn impossible_tasks_name_the_field() {
     }
     let error = toml::from_str::<TaskConfig>("lvl = 3").unwrap_err().to_string();
     assert!(error.contains("lvl"), "{error}");
+}
+
+#[test]
+fn the_shipped_tokenizer_gives_short_references_with_exact_roles() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../assets/tiny-tokenizer");
+    let tokenizer = Tokenizer::from_directory(&folder).unwrap();
+    for (family, question_limit, response_limit) in [(Family::Digits, 9, 28), (Family::Shapes, 18, 60), (Family::Chart, 15, 45)] {
+        let problems = task(family, 3).problems(Split::Train, 0..50);
+        let most = |lengths: Vec<usize>| lengths.into_iter().max().unwrap();
+        let questions = most(problems.iter().map(|p| tokenizer.encode(&p.text).unwrap().len()).collect());
+        let responses = most(problems.iter().map(|p| tokenizer.encode(&p.reference_text()).unwrap().len()).collect());
+        println!("{family:?}: questions of up to {questions}, references of up to {responses} tokens");
+        assert!(questions <= question_limit && responses <= response_limit, "{family:?}: {questions}, {responses}");
+        for problem in &problems {
+            let ids = tokenizer.encode(&problem.reference_text()).unwrap();
+            let pieces: Vec<String> = ids.iter().map(|id| tokenizer.decode(&[*id], SpecialTokens::Keep).unwrap()).collect();
+            assert_eq!(pieces.concat(), problem.reference_text());
+            let mut end = 0;
+            let ranges: Vec<_> = pieces
+                .iter()
+                .map(|piece| {
+                    end += piece.len();
+                    end - piece.len()..end
+                })
+                .collect();
+            let roles = token_roles(&problem.reference, &ranges);
+            let seen: String = pieces.iter().zip(roles).filter(|(_, role)| *role == Role::Perception).map(|(p, _)| p.trim()).collect();
+            assert_eq!(seen, problem.seen().concat().replace(' ', ""));
+        }
+    }
 }

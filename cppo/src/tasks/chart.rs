@@ -105,7 +105,7 @@ impl Question {
                 format!("What is the {} bar plus the {} bar?", COLOURS[a].0, COLOURS[b].0)
             }
             Question::Spread => "What is the tallest bar minus the shortest bar?".to_owned(),
-            Question::Tallest => "What colour is the tallest bar?".to_owned(),
+            Question::Tallest => "What color is the tallest bar?".to_owned(),
         }
     }
 

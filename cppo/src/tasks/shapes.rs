@@ -138,7 +138,7 @@ impl Question {
             Question::MoreForms(a, b) => {
                 format!("Are there more {}s than {}s?", a.name(), b.name())
             }
-            Question::LeftmostColour => "What colour is the leftmost shape?".to_owned(),
+            Question::LeftmostColour => "What color is the leftmost shape?".to_owned(),
             Question::RightmostForm => "What form is the rightmost shape?".to_owned(),
             Question::LeftOf(colour, form) => {
                 format!("How many shapes are to the left of the {} {}?", COLOURS[colour].0, form.name())
