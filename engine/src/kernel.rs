@@ -26,20 +26,16 @@ pub struct Shader {
     pub text: &'static str,
 }
 
-/// Embeds shader files: `wgsl!("softmax.wgsl")`, or with common pieces before it `wgsl!("common/philox.wgsl", "sample.wgsl")`.
+/// Embeds shader files: `wgsl!("softmax.wgsl")`, or after the common pieces it needs `wgsl!("common/philox.wgsl", "sample.wgsl")`.
 #[macro_export]
 macro_rules! wgsl {
-    ($name:literal) => {
-        $crate::kernel::Shader { name: $name, text: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../shaders/", $name)) }
-    };
-    ($common:literal, $name:literal) => {
+    ($($name:literal),+) => {
         $crate::kernel::Shader {
-            name: $name,
-            text: concat!(
-                include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../shaders/", $common)),
-                "\n",
-                include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../shaders/", $name))
-            ),
+            name: {
+                const NAMES: &[&str] = &[$($name),+];
+                NAMES[NAMES.len() - 1]
+            },
+            text: concat!($(include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../shaders/", $name)), "\n"),+),
         }
     };
 }

@@ -20,6 +20,7 @@ pub mod gpu;
 pub mod kernel;
 pub mod layout;
 pub mod ops;
+pub mod random;
 pub mod tensor;
 pub mod trace;
 
@@ -28,4 +29,5 @@ pub use device::{Counters, Device};
 pub use dtype::{DType, Element};
 pub use error::{Error, Result};
 pub use gpu::{AdapterReport, GpuSelector};
+pub use ops::Sampling;
 pub use tensor::Tensor;

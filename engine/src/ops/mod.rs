@@ -3,26 +3,20 @@
 use crate::dtype::DType;
 use crate::tensor::Tensor;
 
-mod binary;
-mod copy;
-mod fill;
-mod layer_norm;
-mod reduce;
-mod rms_norm;
-mod softmax;
-mod swiglu;
-mod unary;
-mod views;
+pub(crate) mod binary;
+pub(crate) mod copy;
+pub(crate) mod fill;
+pub(crate) mod layer_norm;
+pub(crate) mod reduce;
+pub(crate) mod rms_norm;
+pub(crate) mod softmax;
+pub(crate) mod swiglu;
+pub(crate) mod sample;
+pub(crate) mod top_k_mask;
+pub(crate) mod unary;
+pub(crate) mod views;
 
-pub(crate) use binary::KERNELS as BINARY_KERNELS;
-pub(crate) use copy::KERNELS as COPY_KERNELS;
-pub(crate) use fill::KERNELS as FILL_KERNELS;
-pub(crate) use layer_norm::KERNELS as LAYER_NORM_KERNELS;
-pub(crate) use reduce::KERNELS as REDUCE_KERNELS;
-pub(crate) use rms_norm::KERNELS as RMS_NORM_KERNELS;
-pub(crate) use softmax::KERNELS as SOFTMAX_KERNELS;
-pub(crate) use swiglu::KERNELS as SWIGLU_KERNELS;
-pub(crate) use unary::KERNELS as UNARY_KERNELS;
+pub use sample::Sampling;
 
 /// Elements per workgroup of the elementwise shaders.
 pub(crate) const ELEMENTS_PER_GROUP: usize = 256;

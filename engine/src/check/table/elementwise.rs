@@ -37,11 +37,11 @@ pub(super) fn rows() -> Vec<OpRow> {
 }
 
 fn unary(name: &'static str, samples: fn() -> Vec<Sample>, random: fn(&mut Rng) -> Sample) -> OpRow {
-    OpRow { name, kernels: ops::UNARY_KERNELS, samples, random }
+    OpRow { name, kernels: ops::unary::KERNELS, samples, random }
 }
 
 fn binary(name: &'static str, samples: fn() -> Vec<Sample>, random: fn(&mut Rng) -> Sample) -> OpRow {
-    OpRow { name, kernels: ops::BINARY_KERNELS, samples, random }
+    OpRow { name, kernels: ops::binary::KERNELS, samples, random }
 }
 
 fn forward_only(samples: Vec<Sample>) -> Vec<Sample> {

@@ -4,10 +4,11 @@ mod elementwise;
 mod movement;
 mod reduce;
 mod rows;
+mod sampling;
 
 use crate::kernel::Kernel;
 
-use super::sample::{Rng, Sample};
+use super::sample::{Input, Rng, Sample};
 
 /// One op.
 pub struct OpRow {
@@ -23,7 +24,16 @@ pub struct OpRow {
 
 /// All rows.
 pub fn ops() -> Vec<OpRow> {
-    [elementwise::rows(), reduce::rows(), rows::rows(), movement::rows()].into_iter().flatten().collect()
+    [
+        elementwise::rows(),
+        reduce::rows(),
+        rows::rows(),
+        movement::rows(),
+        sampling::rows(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 /// Lengths that break kernels: 1, odd, prime, a workgroup, one more.

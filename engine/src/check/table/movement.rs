@@ -8,8 +8,8 @@ use super::{OpRow, Rng, Sample};
 
 pub(super) fn rows() -> Vec<OpRow> {
     vec![
-        OpRow { name: "copy", kernels: ops::COPY_KERNELS, samples: copy_samples, random: random_copy },
-        OpRow { name: "fill", kernels: ops::FILL_KERNELS, samples: fill_samples, random: |_| fill_samples().remove(0) },
+        OpRow { name: "copy", kernels: ops::copy::KERNELS, samples: copy_samples, random: random_copy },
+        OpRow { name: "fill", kernels: ops::fill::KERNELS, samples: fill_samples, random: |_| fill_samples().remove(0) },
         OpRow { name: "views", kernels: &[], samples: view_samples, random: random_slice },
     ]
 }

@@ -7,10 +7,10 @@ use super::{OpRow, Rng, Sample};
 
 pub(super) fn rows() -> Vec<OpRow> {
     vec![
-        OpRow { name: "sum", kernels: ops::REDUCE_KERNELS, samples: || samples(Tensor::sum), random: |rng| random(rng, Tensor::sum) },
+        OpRow { name: "sum", kernels: ops::reduce::KERNELS, samples: || samples(Tensor::sum), random: |rng| random(rng, Tensor::sum) },
         OpRow {
             name: "mean",
-            kernels: ops::REDUCE_KERNELS,
+            kernels: ops::reduce::KERNELS,
             samples: || samples(Tensor::mean).into_iter().filter(|s| s.label != "[3, 0, 2] over [1]").collect(),
             random: |rng| random(rng, Tensor::mean),
         },

@@ -9,31 +9,31 @@ pub(super) fn rows() -> Vec<OpRow> {
     vec![
         OpRow {
             name: "softmax",
-            kernels: ops::SOFTMAX_KERNELS,
+            kernels: ops::softmax::KERNELS,
             samples: || softmax_samples(Tensor::softmax),
             random: |rng| random_softmax(rng, Tensor::softmax),
         },
         OpRow {
             name: "log_softmax",
-            kernels: ops::SOFTMAX_KERNELS,
+            kernels: ops::softmax::KERNELS,
             samples: || softmax_samples(Tensor::log_softmax),
             random: |rng| random_softmax(rng, Tensor::log_softmax),
         },
         OpRow {
             name: "rms_norm",
-            kernels: ops::RMS_NORM_KERNELS,
+            kernels: ops::rms_norm::KERNELS,
             samples: || norm_shapes().map(rms_norm).collect(),
             random: |rng| rms_norm((rng.clone(), [rng.length(70), rng.length(300)].to_vec())),
         },
         OpRow {
             name: "layer_norm",
-            kernels: ops::LAYER_NORM_KERNELS,
+            kernels: ops::layer_norm::KERNELS,
             samples: || norm_shapes().map(layer_norm).collect(),
             random: |rng| layer_norm((rng.clone(), [rng.length(70), 1 + rng.length(300)].to_vec())),
         },
         OpRow {
             name: "swiglu",
-            kernels: ops::SWIGLU_KERNELS,
+            kernels: ops::swiglu::KERNELS,
             samples: || SHAPES.iter().map(|shape| swiglu(&mut Rng::new(12), shape)).collect(),
             random: |rng| {
                 let shape = [rng.length(20), rng.length(300)];

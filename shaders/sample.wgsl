@@ -1,0 +1,134 @@
+// One token per row of logits.
+//   p = softmax(logits / temperature), cut to the top_k largest and then to the smallest set of largest ones with mass >= top_p (ties kept)
+//   token = the first index at which the cumulative p of the kept set exceeds u · (their mass), u = Philox(seed; step, stream[row])
+//   log_prob = log softmax(logits / temperature)[token], before any cut
+// temperature 0 is greedy: the first largest logit, log_prob at temperature 1.
+// Thresholds are found bit by bit on order-preserving keys, from the highest bit down. Each thread owns a contiguous run of the row.
+// Dispatch: one workgroup of 64 a row, linear. Needs common/philox.wgsl, common/row_reduce.wgsl.
+
+struct Params {
+    rows: u32,
+    vocab: u32,
+    inverse_temperature: f32,
+    is_greedy: u32,
+    top_k: u32,
+    top_p: f32,
+    seed: array<u32, 2>,
+    step: u32,
+}
+
+var<immediate> params: Params;
+
+@group(0) @binding(0) var<storage, read> logits: array<f32>;
+@group(0) @binding(1) var<storage, read> streams: array<u32>;
+@group(0) @binding(2) var<storage, read_write> tokens: array<u32>;
+@group(0) @binding(3) var<storage, read_write> log_probs: array<f32>;
+
+var<workgroup> run_sums: array<f32, LANES>;
+var<workgroup> chosen: u32;
+
+@compute @workgroup_size(64)
+fn sample(
+    @builtin(workgroup_id) group: vec3u,
+    @builtin(num_workgroups) groups: vec3u,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let row = group.x + group.y * groups.x;
+    if row >= params.rows {
+        return;
+    }
+    let run = (params.vocab + LANES - 1u) / LANES;
+    let first = row * params.vocab + min(lane * run, params.vocab);
+    let end = row * params.vocab + min((lane + 1u) * run, params.vocab);
+
+    // normaliser: max first, exp overflows f32 above 88.7
+    var largest = -3.4028234e38;
+    for (var i = first; i < end; i += 1u) {
+        largest = max(largest, logits[i]);
+    }
+    largest = row_max(lane, largest);
+    var mass = 0.0;
+    for (var i = first; i < end; i += 1u) {
+        mass += exp((logits[i] - largest) * params.inverse_temperature);
+    }
+    mass = row_sum(lane, mass);
+
+    // cuts
+    var threshold = 0u;
+    if params.is_greedy == 1u {
+        threshold = sort_key(largest);
+    }
+    if params.top_k > 0u && params.top_k < params.vocab {
+        for (var bit = 0x80000000u; bit > 0u; bit >>= 1u) {
+            let candidate = threshold | bit;
+            var reached = 0.0;
+            for (var i = first; i < end; i += 1u) {
+                reached += select(0.0, 1.0, sort_key(logits[i]) >= candidate);
+            }
+            if u32(row_sum(lane, reached)) >= params.top_k {
+                threshold = candidate;
+            }
+        }
+    }
+    if params.top_p < 1.0 {
+        let floor_key = threshold;
+        let wanted = params.top_p * row_sum(lane, kept_mass(first, end, floor_key, largest));
+        threshold = 0u;
+        for (var bit = 0x80000000u; bit > 0u; bit >>= 1u) {
+            let candidate = threshold | bit;
+            if row_sum(lane, kept_mass(first, end, max(candidate, floor_key), largest)) >= wanted {
+                threshold = candidate;
+            }
+        }
+        threshold = max(threshold, floor_key);
+    }
+
+    // inverse of the cumulative distribution: the thread whose run crosses the target walks it
+    let own = kept_mass(first, end, threshold, largest);
+    run_sums[lane] = own;
+    if lane == 0u {
+        chosen = 0xffffffffu;
+    }
+    workgroupBarrier();
+    var before = 0.0;
+    var total = 0.0;
+    for (var i = 0u; i < LANES; i += 1u) {
+        before = select(before, total, i == lane);
+        total += run_sums[i];
+    }
+    let bits = philox(vec4u(params.step, streams[row], 0u, 0u), vec2u(params.seed[0], params.seed[1])).x;
+    let target_mass = f32(bits >> 8u) / 16777216.0 * total;
+    if own > 0.0 && target_mass >= before && target_mass < before + own {
+        var cumulative = before;
+        var last = first;
+        for (var i = first; i < end && cumulative <= target_mass; i += 1u) {
+            if sort_key(logits[i]) >= threshold {
+                cumulative += exp((logits[i] - largest) * params.inverse_temperature);
+                last = i;
+            }
+        }
+        chosen = last - row * params.vocab;
+    }
+    workgroupBarrier();
+    if lane == 0u {
+        var token = chosen;
+        if params.is_greedy == 1u || token == 0xffffffffu {
+            token = 0u;
+            while token + 1u < params.vocab && sort_key(logits[row * params.vocab + token]) < threshold {
+                token += 1u;
+            }
+        }
+        tokens[row] = token;
+        log_probs[row] = (logits[row * params.vocab + token] - largest) * params.inverse_temperature - log(mass);
+    }
+}
+
+fn kept_mass(first: u32, end: u32, threshold: u32, largest: f32) -> f32 {
+    var mass = 0.0;
+    for (var i = first; i < end; i += 1u) {
+        if sort_key(logits[i]) >= threshold {
+            mass += exp((logits[i] - largest) * params.inverse_temperature);
+        }
+    }
+    return mass;
+}
