@@ -21,6 +21,7 @@ pub mod kernel;
 pub mod layout;
 pub mod ops;
 pub mod random;
+pub mod safetensors;
 pub mod tensor;
 pub mod trace;
 

@@ -40,6 +40,21 @@ impl Tensor {
         tensor
     }
 
+    /// From the row-major bytes of a file.
+    pub(crate) fn from_bytes(device: &Device, bytes: &[u8], shape: &[usize], dtype: DType) -> Tensor {
+        let tensor = Tensor::uninit(device, shape, dtype, "from_bytes");
+        assert_eq!(bytes.len(), tensor.len() * dtype.size_bytes(), "from_bytes: bytes of {shape:?} {dtype}");
+        tensor.0.storage.write(0, bytes);
+        tensor
+    }
+
+    /// The row-major bytes, for a file. Waits for the device.
+    pub(crate) fn to_bytes(&self) -> Result<Vec<u8>> {
+        let packed = self.detach().contiguous();
+        let (offset, size) = packed.byte_range();
+        packed.0.storage.read(offset, size)
+    }
+
     /// From f64 values, rounded to nearest-even into any float type (or u32, exactly).
     ///
     /// # Panics
@@ -90,10 +105,7 @@ impl Tensor {
     #[track_caller]
     pub fn to_vec<T: Element>(&self) -> Result<Vec<T>> {
         assert!(T::DTYPE == self.dtype(), "to_vec: the tensor holds {}, asked for {}", self.dtype(), T::DTYPE);
-        let packed = self.detach().contiguous();
-        let (offset, size) = packed.byte_range();
-        let bytes = packed.0.storage.read(offset, size)?;
-        Ok(bytemuck::pod_collect_to_vec(&bytes))
+        Ok(bytemuck::pod_collect_to_vec(&self.to_bytes()?))
     }
 
     /// The elements as f64, whatever the storage type.
@@ -131,12 +143,7 @@ impl Tensor {
         if self.device() == device {
             return Ok(self.detach());
         }
-        let packed = self.detach().contiguous();
-        let (offset, size) = packed.byte_range();
-        let bytes = packed.0.storage.read(offset, size)?;
-        let tensor = Tensor::uninit(device, self.shape(), self.dtype(), "to_device");
-        tensor.0.storage.write(0, &bytes);
-        Ok(tensor)
+        Ok(Tensor::from_bytes(device, &self.to_bytes()?, self.shape(), self.dtype()))
     }
 
     /// Overwrites the values in place, for parameters that are loaded or restored. Every clone and view sees the change.

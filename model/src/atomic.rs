@@ -17,24 +17,15 @@ pub fn write_file(path: &Path, contents: &[u8]) -> Result<(), ModelError> {
 
 /// Makes the directory `path` from what `write` puts into an empty one, whole or not at all. A directory that stands
 /// there already is replaced once the new one is complete; if `write` fails it stays as it was.
-pub fn write_directory(
-    path: &Path,
-    write: impl FnOnce(&Path) -> Result<(), ModelError>,
-) -> Result<(), ModelError> {
+pub fn write_directory(path: &Path, write: impl FnOnce(&Path) -> Result<(), ModelError>) -> Result<(), ModelError> {
     let error = |error| ModelError::io(path, error);
     fs::create_dir_all(parent(path)).map_err(error)?;
-    let new = readable(0o777)
-        .prefix(".percept-new-")
-        .tempdir_in(parent(path))
-        .map_err(error)?;
+    let new = readable(0o777).prefix(".percept-new-").tempdir_in(parent(path)).map_err(error)?;
     write(new.path())?;
     sync_directory(new.path()).map_err(error)?;
     if path.exists() {
         // renaming onto a directory works only if it is empty: set the old one aside first
-        let old = tempfile::Builder::new()
-            .prefix(".percept-old-")
-            .tempdir_in(parent(path))
-            .map_err(error)?;
+        let old = tempfile::Builder::new().prefix(".percept-old-").tempdir_in(parent(path)).map_err(error)?;
         fs::rename(path, old.path().join("old")).map_err(error)?;
         fs::rename(new.path(), path).map_err(error)?;
     } else {

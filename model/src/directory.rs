@@ -54,8 +54,7 @@ impl ModelFiles {
         let tokenizer = Tokenizer::from_directory(directory)?;
         tokenizer.check_model(&config)?;
         check_image_seq_len(directory, &config)?;
-        let generation =
-            GenerationConfig::from_file(&directory.join("generation_config.json"), &config)?;
+        let generation = GenerationConfig::from_file(&directory.join("generation_config.json"), &config)?;
         Ok(Self {
             chat_template: ChatTemplate::from_directory(directory)?,
             verbatim: read_verbatim(directory)?,
@@ -70,10 +69,7 @@ impl ModelFiles {
         for (name, contents) in &self.verbatim {
             atomic::write_file(&directory.join(name), contents)?;
         }
-        let json_files = [
-            ("config.json", self.config.to_json()),
-            ("generation_config.json", self.generation.to_json()),
-        ];
+        let json_files = [("config.json", self.config.to_json()), ("generation_config.json", self.generation.to_json())];
         for (name, map) in json_files {
             atomic::write_file(&directory.join(name), pretty(map).as_bytes())?;
         }

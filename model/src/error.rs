@@ -70,24 +70,11 @@ pub enum ModelError {
 impl ModelError {
     /// An input or output error at `path`.
     pub(crate) fn io(path: &Path, source: std::io::Error) -> Self {
-        Self::Io {
-            path: path.to_path_buf(),
-            source,
-        }
+        Self::Io { path: path.to_path_buf(), source }
     }
 
     /// A field of `path` that is `got` where `expected` should be.
-    pub(crate) fn field(
-        path: &Path,
-        field: impl Into<String>,
-        expected: impl Into<String>,
-        got: impl ToString,
-    ) -> Self {
-        Self::Field {
-            path: path.to_path_buf(),
-            field: field.into(),
-            expected: expected.into(),
-            got: got.to_string(),
-        }
+    pub(crate) fn field(path: &Path, field: impl Into<String>, expected: impl Into<String>, got: impl ToString) -> Self {
+        Self::Field { path: path.to_path_buf(), field: field.into(), expected: expected.into(), got: got.to_string() }
     }
 }

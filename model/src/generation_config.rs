@@ -82,11 +82,10 @@ impl GenerationConfig {
 
     fn from_map(path: &Path, loaded: Map<String, Value>) -> Result<Self, ModelError> {
         let fields = Fields::new(path, &loaded);
-        let within =
-            |name: &str, expected: &str, holds: fn(f64) -> bool| match fields.number(name)? {
-                Some(number) if !holds(number) => Err(fields.error(name, expected, number)),
-                number => Ok(number),
-            };
+        let within = |name: &str, expected: &str, holds: fn(f64) -> bool| match fields.number(name)? {
+            Some(number) if !holds(number) => Err(fields.error(name, expected, number)),
+            number => Ok(number),
+        };
         let config = Self {
             eos_token_ids: fields.token_ids("eos_token_id")?,
             pad_token_id: fields.token_id("pad_token_id")?,
@@ -94,9 +93,7 @@ impl GenerationConfig {
             do_sample: fields.flag("do_sample")?.unwrap_or(false),
             temperature: within("temperature", "a number above 0", |t| t > 0.0)?,
             top_k: fields.count("top_k")?,
-            top_p: within("top_p", "a number above 0, at most 1", |p| {
-                p > 0.0 && p <= 1.0
-            })?,
+            top_p: within("top_p", "a number above 0, at most 1", |p| p > 0.0 && p <= 1.0)?,
             max_new_tokens: fields.positive("max_new_tokens")?,
             loaded: Map::new(),
         };

@@ -14,21 +14,13 @@ pub(crate) struct Fields<'a> {
 impl<'a> Fields<'a> {
     /// The top level of the file at `path`.
     pub(crate) fn new(path: &'a Path, map: &'a Map<String, Value>) -> Self {
-        Self {
-            path,
-            section: String::new(),
-            map,
-        }
+        Self { path, section: String::new(), map }
     }
 
     /// The object in field `name`.
     pub(crate) fn section(&self, name: &str) -> Result<Option<Fields<'a>>, ModelError> {
         let map = self.typed(name, "an object", Value::as_object)?;
-        Ok(map.map(|map| Fields {
-            path: self.path,
-            section: self.full_name(name) + ".",
-            map,
-        }))
+        Ok(map.map(|map| Fields { path: self.path, section: self.full_name(name) + ".", map }))
     }
 
     /// The whole section.
@@ -38,16 +30,12 @@ impl<'a> Fields<'a> {
 
     /// A whole number, zero included.
     pub(crate) fn count(&self, name: &str) -> Result<Option<usize>, ModelError> {
-        self.typed(name, "a whole number", |value| {
-            value.as_u64().map(|n| n as usize)
-        })
+        self.typed(name, "a whole number", |value| value.as_u64().map(|n| n as usize))
     }
 
     /// A whole number above zero.
     pub(crate) fn positive(&self, name: &str) -> Result<Option<usize>, ModelError> {
-        self.typed(name, "a whole number above 0", |value| {
-            value.as_u64().filter(|&n| n > 0).map(|n| n as usize)
-        })
+        self.typed(name, "a whole number above 0", |value| value.as_u64().filter(|&n| n > 0).map(|n| n as usize))
     }
 
     /// A token id.
@@ -57,14 +45,10 @@ impl<'a> Fields<'a> {
 
     /// One token id, or a list of them; absent is the empty list.
     pub(crate) fn token_ids(&self, name: &str) -> Result<Vec<u32>, ModelError> {
-        let ids = self.typed(
-            name,
-            "a token id or a list of token ids",
-            |value| match value {
-                Value::Array(ids) => ids.iter().map(as_token_id).collect(),
-                one => as_token_id(one).map(|id| vec![id]),
-            },
-        )?;
+        let ids = self.typed(name, "a token id or a list of token ids", |value| match value {
+            Value::Array(ids) => ids.iter().map(as_token_id).collect(),
+            one => as_token_id(one).map(|id| vec![id]),
+        })?;
         Ok(ids.unwrap_or_default())
     }
 
@@ -84,12 +68,7 @@ impl<'a> Fields<'a> {
     }
 
     /// Errors unless the field is absent or `supported` is true of it.
-    pub(crate) fn supports(
-        &self,
-        name: &str,
-        expected: &str,
-        supported: impl Fn(&Value) -> bool,
-    ) -> Result<(), ModelError> {
+    pub(crate) fn supports(&self, name: &str, expected: &str, supported: impl Fn(&Value) -> bool) -> Result<(), ModelError> {
         self.typed(name, expected, |value| supported(value).then_some(()))?;
         Ok(())
     }
@@ -99,12 +78,7 @@ impl<'a> Fields<'a> {
         ModelError::field(self.path, self.full_name(name), expected, got)
     }
 
-    fn typed<T>(
-        &self,
-        name: &str,
-        expected: &str,
-        read: impl Fn(&'a Value) -> Option<T>,
-    ) -> Result<Option<T>, ModelError> {
+    fn typed<T>(&self, name: &str, expected: &str, read: impl Fn(&'a Value) -> Option<T>) -> Result<Option<T>, ModelError> {
         match self.map.get(name) {
             None | Some(Value::Null) => Ok(None),
             Some(value) => match read(value) {
@@ -138,18 +112,10 @@ pub(crate) fn read_text(path: &Path) -> Result<Option<String>, ModelError> {
 
 /// The JSON object in `text`, which was read from `path`.
 pub(crate) fn parse_object(path: &Path, text: &str) -> Result<Map<String, Value>, ModelError> {
-    let value = serde_json::from_str(text).map_err(|source| ModelError::Json {
-        path: path.to_path_buf(),
-        source,
-    })?;
+    let value = serde_json::from_str(text).map_err(|source| ModelError::Json { path: path.to_path_buf(), source })?;
     match value {
         Value::Object(map) => Ok(map),
-        other => Err(ModelError::field(
-            path,
-            "(whole file)",
-            "a JSON object",
-            other,
-        )),
+        other => Err(ModelError::field(path, "(whole file)", "a JSON object", other)),
     }
 }
 

@@ -24,6 +24,4 @@ pub use generation_config::GenerationConfig;
 pub use parameters::{parameter_count, parameter_shapes};
 pub use prompt::{Tiling, encode_prompt, expand_image_tokens, image_prompt_tokens};
 pub use tiny_tokenizer::tiny_tokenizer_files;
-pub use tokenizer::{
-    Detokenizer, FAKE_TOKEN_AROUND_IMAGE, GLOBAL_IMAGE_TOKEN, IMAGE_TOKEN, SpecialTokens, Tokenizer,
-};
+pub use tokenizer::{Detokenizer, FAKE_TOKEN_AROUND_IMAGE, GLOBAL_IMAGE_TOKEN, IMAGE_TOKEN, SpecialTokens, Tokenizer};

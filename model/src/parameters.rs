@@ -12,27 +12,15 @@ pub fn parameter_shapes(config: &ModelConfig) -> Vec<(String, Vec<usize>)> {
 
     let prefix = "model.vision_model";
     let patch = vision.patch_size;
-    shapes.add(
-        format!("{prefix}.embeddings.patch_embedding.weight"),
-        &[vision.hidden_size, vision.num_channels, patch, patch],
-    );
-    shapes.add(
-        format!("{prefix}.embeddings.patch_embedding.bias"),
-        &[vision.hidden_size],
-    );
-    shapes.add(
-        format!("{prefix}.embeddings.position_embedding.weight"),
-        &[vision.patches_per_side().pow(2), vision.hidden_size],
-    );
+    shapes.add(format!("{prefix}.embeddings.patch_embedding.weight"), &[vision.hidden_size, vision.num_channels, patch, patch]);
+    shapes.add(format!("{prefix}.embeddings.patch_embedding.bias"), &[vision.hidden_size]);
+    shapes.add(format!("{prefix}.embeddings.position_embedding.weight"), &[vision.patches_per_side().pow(2), vision.hidden_size]);
     for layer in 0..vision.num_hidden_layers {
         shapes.add_vision_layer(&format!("{prefix}.encoder.layers.{layer}"), config);
     }
     shapes.add_with_bias(format!("{prefix}.post_layernorm"), &[vision.hidden_size]);
 
-    shapes.add(
-        "model.connector.modality_projection.proj.weight".into(),
-        &[text.hidden_size, config.connector_in_features()],
-    );
+    shapes.add("model.connector.modality_projection.proj.weight".into(), &[text.hidden_size, config.connector_in_features()]);
 
     let prefix = "model.text_model";
     let table = [text.vocab_size, text.hidden_size];
@@ -49,10 +37,7 @@ pub fn parameter_shapes(config: &ModelConfig) -> Vec<(String, Vec<usize>)> {
 
 /// Number of weights of this model; a tied table counts once.
 pub fn parameter_count(config: &ModelConfig) -> usize {
-    parameter_shapes(config)
-        .iter()
-        .map(|(_, shape)| shape.iter().product::<usize>())
-        .sum()
+    parameter_shapes(config).iter().map(|(_, shape)| shape.iter().product::<usize>()).sum()
 }
 
 struct Shapes(Vec<(String, Vec<usize>)>);
@@ -72,10 +57,7 @@ impl Shapes {
         let (hidden, inner) = (config.vision.hidden_size, config.vision.intermediate_size);
         self.add_with_bias(format!("{prefix}.layer_norm1"), &[hidden]);
         for projection in ["q_proj", "k_proj", "v_proj", "out_proj"] {
-            self.add_with_bias(
-                format!("{prefix}.self_attn.{projection}"),
-                &[hidden, hidden],
-            );
+            self.add_with_bias(format!("{prefix}.self_attn.{projection}"), &[hidden, hidden]);
         }
         self.add_with_bias(format!("{prefix}.layer_norm2"), &[hidden]);
         self.add_with_bias(format!("{prefix}.mlp.fc1"), &[inner, hidden]);
@@ -88,20 +70,11 @@ impl Shapes {
         let queries = text.num_attention_heads * text.head_dim;
         let keys = text.num_key_value_heads * text.head_dim;
         self.add(format!("{prefix}.input_layernorm.weight"), &[hidden]);
-        self.add(
-            format!("{prefix}.self_attn.q_proj.weight"),
-            &[queries, hidden],
-        );
+        self.add(format!("{prefix}.self_attn.q_proj.weight"), &[queries, hidden]);
         self.add(format!("{prefix}.self_attn.k_proj.weight"), &[keys, hidden]);
         self.add(format!("{prefix}.self_attn.v_proj.weight"), &[keys, hidden]);
-        self.add(
-            format!("{prefix}.self_attn.o_proj.weight"),
-            &[hidden, queries],
-        );
-        self.add(
-            format!("{prefix}.post_attention_layernorm.weight"),
-            &[hidden],
-        );
+        self.add(format!("{prefix}.self_attn.o_proj.weight"), &[hidden, queries]);
+        self.add(format!("{prefix}.post_attention_layernorm.weight"), &[hidden]);
         self.add(format!("{prefix}.mlp.gate_proj.weight"), &[inner, hidden]);
         self.add(format!("{prefix}.mlp.up_proj.weight"), &[inner, hidden]);
         self.add(format!("{prefix}.mlp.down_proj.weight"), &[hidden, inner]);

@@ -25,23 +25,14 @@ pub fn image_prompt_tokens(tiling: Tiling, image_seq_len: usize) -> usize {
 ///
 /// `image_seq_len` is [`crate::ModelConfig::image_seq_len`]. Errors if the text does not have one `<image>` for each
 /// picture.
-pub fn encode_prompt(
-    tokenizer: &Tokenizer,
-    text: &str,
-    tilings: &[Tiling],
-    image_seq_len: usize,
-) -> Result<Vec<u32>, ModelError> {
+pub fn encode_prompt(tokenizer: &Tokenizer, text: &str, tilings: &[Tiling], image_seq_len: usize) -> Result<Vec<u32>, ModelError> {
     tokenizer.encode(&expand_image_tokens(text, tilings, image_seq_len)?)
 }
 
 /// Replaces each `<image>` of `text` by the expansion of its tiling (`Idefics3Processor` of transformers):
 /// per tile `<fake_token_around_image><row_r_col_c>` and `image_seq_len` × `<image>`, a `\n` after each row, then a
 /// `\n` and the same with `<global-img>` for the picture as a whole, closed by `<fake_token_around_image>`.
-pub fn expand_image_tokens(
-    text: &str,
-    tilings: &[Tiling],
-    image_seq_len: usize,
-) -> Result<String, ModelError> {
+pub fn expand_image_tokens(text: &str, tilings: &[Tiling], image_seq_len: usize) -> Result<String, ModelError> {
     let mut pieces = text.split(IMAGE_TOKEN);
     let in_text = text.matches(IMAGE_TOKEN).count();
     if in_text != tilings.len() {

@@ -7,14 +7,8 @@
 use serde_json::{Map, Value, json};
 
 /// Tokens that carry no text; their ids are their positions, 0 onwards.
-const SPECIAL_TOKENS: [&str; 6] = [
-    "<|endoftext|>",
-    "<|im_start|>",
-    "<end_of_utterance>",
-    "<fake_token_around_image>",
-    "<image>",
-    "<global-img>",
-];
+const SPECIAL_TOKENS: [&str; 6] =
+    ["<|endoftext|>", "<|im_start|>", "<end_of_utterance>", "<fake_token_around_image>", "<image>", "<global-img>"];
 
 /// A picture is cut into at most this many rows and columns of tiles.
 const TILES_PER_SIDE: usize = 4;
@@ -45,10 +39,7 @@ pub fn tiny_tokenizer_files() -> Vec<(&'static str, String)> {
         ("chat_template.jinja", CHAT_TEMPLATE.to_string()),
         ("special_tokens_map.json", pretty(&special_tokens_map())),
         ("tokenizer.json", pretty(&vocabulary.tokenizer_json())),
-        (
-            "tokenizer_config.json",
-            pretty(&tokenizer_config(&vocabulary)),
-        ),
+        ("tokenizer_config.json", pretty(&tokenizer_config(&vocabulary))),
     ]
 }
 
@@ -71,33 +62,21 @@ struct Vocabulary {
 
 impl Vocabulary {
     fn new() -> Self {
-        let tiles = (1..=TILES_PER_SIDE)
-            .flat_map(|row| (1..=TILES_PER_SIDE).map(move |col| format!("<row_{row}_col_{col}>")));
+        let tiles = (1..=TILES_PER_SIDE).flat_map(|row| (1..=TILES_PER_SIDE).map(move |col| format!("<row_{row}_col_{col}>")));
         Self {
-            special: SPECIAL_TOKENS
-                .into_iter()
-                .map(String::from)
-                .chain(tiles)
-                .collect(),
+            special: SPECIAL_TOKENS.into_iter().map(String::from).chain(tiles).collect(),
             pieces: PIECES.split('|').map(String::from).collect(),
-            bytes: (0..=u8::MAX)
-                .map(|byte| byte_symbol(byte).to_string())
-                .collect(),
+            bytes: (0..=u8::MAX).map(|byte| byte_symbol(byte).to_string()).collect(),
         }
     }
 
     fn tokenizer_json(&self) -> Value {
         let newline = byte_symbol(b'\n').to_string();
         let pair = newline.repeat(2);
-        let vocab: Map<String, Value> = (self
-            .special
-            .iter()
-            .chain(&self.pieces)
-            .chain(&self.bytes)
-            .chain([&pair]))
-        .enumerate()
-        .map(|(id, token)| (token.clone(), id.into()))
-        .collect();
+        let vocab: Map<String, Value> = (self.special.iter().chain(&self.pieces).chain(&self.bytes).chain([&pair]))
+            .enumerate()
+            .map(|(id, token)| (token.clone(), id.into()))
+            .collect();
         let byte_level = |add_prefix_space: bool| {
             json!({
                 "type": "ByteLevel",
@@ -134,26 +113,20 @@ impl Vocabulary {
     }
 
     fn added_tokens(&self) -> Vec<Value> {
-        self.added()
-            .map(|(id, token, special)| added_token(Some(id), token, special))
-            .collect()
+        self.added().map(|(id, token, special)| added_token(Some(id), token, special)).collect()
     }
 
     /// Id, text and whether it is special, of the special tokens and the pieces.
     fn added(&self) -> impl Iterator<Item = (usize, &str, bool)> {
         let special = self.special.len();
         let texts = self.special.iter().chain(&self.pieces);
-        texts
-            .enumerate()
-            .map(move |(id, token)| (id, token.as_str(), id < special))
+        texts.enumerate().map(move |(id, token)| (id, token.as_str(), id < special))
     }
 }
 
 fn tokenizer_config(vocabulary: &Vocabulary) -> Value {
-    let decoder: Map<String, Value> = vocabulary
-        .added()
-        .map(|(id, token, special)| (id.to_string(), added_token(None, token, special)))
-        .collect();
+    let decoder: Map<String, Value> =
+        vocabulary.added().map(|(id, token, special)| (id.to_string(), added_token(None, token, special))).collect();
     let mut config = special_tokens_map();
     config["added_tokens_decoder"] = decoder.into();
     config["clean_up_tokenization_spaces"] = false.into();

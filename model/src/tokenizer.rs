@@ -22,10 +22,7 @@ impl Tokenizer {
     /// Reads the `tokenizer.json` of a Hugging Face directory.
     pub fn from_directory(directory: &Path) -> Result<Self, ModelError> {
         let path = directory.join("tokenizer.json");
-        let text = crate::json::read_text(&path)?.ok_or_else(|| ModelError::Missing {
-            path: path.clone(),
-            needed_for: "the tokenizer",
-        })?;
+        let text = crate::json::read_text(&path)?.ok_or_else(|| ModelError::Missing { path: path.clone(), needed_for: "the tokenizer" })?;
         Self::from_json(&path, &text)
     }
 
@@ -38,11 +35,7 @@ impl Tokenizer {
         inner.with_padding(None);
         let image_token_id = require_token(path, &inner, IMAGE_TOKEN)?;
         require_token(path, &inner, FAKE_TOKEN_AROUND_IMAGE)?;
-        Ok(Self {
-            path: path.to_path_buf(),
-            inner,
-            image_token_id,
-        })
+        Ok(Self { path: path.to_path_buf(), inner, image_token_id })
     }
 
     /// Errors unless this tokenizer's ids are the model's: the same image token, no id past the embedding table.
@@ -51,10 +44,7 @@ impl Tokenizer {
             return Err(ModelError::field(
                 &self.path,
                 IMAGE_TOKEN,
-                format!(
-                    "id {} (image_token_id of config.json)",
-                    config.image_token_id
-                ),
+                format!("id {} (image_token_id of config.json)", config.image_token_id),
                 format!("id {}", self.image_token_id),
             ));
         }
@@ -69,37 +59,23 @@ impl Tokenizer {
 
     /// The token ids of `text`, in which special tokens are recognised; none is added at the ends.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, ModelError> {
-        let encoding = self
-            .inner
-            .encode(text, false)
-            .map_err(|error| tokenizer_error(&self.path, error))?;
+        let encoding = self.inner.encode(text, false).map_err(|error| tokenizer_error(&self.path, error))?;
         Ok(encoding.get_ids().to_vec())
     }
 
     /// The text of `ids`. Bytes that are not UTF-8 become U+FFFD; ids without a token are left out.
     pub fn decode(&self, ids: &[u32], special_tokens: SpecialTokens) -> Result<String, ModelError> {
-        self.inner
-            .decode(ids, special_tokens == SpecialTokens::Skip)
-            .map_err(|error| tokenizer_error(&self.path, error))
+        self.inner.decode(ids, special_tokens == SpecialTokens::Skip).map_err(|error| tokenizer_error(&self.path, error))
     }
 
     /// Decodes one token at a time.
     pub fn detokenizer(&self, special_tokens: SpecialTokens) -> Detokenizer<'_> {
-        Detokenizer {
-            tokenizer: self,
-            special_tokens,
-            ids: Vec::new(),
-            emitted: 0,
-        }
+        Detokenizer { tokenizer: self, special_tokens, ids: Vec::new(), emitted: 0 }
     }
 
     /// One more than the largest id.
     pub fn vocab_size(&self) -> usize {
-        self.inner
-            .get_vocab(true)
-            .into_values()
-            .max()
-            .map_or(0, |id| id as usize + 1)
+        self.inner.get_vocab(true).into_values().max().map_or(0, |id| id as usize + 1)
     }
 
     /// The id of `token`, if it is one token.
@@ -170,24 +146,12 @@ impl Detokenizer<'_> {
     }
 }
 
-fn require_token(
-    path: &Path,
-    tokenizer: &tokenizers::Tokenizer,
-    token: &str,
-) -> Result<u32, ModelError> {
-    tokenizer.token_to_id(token).ok_or_else(|| {
-        ModelError::field(
-            path,
-            token,
-            "a token of a vision-language model",
-            "no such token in the vocabulary",
-        )
-    })
+fn require_token(path: &Path, tokenizer: &tokenizers::Tokenizer, token: &str) -> Result<u32, ModelError> {
+    tokenizer
+        .token_to_id(token)
+        .ok_or_else(|| ModelError::field(path, token, "a token of a vision-language model", "no such token in the vocabulary"))
 }
 
 fn tokenizer_error(path: &Path, error: tokenizers::Error) -> ModelError {
-    ModelError::Tokenizer {
-        path: path.to_path_buf(),
-        message: error.to_string(),
-    }
+    ModelError::Tokenizer { path: path.to_path_buf(), message: error.to_string() }
 }

@@ -8,5 +8,6 @@ mod gpu;
 mod hf;
 mod image;
 mod op_table;
+mod safetensors;
 mod tasks;
 mod views;

@@ -6,22 +6,13 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 /// JSON as Python's `json.dumps(value, ensure_ascii=False)` writes it: with spaces after separators and without
 /// Jinja's HTML escapes. Keys come in alphabetical order.
-pub(super) fn tojson(
-    value: &Value,
-    indent: Option<Value>,
-    options: Kwargs,
-) -> Result<String, Error> {
+pub(super) fn tojson(value: &Value, indent: Option<Value>, options: Kwargs) -> Result<String, Error> {
     let escaped = minijinja::filters::tojson(value, indent, options)?.to_string();
     let mut plain = String::with_capacity(escaped.len());
     let mut rest = escaped.as_str();
     while let Some(position) = rest.find('\\') {
         plain.push_str(&rest[..position]);
-        let html = [
-            ("\\u003c", '<'),
-            ("\\u003e", '>'),
-            ("\\u0026", '&'),
-            ("\\u0027", '\''),
-        ];
+        let html = [("\\u003c", '<'), ("\\u003e", '>'), ("\\u0026", '&'), ("\\u0027", '\'')];
         let escape = &rest[position..];
         match html.into_iter().find(|(code, _)| escape.starts_with(code)) {
             Some((code, character)) => {
@@ -41,36 +32,14 @@ pub(super) fn tojson(
 
 /// The present date and time in UTC, formatted as Python's `strftime` does.
 pub(super) fn strftime_now(format: &str) -> Result<String, Error> {
-    let since_epoch = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     strftime(format, since_epoch.as_secs())
 }
 
 fn strftime(format: &str, unix_seconds: u64) -> Result<String, Error> {
-    const MONTHS: [&str; 12] = [
-        "January",
-        "February",
-        "March",
-        "April",
-        "May",
-        "June",
-        "July",
-        "August",
-        "September",
-        "October",
-        "November",
-        "December",
-    ];
-    const DAYS: [&str; 7] = [
-        "Thursday",
-        "Friday",
-        "Saturday",
-        "Sunday",
-        "Monday",
-        "Tuesday",
-        "Wednesday",
-    ];
+    const MONTHS: [&str; 12] =
+        ["January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December"];
+    const DAYS: [&str; 7] = ["Thursday", "Friday", "Saturday", "Sunday", "Monday", "Tuesday", "Wednesday"];
     let (days, seconds) = (unix_seconds / 86_400, unix_seconds % 86_400);
     let (year, month, day) = civil_date(days);
     let (hour, minute, second) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
@@ -108,28 +77,13 @@ fn strftime(format: &str, unix_seconds: u64) -> Result<String, Error> {
 
 /// Year, month 1–12 and day 1–31 of the day `days` after 1 January 1970, in the Gregorian calendar.
 fn civil_date(mut days: u64) -> (u64, u64, u64) {
-    let is_leap = |year: u64| {
-        year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400))
-    };
+    let is_leap = |year: u64| year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
     let mut year = 1970;
     while days >= 365 + is_leap(year) as u64 {
         days -= 365 + is_leap(year) as u64;
         year += 1;
     }
-    let lengths = [
-        31,
-        28 + is_leap(year) as u64,
-        31,
-        30,
-        31,
-        30,
-        31,
-        31,
-        30,
-        31,
-        30,
-        31,
-    ];
+    let lengths = [31, 28 + is_leap(year) as u64, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
     let mut month = 0;
     while days >= lengths[month] {
         days -= lengths[month];

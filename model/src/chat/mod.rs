@@ -24,10 +24,7 @@ impl Message {
     /// A user's message: a picture, then a text.
     pub fn user_with_image(text: impl Into<String>) -> Self {
         let content = Content::Parts(vec![Part::Image, Part::Text { text: text.into() }]);
-        Self {
-            role: "user".into(),
-            content,
-        }
+        Self { role: "user".into(), content }
     }
 }
 
@@ -83,18 +80,9 @@ impl ChatTemplate {
     }
 
     /// Compiles `template`, which was read from `path`; `special_tokens` are variables such as `bos_token`.
-    pub fn new(
-        path: &Path,
-        template: &str,
-        special_tokens: BTreeMap<String, String>,
-    ) -> Result<Self, ModelError> {
+    pub fn new(path: &Path, template: &str, special_tokens: BTreeMap<String, String>) -> Result<Self, ModelError> {
         let environment = environment(template).map_err(|error| template_error(path, &error))?;
-        let mut compiled = Self {
-            path: path.to_path_buf(),
-            environment,
-            special_tokens,
-            takes_strings: true,
-        };
+        let mut compiled = Self { path: path.to_path_buf(), environment, special_tokens, takes_strings: true };
         compiled.takes_strings = compiled.renders_string_content();
         Ok(compiled)
     }
@@ -103,17 +91,9 @@ impl ChatTemplate {
     ///
     /// Templates that only go through lists (SmolVLM-256M's is one: it renders a string as nothing) get text content
     /// as a list of one text.
-    pub fn render(
-        &self,
-        messages: &[Message],
-        generation_prompt: GenerationPrompt,
-    ) -> Result<String, ModelError> {
-        let messages = messages
-            .iter()
-            .map(|message| self.message_value(message))
-            .collect();
-        self.render_values(messages, generation_prompt)
-            .map_err(|error| template_error(&self.path, &error))
+    pub fn render(&self, messages: &[Message], generation_prompt: GenerationPrompt) -> Result<String, ModelError> {
+        let messages = messages.iter().map(|message| self.message_value(message)).collect();
+        self.render_values(messages, generation_prompt).map_err(|error| template_error(&self.path, &error))
     }
 
     fn message_value(&self, message: &Message) -> Value {
@@ -132,32 +112,18 @@ impl ChatTemplate {
         object([("role", message.role.as_str().into()), ("content", content)])
     }
 
-    fn render_values(
-        &self,
-        messages: Vec<Value>,
-        generation_prompt: GenerationPrompt,
-    ) -> Result<String, minijinja::Error> {
-        let mut context: BTreeMap<&str, Value> = self
-            .special_tokens
-            .iter()
-            .map(|(name, token)| (name.as_str(), token.into()))
-            .collect();
+    fn render_values(&self, messages: Vec<Value>, generation_prompt: GenerationPrompt) -> Result<String, minijinja::Error> {
+        let mut context: BTreeMap<&str, Value> = self.special_tokens.iter().map(|(name, token)| (name.as_str(), token.into())).collect();
         context.insert("messages", messages.into());
-        context.insert(
-            "add_generation_prompt",
-            (generation_prompt == GenerationPrompt::Add).into(),
-        );
-        self.environment
-            .get_template(TEMPLATE)?
-            .render(Value::from(context))
+        context.insert("add_generation_prompt", (generation_prompt == GenerationPrompt::Add).into());
+        self.environment.get_template(TEMPLATE)?.render(Value::from(context))
     }
 
     /// Renders one message whose content is a string, and looks whether the string comes out.
     fn renders_string_content(&self) -> bool {
         const PROBE: &str = "probe of string content";
         let message = object([("role", "user".into()), ("content", PROBE.into())]);
-        self.render_values(vec![message], GenerationPrompt::Omit)
-            .is_ok_and(|rendered| rendered.contains(PROBE))
+        self.render_values(vec![message], GenerationPrompt::Omit).is_ok_and(|rendered| rendered.contains(PROBE))
     }
 }
 
@@ -166,12 +132,7 @@ const TEMPLATE: &str = "chat_template";
 
 fn environment(template: &str) -> Result<Environment<'static>, minijinja::Error> {
     let mut environment = Environment::new();
-    environment.set_syntax(
-        SyntaxConfig::builder()
-            .trim_blocks(true)
-            .lstrip_blocks(true)
-            .build()?,
-    );
+    environment.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?);
     environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
     environment.add_filter("tojson", filters::tojson);
     environment.add_function("raise_exception", raise_exception);
@@ -189,15 +150,10 @@ fn object<const N: usize>(fields: [(&str, Value); N]) -> Value {
 }
 
 fn template_error(path: &Path, error: &minijinja::Error) -> ModelError {
-    let what = error
-        .detail()
-        .map_or_else(|| error.to_string(), String::from);
+    let what = error.detail().map_or_else(|| error.to_string(), String::from);
     let message = match error.line() {
         Some(line) => format!("line {line}: {what}"),
         None => what,
     };
-    ModelError::ChatTemplate {
-        path: path.to_path_buf(),
-        message,
-    }
+    ModelError::ChatTemplate { path: path.to_path_buf(), message }
 }

@@ -37,52 +37,24 @@ pub(super) fn find_template(directory: &Path) -> Result<TemplateSource, ModelErr
 fn default_template(path: &Path, value: &Value) -> Result<String, ModelError> {
     let named: Vec<(&str, &str)> = match value {
         Value::String(template) => return Ok(template.clone()),
-        Value::Array(entries) => entries
-            .iter()
-            .filter_map(|entry| Some((entry["name"].as_str()?, entry["template"].as_str()?)))
-            .collect(),
-        Value::Object(entries) => entries
-            .iter()
-            .filter_map(|(name, template)| Some((name.as_str(), template.as_str()?)))
-            .collect(),
+        Value::Array(entries) => entries.iter().filter_map(|entry| Some((entry["name"].as_str()?, entry["template"].as_str()?))).collect(),
+        Value::Object(entries) => entries.iter().filter_map(|(name, template)| Some((name.as_str(), template.as_str()?))).collect(),
         _ => Vec::new(),
     };
-    match (
-        named.iter().find(|(name, _)| *name == "default"),
-        named.as_slice(),
-    ) {
+    match (named.iter().find(|(name, _)| *name == "default"), named.as_slice()) {
         (Some((_, template)), _) | (None, [(_, template)]) => Ok(template.to_string()),
         (None, several) => {
             let names: Vec<&str> = several.iter().map(|(name, _)| *name).collect();
-            let got = if names.is_empty() {
-                value.to_string()
-            } else {
-                format!("templates {names:?}")
-            };
-            Err(ModelError::field(
-                path,
-                "chat_template",
-                "a template, or several of which one is `default`",
-                got,
-            ))
+            let got = if names.is_empty() { value.to_string() } else { format!("templates {names:?}") };
+            Err(ModelError::field(path, "chat_template", "a template, or several of which one is `default`", got))
         }
     }
 }
 
 /// `bos_token` and its like, as templates name them, from `special_tokens_map.json` and `tokenizer_config.json`
 /// (which wins). Tokens are strings or objects with a `content`.
-pub(super) fn read_special_tokens(
-    directory: &Path,
-) -> Result<BTreeMap<String, String>, ModelError> {
-    const NAMES: [&str; 7] = [
-        "bos_token",
-        "eos_token",
-        "unk_token",
-        "sep_token",
-        "pad_token",
-        "cls_token",
-        "mask_token",
-    ];
+pub(super) fn read_special_tokens(directory: &Path) -> Result<BTreeMap<String, String>, ModelError> {
+    const NAMES: [&str; 7] = ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
     let mut tokens = BTreeMap::new();
     for file in ["special_tokens_map.json", "tokenizer_config.json"] {
         let path = directory.join(file);
@@ -96,11 +68,7 @@ pub(super) fn read_special_tokens(
     Ok(tokens)
 }
 
-fn read_token(
-    path: &Path,
-    map: &Map<String, Value>,
-    name: &str,
-) -> Result<Option<String>, ModelError> {
+fn read_token(path: &Path, map: &Map<String, Value>, name: &str) -> Result<Option<String>, ModelError> {
     let fields = Fields::new(path, map);
     let token = match map.get(name) {
         Some(Value::Object(_)) => match fields.section(name)? {

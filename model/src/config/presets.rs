@@ -27,11 +27,7 @@ impl ModelConfig {
             patch_size: 4,
             ..siglip_base()
         };
-        Self {
-            image_token_id: 4,
-            tie_word_embeddings: true,
-            ..idefics3(text, vision)
-        }
+        Self { image_token_id: 4, tie_word_embeddings: true, ..idefics3(text, vision) }
     }
 
     /// About 15 million parameters for 128×128 pictures: 16 visual tokens, the vocabulary of `assets/tiny-tokenizer`.
@@ -55,19 +51,12 @@ impl ModelConfig {
             patch_size: 8,
             ..siglip_base()
         };
-        Self {
-            image_token_id: 4,
-            tie_word_embeddings: true,
-            ..idefics3(text, vision)
-        }
+        Self { image_token_id: 4, tie_word_embeddings: true, ..idefics3(text, vision) }
     }
 
     /// SmolVLM-256M-Instruct: 256,484,928 parameters.
     pub fn smolvlm_256m() -> Self {
-        Self {
-            dtype: WeightDtype::Bf16,
-            ..idefics3(smollm2_135m(), siglip_base())
-        }
+        Self { dtype: WeightDtype::Bf16, ..idefics3(smollm2_135m(), siglip_base()) }
     }
 
     /// SmolVLM-500M-Instruct: 507,482,304 parameters.
@@ -80,10 +69,7 @@ impl ModelConfig {
             num_key_value_heads: 5,
             ..smollm2_135m()
         };
-        Self {
-            dtype: WeightDtype::Bf16,
-            ..idefics3(text, siglip_base())
-        }
+        Self { dtype: WeightDtype::Bf16, ..idefics3(text, siglip_base()) }
     }
 }
 

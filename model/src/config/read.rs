@@ -12,10 +12,8 @@ impl ModelConfig {
     /// Absent keys take transformers' defaults, unknown keys are kept for saving. Errors name the field that is of
     /// the wrong type, that Percept does not support, or that does not fit the others.
     pub fn from_file(path: &Path) -> Result<Self, ModelError> {
-        let map = json::read_object(path)?.ok_or_else(|| ModelError::Missing {
-            path: path.to_path_buf(),
-            needed_for: "the model's configuration",
-        })?;
+        let map = json::read_object(path)?
+            .ok_or_else(|| ModelError::Missing { path: path.to_path_buf(), needed_for: "the model's configuration" })?;
         Self::from_map(path, map)
     }
 
@@ -28,9 +26,7 @@ impl ModelConfig {
         let top = Fields::new(path, &loaded);
         let empty = Map::new();
         let text = top.section("text_config")?;
-        let vision = top
-            .section("vision_config")?
-            .unwrap_or(Fields::new(path, &empty));
+        let vision = top.section("vision_config")?.unwrap_or(Fields::new(path, &empty));
         let config = Self {
             architecture: read_architecture(&top)?,
             scale_factor: top.positive("scale_factor")?.unwrap_or(2),
@@ -40,10 +36,7 @@ impl ModelConfig {
             text: match &text {
                 Some(text) => read_text_config(text)?,
                 // transformers' own text defaults for Idefics3 differ from Llama's in this one value
-                None => TextConfig {
-                    rms_norm_eps: 1e-5,
-                    ..read_text_config(&Fields::new(path, &empty))?
-                },
+                None => TextConfig { rms_norm_eps: 1e-5, ..read_text_config(&Fields::new(path, &empty))? },
             },
             vision: read_vision_config(&vision)?,
             loaded: Map::new(),
@@ -55,36 +48,21 @@ impl ModelConfig {
     /// Checks that the sizes fit each other; errors name the field as it is called in `path`.
     pub fn validate(&self, path: &Path) -> Result<(), ModelError> {
         let check = |holds: bool, field: &str, expected: String, got: usize| {
-            if holds {
-                Ok(())
-            } else {
-                Err(ModelError::field(path, field, expected, got))
-            }
+            if holds { Ok(()) } else { Err(ModelError::field(path, field, expected, got)) }
         };
         let (text, vision) = (&self.text, &self.vision);
         let multiple = |number: usize, of: usize| of != 0 && number.is_multiple_of(of);
         check(
             multiple(text.num_attention_heads, text.num_key_value_heads),
             "text_config.num_attention_heads",
-            format!(
-                "a multiple of num_key_value_heads ({})",
-                text.num_key_value_heads
-            ),
+            format!("a multiple of num_key_value_heads ({})", text.num_key_value_heads),
             text.num_attention_heads,
         )?;
-        check(
-            multiple(text.head_dim, 2),
-            "text_config.head_dim",
-            "an even number (rotary positions turn pairs)".into(),
-            text.head_dim,
-        )?;
+        check(multiple(text.head_dim, 2), "text_config.head_dim", "an even number (rotary positions turn pairs)".into(), text.head_dim)?;
         check(
             multiple(vision.hidden_size, vision.num_attention_heads),
             "vision_config.hidden_size",
-            format!(
-                "a multiple of num_attention_heads ({})",
-                vision.num_attention_heads
-            ),
+            format!("a multiple of num_attention_heads ({})", vision.num_attention_heads),
             vision.hidden_size,
         )?;
         check(
@@ -96,10 +74,7 @@ impl ModelConfig {
         check(
             multiple(vision.patches_per_side(), self.scale_factor),
             "scale_factor",
-            format!(
-                "a divisor of the patches per side ({})",
-                vision.patches_per_side()
-            ),
+            format!("a divisor of the patches per side ({})", vision.patches_per_side()),
             self.scale_factor,
         )?;
         check(
@@ -114,11 +89,7 @@ impl ModelConfig {
 fn read_architecture(top: &Fields) -> Result<Architecture, ModelError> {
     const EXPECTED: &str = "Idefics3ForConditionalGeneration or SmolVLMForConditionalGeneration";
     let both = [Architecture::Idefics3, Architecture::SmolVlm];
-    if let Some(classes) = top
-        .map()
-        .get("architectures")
-        .filter(|value| !value.is_null())
-    {
+    if let Some(classes) = top.map().get("architectures").filter(|value| !value.is_null()) {
         return both
             .into_iter()
             .find(|architecture| *classes == serde_json::json!([architecture.class_name()]))
@@ -127,13 +98,7 @@ fn read_architecture(top: &Fields) -> Result<Architecture, ModelError> {
     let model_type = top.text("model_type")?;
     both.into_iter()
         .find(|architecture| model_type == Some(architecture.model_type()))
-        .ok_or_else(|| {
-            top.error(
-                "model_type",
-                "idefics3 or smolvlm",
-                model_type.unwrap_or("nothing"),
-            )
-        })
+        .ok_or_else(|| top.error("model_type", "idefics3 or smolvlm", model_type.unwrap_or("nothing")))
 }
 
 /// `dtype` (transformers ≥ 4.56) or `torch_dtype`; absent means float32.
@@ -170,9 +135,7 @@ fn read_text_config(text: &Fields) -> Result<TextConfig, ModelError> {
         intermediate_size: text.positive("intermediate_size")?.unwrap_or(11_008),
         num_hidden_layers: text.positive("num_hidden_layers")?.unwrap_or(32),
         num_attention_heads,
-        num_key_value_heads: text
-            .positive("num_key_value_heads")?
-            .unwrap_or(num_attention_heads),
+        num_key_value_heads: text.positive("num_key_value_heads")?.unwrap_or(num_attention_heads),
         head_dim,
         rope_theta: read_rope_theta(text)?,
         rms_norm_eps: positive_number(text, "rms_norm_eps")?.unwrap_or(1e-6),
@@ -205,9 +168,7 @@ fn read_rope_theta(text: &Fields) -> Result<f64, ModelError> {
 }
 
 fn read_vision_config(vision: &Fields) -> Result<VisionConfig, ModelError> {
-    vision.supports("hidden_act", "gelu_pytorch_tanh", |value| {
-        value == "gelu_pytorch_tanh"
-    })?;
+    vision.supports("hidden_act", "gelu_pytorch_tanh", |value| value == "gelu_pytorch_tanh")?;
     vision.supports("num_channels", "3 (red, green, blue)", |value| value == 3)?;
     Ok(VisionConfig {
         hidden_size: vision.positive("hidden_size")?.unwrap_or(1152),
@@ -223,11 +184,7 @@ fn read_vision_config(vision: &Fields) -> Result<VisionConfig, ModelError> {
 }
 
 /// An absent key is `default`, an explicit `null` is none: transformers makes the same difference.
-fn token_id_or(
-    section: &Fields,
-    name: &str,
-    default: Option<u32>,
-) -> Result<Option<u32>, ModelError> {
+fn token_id_or(section: &Fields, name: &str, default: Option<u32>) -> Result<Option<u32>, ModelError> {
     match section.map().contains_key(name) {
         true => section.token_id(name),
         false => Ok(default),

@@ -25,15 +25,10 @@ impl ModelConfig {
         let mut text = section(&top, "text_config");
         put(&mut text, text_json(&self.text));
         // transformers 4.5x asks the text section whether the head is tied, 5.x the top level
-        text.insert(
-            "tie_word_embeddings".into(),
-            self.tie_word_embeddings.into(),
-        );
+        text.insert("tie_word_embeddings".into(), self.tie_word_embeddings.into());
         top.insert("text_config".into(), text.into());
         let mut vision = section(&top, "vision_config");
-        vision
-            .entry("model_type")
-            .or_insert_with(|| vision_model_type(self.architecture).into());
+        vision.entry("model_type").or_insert_with(|| vision_model_type(self.architecture).into());
         put(&mut vision, vision_json(&self.vision));
         top.insert("vision_config".into(), vision.into());
         top
@@ -91,10 +86,7 @@ fn vision_model_type(architecture: Architecture) -> &'static str {
 }
 
 fn section(map: &Map<String, Value>, name: &str) -> Map<String, Value> {
-    map.get(name)
-        .and_then(Value::as_object)
-        .cloned()
-        .unwrap_or_default()
+    map.get(name).and_then(Value::as_object).cloned().unwrap_or_default()
 }
 
 /// Overwrites the keys of `fields`, an object, in `map`.

@@ -8,22 +8,14 @@ use std::path::Path;
 /// A directory of the tiny preset, without weights.
 fn tiny_directory() -> tempfile::TempDir {
     let directory = tempfile::tempdir().unwrap();
-    let files =
-        ModelFiles::read_with_config(&tiny_tokenizer_directory(), ModelConfig::tiny()).unwrap();
+    let files = ModelFiles::read_with_config(&tiny_tokenizer_directory(), ModelConfig::tiny()).unwrap();
     files.write(directory.path()).unwrap();
     directory
 }
 
 fn contents(directory: &Path) -> BTreeMap<String, String> {
     let entries = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap());
-    entries
-        .map(|entry| {
-            (
-                entry.file_name().into_string().unwrap(),
-                fs::read_to_string(entry.path()).unwrap(),
-            )
-        })
-        .collect()
+    entries.map(|entry| (entry.file_name().into_string().unwrap(), fs::read_to_string(entry.path()).unwrap())).collect()
 }
 
 fn edit_json(path: &Path, edit: impl FnOnce(&mut Value)) {
@@ -36,8 +28,7 @@ fn edit_json(path: &Path, edit: impl FnOnce(&mut Value)) {
 #[test]
 fn a_written_directory_reads_back_to_the_same_files() {
     let first = tiny_directory();
-    let processor =
-        json!({ "image_seq_len": 16, "processor_class": "Idefics3Processor" }).to_string();
+    let processor = json!({ "image_seq_len": 16, "processor_class": "Idefics3Processor" }).to_string();
     fs::write(first.path().join("processor_config.json"), &processor).unwrap();
     edit_json(&first.path().join("generation_config.json"), |value| {
         value["eos_token_id"] = json!([2, 0]);
@@ -66,84 +57,41 @@ fn error_after(damage: impl FnOnce(&Path)) -> String {
     let directory = tiny_directory();
     damage(directory.path());
     let error = ModelFiles::read(directory.path()).unwrap_err().to_string();
-    error.replace(
-        &format!(
-            "{}{}",
-            directory.path().display(),
-            std::path::MAIN_SEPARATOR
-        ),
-        "",
-    )
+    error.replace(&format!("{}{}", directory.path().display(), std::path::MAIN_SEPARATOR), "")
 }
 
 #[test]
 fn missing_files_are_named() {
-    let without = |name: &'static str| {
-        error_after(|directory| fs::remove_file(directory.join(name)).unwrap())
-    };
-    assert_eq!(
-        without("config.json"),
-        "config.json: not found (the model's configuration)"
-    );
-    assert_eq!(
-        without("tokenizer.json"),
-        "tokenizer.json: not found (the tokenizer)"
-    );
-    assert!(
-        without("chat_template.jinja")
-            .starts_with("chat_template.jinja: not found (a chat template;")
-    );
+    let without = |name: &'static str| error_after(|directory| fs::remove_file(directory.join(name)).unwrap());
+    assert_eq!(without("config.json"), "config.json: not found (the model's configuration)");
+    assert_eq!(without("tokenizer.json"), "tokenizer.json: not found (the tokenizer)");
+    assert!(without("chat_template.jinja").starts_with("chat_template.jinja: not found (a chat template;"));
     let error = ModelFiles::read(Path::new("no/such/directory")).unwrap_err();
     assert!(matches!(error, ModelError::Missing { .. }));
 }
 
 #[test]
 fn damaged_files_are_named() {
-    for name in [
-        "config.json",
-        "generation_config.json",
-        "tokenizer_config.json",
-        "processor_config.json",
-    ] {
-        let error =
-            error_after(|directory| fs::write(directory.join(name), "{\"a\": [1,").unwrap());
-        assert_eq!(
-            error,
-            format!("{name}: invalid JSON: EOF while parsing a value at line 1 column 9")
-        );
+    for name in ["config.json", "generation_config.json", "tokenizer_config.json", "processor_config.json"] {
+        let error = error_after(|directory| fs::write(directory.join(name), "{\"a\": [1,").unwrap());
+        assert_eq!(error, format!("{name}: invalid JSON: EOF while parsing a value at line 1 column 9"));
     }
-    let error =
-        error_after(|directory| fs::write(directory.join("config.json"), [0xFF, 0xFE]).unwrap());
+    let error = error_after(|directory| fs::write(directory.join("config.json"), [0xFF, 0xFE]).unwrap());
     assert_eq!(error, "config.json: stream did not contain valid UTF-8");
-    let error = error_after(|directory| {
-        fs::write(directory.join("chat_template.jinja"), "{% if %}").unwrap()
-    });
-    assert!(
-        error.starts_with("chat_template.jinja: chat template: line 1: "),
-        "{error}"
-    );
+    let error = error_after(|directory| fs::write(directory.join("chat_template.jinja"), "{% if %}").unwrap());
+    assert!(error.starts_with("chat_template.jinja: chat template: line 1: "), "{error}");
 }
 
 #[test]
 fn files_that_disagree_are_named() {
     let error = error_after(|directory| {
-        edit_json(&directory.join("processor_config.json"), |value| {
-            value["image_seq_len"] = json!(64)
-        });
+        edit_json(&directory.join("processor_config.json"), |value| value["image_seq_len"] = json!(64));
     });
-    assert_eq!(
-        error,
-        "processor_config.json: image_seq_len: expected 16 (from config.json), got 64"
-    );
+    assert_eq!(error, "processor_config.json: image_seq_len: expected 16 (from config.json), got 64");
     let error = error_after(|directory| {
-        edit_json(&directory.join("config.json"), |value| {
-            value["image_token_id"] = json!(5)
-        });
+        edit_json(&directory.join("config.json"), |value| value["image_token_id"] = json!(5));
     });
-    assert_eq!(
-        error,
-        "tokenizer.json: <image>: expected id 5 (image_token_id of config.json), got id 4"
-    );
+    assert_eq!(error, "tokenizer.json: <image>: expected id 5 (image_token_id of config.json), got id 4");
 }
 
 #[test]
@@ -154,35 +102,17 @@ fn generation_settings_are_checked() {
         fs::write(&path, value.to_string()).unwrap();
         GenerationConfig::from_file(&path, &ModelConfig::tiny())
     };
-    let config = read(
-        json!({ "eos_token_id": 49279, "pad_token_id": 2, "do_sample": true, "top_k": 0, "top_p": 0.9 }),
-    );
+    let config = read(json!({ "eos_token_id": 49279, "pad_token_id": 2, "do_sample": true, "top_k": 0, "top_p": 0.9 }));
     let config = config.unwrap();
-    assert_eq!(
-        (config.eos_token_ids, config.pad_token_id, config.do_sample),
-        (vec![49279], Some(2), true)
-    );
-    assert_eq!(
-        (config.top_k, config.top_p, config.temperature),
-        (Some(0), Some(0.9), None)
-    );
+    assert_eq!((config.eos_token_ids, config.pad_token_id, config.do_sample), (vec![49279], Some(2), true));
+    assert_eq!((config.top_k, config.top_p, config.temperature), (Some(0), Some(0.9), None));
 
     let error = |value: Value| read(value).unwrap_err().to_string();
-    assert!(
-        error(json!({ "temperature": 0.0 }))
-            .ends_with("temperature: expected a number above 0, got 0")
-    );
-    assert!(
-        error(json!({ "top_p": 1.5 }))
-            .ends_with("top_p: expected a number above 0, at most 1, got 1.5")
-    );
-    assert!(
-        error(json!({ "eos_token_id": "</s>" }))
-            .contains("eos_token_id: expected a token id or a list")
-    );
+    assert!(error(json!({ "temperature": 0.0 })).ends_with("temperature: expected a number above 0, got 0"));
+    assert!(error(json!({ "top_p": 1.5 })).ends_with("top_p: expected a number above 0, at most 1, got 1.5"));
+    assert!(error(json!({ "eos_token_id": "</s>" })).contains("eos_token_id: expected a token id or a list"));
 
-    let absent =
-        GenerationConfig::from_file(Path::new("no/such/file"), &ModelConfig::tiny()).unwrap();
+    let absent = GenerationConfig::from_file(Path::new("no/such/file"), &ModelConfig::tiny()).unwrap();
     assert_eq!(absent.eos_token_ids, [2]);
 }
 
@@ -190,25 +120,17 @@ fn generation_settings_are_checked() {
 fn a_directory_is_replaced_whole_or_not_at_all() {
     let parent = tempfile::tempdir().unwrap();
     let target = parent.path().join("model");
-    let write = |contents: &'static str| {
-        move |directory: &Path| atomic::write_file(&directory.join("file"), contents.as_bytes())
-    };
+    let write = |contents: &'static str| move |directory: &Path| atomic::write_file(&directory.join("file"), contents.as_bytes());
     atomic::write_directory(&target, write("one")).unwrap();
     atomic::write_directory(&target, write("two")).unwrap();
-    assert_eq!(
-        contents(&target),
-        BTreeMap::from([("file".into(), "two".into())])
-    );
+    assert_eq!(contents(&target), BTreeMap::from([("file".into(), "two".into())]));
 
     let failed = atomic::write_directory(&target, |directory| {
         atomic::write_file(&directory.join("file"), b"three")?;
         atomic::write_file(&directory.join("no/such/directory/file"), b"")
     });
     assert!(matches!(failed, Err(ModelError::Io { .. })));
-    assert_eq!(
-        contents(&target),
-        BTreeMap::from([("file".into(), "two".into())])
-    );
+    assert_eq!(contents(&target), BTreeMap::from([("file".into(), "two".into())]));
     let left: Vec<_> = fs::read_dir(parent.path()).unwrap().collect();
     assert_eq!(left.len(), 1, "temporary files are left behind: {left:?}");
 }

@@ -11,10 +11,7 @@ fn tiny_tokenizer() -> Tokenizer {
 fn committed_tiny_tokenizer_is_what_the_builder_writes() {
     for (name, contents) in tiny_tokenizer_files() {
         let committed = std::fs::read_to_string(tiny_tokenizer_directory().join(name)).unwrap();
-        assert!(
-            committed == contents,
-            "{name} differs: run the example make_tiny_tokenizer"
-        );
+        assert!(committed == contents, "{name} differs: run the example make_tiny_tokenizer");
     }
 }
 
@@ -24,18 +21,9 @@ fn tiny_tokenizer_fits_the_presets() {
     for config in [ModelConfig::tiny(), ModelConfig::small()] {
         tokenizer.check_model(&config).unwrap();
         assert_eq!(tokenizer.vocab_size(), config.text.vocab_size);
-        assert_eq!(
-            config.text.bos_token_id,
-            tokenizer.token_to_id("<|im_start|>")
-        );
-        assert_eq!(
-            config.text.eos_token_ids,
-            [tokenizer.token_to_id("<end_of_utterance>").unwrap()]
-        );
-        assert_eq!(
-            config.text.pad_token_id,
-            tokenizer.token_to_id("<|endoftext|>")
-        );
+        assert_eq!(config.text.bos_token_id, tokenizer.token_to_id("<|im_start|>"));
+        assert_eq!(config.text.eos_token_ids, [tokenizer.token_to_id("<end_of_utterance>").unwrap()]);
+        assert_eq!(config.text.pad_token_id, tokenizer.token_to_id("<|endoftext|>"));
     }
 }
 
@@ -43,12 +31,10 @@ fn tiny_tokenizer_fits_the_presets() {
 fn responses_are_one_token_per_digit_and_piece() {
     let tokenizer = tiny_tokenizer();
     let response = r"<think>I see 3, 8 and 5. 3+8=11. 11+5=16.</think>\boxed{16}";
-    let tokens: Vec<String> = (tokenizer.encode(response).unwrap().into_iter())
-        .map(|id| tokenizer.id_to_token(id).unwrap())
-        .collect();
+    let tokens: Vec<String> = (tokenizer.encode(response).unwrap().into_iter()).map(|id| tokenizer.id_to_token(id).unwrap()).collect();
     let expected = [
-        "<think>", "I see ", "3", ", ", "8", " and ", "5", ". ", "3", "+", "8", "=", "1", "1",
-        ". ", "1", "1", "+", "5", "=", "1", "6", ".", "</think>", r"\boxed{", "1", "6", "}",
+        "<think>", "I see ", "3", ", ", "8", " and ", "5", ". ", "3", "+", "8", "=", "1", "1", ". ", "1", "1", "+", "5", "=", "1", "6",
+        ".", "</think>", r"\boxed{", "1", "6", "}",
     ];
     assert_eq!(tokens, expected);
 }
@@ -61,24 +47,13 @@ fn ids_are_transformers() {
     assert!(texts.len() > 15);
     for row in texts {
         let text = row["text"].as_str().unwrap();
-        assert_eq!(
-            tokenizer.encode(text).unwrap(),
-            ids(&row["ids"]),
-            "{text:?}"
-        );
+        assert_eq!(tokenizer.encode(text).unwrap(), ids(&row["ids"]), "{text:?}");
     }
 }
 
-fn stream(
-    tokenizer: &Tokenizer,
-    ids: &[u32],
-    special_tokens: SpecialTokens,
-) -> (Vec<String>, String) {
+fn stream(tokenizer: &Tokenizer, ids: &[u32], special_tokens: SpecialTokens) -> (Vec<String>, String) {
     let mut detokenizer = tokenizer.detokenizer(special_tokens);
-    let pieces = ids
-        .iter()
-        .map(|&id| detokenizer.push(id).unwrap())
-        .collect();
+    let pieces = ids.iter().map(|&id| detokenizer.push(id).unwrap()).collect();
     (pieces, detokenizer.finish().unwrap())
 }
 
@@ -88,10 +63,7 @@ fn streaming_gives_whole_characters_only() {
     let ids = tokenizer.encode("a🙂é\u{FFFD}<end_of_utterance>b").unwrap();
     let (pieces, rest) = stream(&tokenizer, &ids, SpecialTokens::Skip);
     // 🙂 has four bytes, é two; a genuine U+FFFD comes out with what follows it
-    assert_eq!(
-        pieces,
-        ["a", "", "", "", "🙂", "", "é", "", "", "", "", "\u{FFFD}b"]
-    );
+    assert_eq!(pieces, ["a", "", "", "", "🙂", "", "é", "", "", "", "", "\u{FFFD}b"]);
     assert_eq!(rest, "");
     // cut inside a character
     let (pieces, rest) = stream(&tokenizer, &ids[..3], SpecialTokens::Skip);
@@ -118,28 +90,14 @@ proptest! {
 
 #[test]
 fn tokenizers_of_other_models_are_refused() {
-    let (_, json) = tiny_tokenizer_files()
-        .into_iter()
-        .find(|(name, _)| *name == "tokenizer.json")
-        .unwrap();
+    let (_, json) = tiny_tokenizer_files().into_iter().find(|(name, _)| *name == "tokenizer.json").unwrap();
     let path = Path::new("dir/tokenizer.json");
     let error = |json: &str| Tokenizer::from_json(path, json).unwrap_err().to_string();
-    let expected =
-        "expected a token of a vision-language model, got no such token in the vocabulary";
-    assert_eq!(
-        error(&json.replace("<image>", "<picture>")),
-        format!("dir/tokenizer.json: <image>: {expected}")
-    );
+    let expected = "expected a token of a vision-language model, got no such token in the vocabulary";
+    assert_eq!(error(&json.replace("<image>", "<picture>")), format!("dir/tokenizer.json: <image>: {expected}"));
     let renamed = json.replace("<fake_token_around_image>", "<other>");
-    assert_eq!(
-        error(&renamed),
-        format!("dir/tokenizer.json: <fake_token_around_image>: {expected}")
-    );
-    assert!(
-        error(&json[..json.len() / 2]).starts_with("dir/tokenizer.json: EOF"),
-        "{}",
-        error(&json[..500])
-    );
+    assert_eq!(error(&renamed), format!("dir/tokenizer.json: <fake_token_around_image>: {expected}"));
+    assert!(error(&json[..json.len() / 2]).starts_with("dir/tokenizer.json: EOF"), "{}", error(&json[..500]));
     assert!(error("{}").starts_with("dir/tokenizer.json: "));
 
     let tokenizer = Tokenizer::from_json(path, &json).unwrap();

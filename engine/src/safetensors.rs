@@ -1,0 +1,234 @@
+//! Reading and writing safetensors files (<https://github.com/huggingface/safetensors>).
+//!
+//! Reading maps the file into memory: a tensor's bytes go from the page cache to the device without a copy of the whole file. Writing goes to a
+//! temporary file beside the target, is flushed to the disk and then renamed, so a crash or a full disk leaves the old file as it was.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use memmap2::Mmap;
+use safetensors::{Dtype, SafeTensors, View};
+
+use crate::device::Device;
+use crate::dtype::DType;
+use crate::error::{Error, Result};
+use crate::tensor::Tensor;
+
+/// One safetensors file, or the shards that an index file names, mapped into memory.
+#[derive(Debug)]
+pub struct Checkpoint {
+    path: PathBuf,
+    shards: Vec<Shard>,
+    entries: BTreeMap<String, Entry>,
+    metadata: HashMap<String, String>,
+}
+
+#[derive(Debug)]
+struct Shard {
+    path: PathBuf,
+    map: Mmap,
+}
+
+#[derive(Debug, Clone)]
+struct Entry {
+    shard: usize,
+    dtype: Dtype,
+    shape: Vec<usize>,
+    /// Byte range in the file.
+    start: usize,
+    end: usize,
+}
+
+impl Checkpoint {
+    /// Opens a `.safetensors` file, or a sharded checkpoint by its `.safetensors.index.json`.
+    ///
+    /// # Errors
+    /// If a file is missing, unreadable, truncated or not safetensors, or if index and shards disagree.
+    pub fn open(path: &Path) -> Result<Checkpoint> {
+        if path.extension().is_some_and(|extension| extension == "json") {
+            return Checkpoint::open_sharded(path);
+        }
+        let mut checkpoint =
+            Checkpoint { path: path.to_path_buf(), shards: Vec::new(), entries: BTreeMap::new(), metadata: HashMap::new() };
+        checkpoint.add_shard(path)?;
+        Ok(checkpoint)
+    }
+
+    fn open_sharded(index_path: &Path) -> Result<Checkpoint> {
+        let text = std::fs::read_to_string(index_path).map_err(|e| file_error(index_path, &e))?;
+        let index: serde_json::Value = serde_json::from_str(&text).map_err(|e| content(index_path, "JSON", "an index", &e.to_string()))?;
+        let map = index.get("weight_map").and_then(|map| map.as_object());
+        let map = map.ok_or_else(|| content(index_path, "weight_map", "an object of tensor name to file name", "nothing of the kind"))?;
+        let mut checkpoint =
+            Checkpoint { path: index_path.to_path_buf(), shards: Vec::new(), entries: BTreeMap::new(), metadata: HashMap::new() };
+        let folder = index_path.parent().unwrap_or(Path::new("."));
+        let mut files: Vec<&str> = Vec::new();
+        for (name, file) in map {
+            let file = file.as_str().ok_or_else(|| content(index_path, name, "a file name", &file.to_string()))?;
+            // an index must not reach outside its folder
+            if Path::new(file).components().count() != 1 || file.contains("..") {
+                return Err(content(index_path, name, "a file name without folders", file));
+            }
+            files.push(file);
+        }
+        files.sort_unstable();
+        files.dedup();
+        for file in files {
+            checkpoint.add_shard(&folder.join(file))?;
+        }
+        for (name, file) in map {
+            let found = checkpoint.entries.get(name).map(|entry| checkpoint.shards[entry.shard].path.clone());
+            let expected = folder.join(file.as_str().unwrap_or_default());
+            if found.as_ref() != Some(&expected) {
+                let got = found.map_or("no such tensor".to_string(), |path| format!("it in {}", path.display()));
+                return Err(content(index_path, name, &format!("the tensor in {}", expected.display()), &got));
+            }
+        }
+        Ok(checkpoint)
+    }
+
+    #[allow(unsafe_code)]
+    fn add_shard(&mut self, path: &Path) -> Result<()> {
+        let file = File::open(path).map_err(|e| file_error(path, &e))?;
+        // SAFETY: the map is read-only. As with any mapped file, another process that truncates it while it is read can end this one with a bus
+        // error; it cannot make us write or leak memory. Our own writers never change a file in place: they rename a new one over it.
+        let map = unsafe { Mmap::map(&file) }.map_err(|e| file_error(path, &e))?;
+        let (header_len, metadata) =
+            SafeTensors::read_metadata(&map).map_err(|e| content(path, "header", "a valid safetensors header", &e.to_string()))?;
+        let data_start = 8 + header_len;
+        let needed = data_start + metadata.data_len();
+        if map.len() < needed {
+            return Err(content(path, "length", &format!("{needed} bytes"), &format!("{} (truncated)", map.len())));
+        }
+        let shard = self.shards.len();
+        for (name, info) in metadata.tensors() {
+            let entry = Entry {
+                shard,
+                dtype: info.dtype,
+                shape: info.shape.clone(),
+                start: data_start + info.data_offsets.0,
+                end: data_start + info.data_offsets.1,
+            };
+            if let Some(other) = self.entries.insert(name.clone(), entry) {
+                let other = self.shards[other.shard].path.display().to_string();
+                return Err(content(path, &name, "each tensor in one shard", &format!("it here and in {other}")));
+            }
+        }
+        self.metadata.extend(metadata.metadata().clone().unwrap_or_default());
+        self.shards.push(Shard { path: path.to_path_buf(), map });
+        Ok(())
+    }
+
+    /// The file, or index file, that was opened.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Names of all tensors, sorted.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.entries.keys().map(String::as_str)
+    }
+
+    /// Shape of a tensor, if it is there.
+    pub fn shape(&self, name: &str) -> Option<&[usize]> {
+        Some(&self.entries.get(name)?.shape)
+    }
+
+    /// The `__metadata__` of the header.
+    pub fn metadata(&self) -> &HashMap<String, String> {
+        &self.metadata
+    }
+
+    /// Loads a tensor in the type it is stored in.
+    ///
+    /// # Errors
+    /// If it is missing, has another shape than `expected_shape`, or a type that the engine does not have.
+    pub fn load(&self, name: &str, expected_shape: &[usize], device: &Device) -> Result<Tensor> {
+        let entry = self.entries.get(name);
+        let entry = entry.ok_or_else(|| content(&self.path, name, &format!("a tensor {expected_shape:?}"), "no such tensor"))?;
+        let shard = &self.shards[entry.shard];
+        if entry.shape != expected_shape {
+            return Err(content(&shard.path, name, &format!("{expected_shape:?}"), &format!("{:?}", entry.shape)));
+        }
+        let dtype = match entry.dtype {
+            Dtype::F32 => DType::F32,
+            Dtype::F16 => DType::F16,
+            Dtype::BF16 => DType::BF16,
+            Dtype::U32 => DType::U32,
+            Dtype::F64 if device.is_cpu() => DType::F64,
+            other => return Err(content(&shard.path, name, "F32, F16, BF16 or U32", &format!("{other:?}"))),
+        };
+        Ok(Tensor::from_bytes(device, &shard.map[entry.start..entry.end], &entry.shape, dtype))
+    }
+}
+
+/// Writes tensors to one safetensors file, atomically.
+///
+/// # Errors
+/// If the folder cannot be written, the disk is full, or a tensor cannot be read from its device. The old file, if any, is untouched.
+pub fn save(path: &Path, tensors: &[(String, Tensor)], metadata: HashMap<String, String>) -> Result<()> {
+    let mut views = Vec::with_capacity(tensors.len());
+    for (name, tensor) in tensors {
+        views.push((name.as_str(), Bytes { dtype: tensor.dtype(), shape: tensor.shape().to_vec(), bytes: tensor.to_bytes()? }));
+    }
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let temporary = tempfile::Builder::new().prefix(".writing-").tempfile_in(folder).map_err(|e| file_error(path, &e))?;
+    safetensors::serialize_to_file(views, Some(metadata), temporary.path()).map_err(|e| file_error(path, &e))?;
+    // the crate wrote through a handle of its own: ours still names the same file
+    temporary.as_file().sync_all().map_err(|e| file_error(path, &e))?;
+    make_readable(temporary.as_file(), path)?;
+    temporary.persist(path).map_err(|e| file_error(path, &e.error))?;
+    Ok(())
+}
+
+/// Temporary files are private; a checkpoint is not.
+#[cfg(unix)]
+fn make_readable(file: &File, path: &Path) -> Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    file.set_permissions(std::fs::Permissions::from_mode(0o644)).map_err(|e| file_error(path, &e))
+}
+
+#[cfg(not(unix))]
+fn make_readable(_: &File, _: &Path) -> Result<()> {
+    Ok(())
+}
+
+struct Bytes {
+    dtype: DType,
+    shape: Vec<usize>,
+    bytes: Vec<u8>,
+}
+
+impl View for Bytes {
+    fn dtype(&self) -> Dtype {
+        match self.dtype {
+            DType::F32 => Dtype::F32,
+            DType::F16 => Dtype::F16,
+            DType::BF16 => Dtype::BF16,
+            DType::U32 => Dtype::U32,
+            DType::F64 => Dtype::F64,
+        }
+    }
+
+    fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        Cow::Borrowed(&self.bytes)
+    }
+
+    fn data_len(&self) -> usize {
+        self.bytes.len()
+    }
+}
+
+fn file_error(path: &Path, reason: &dyn std::fmt::Display) -> Error {
+    Error::File { path: path.to_path_buf(), reason: reason.to_string() }
+}
+
+fn content(path: &Path, field: &str, expected: &str, got: &str) -> Error {
+    Error::Content { path: path.to_path_buf(), field: field.into(), expected: expected.into(), got: got.into() }
+}
