@@ -1,13 +1,24 @@
 //! All tests of the project, in one binary (one link, one GPU device).
 
-mod answer;
 mod common;
-mod cppo_golden;
-mod data;
+
+// the engine
 mod gpu;
-mod hf;
-mod image;
 mod op_table;
 mod safetensors;
+
+#[cfg(feature = "model")]
+mod hf;
+#[cfg(feature = "model")]
+mod image;
+
+#[cfg(feature = "cppo")]
+mod answer;
+#[cfg(feature = "cppo")]
+mod cppo_golden;
+#[cfg(feature = "cppo")]
+mod data;
+#[cfg(feature = "cppo")]
 mod tasks;
+#[cfg(feature = "cppo")]
 mod views;
