@@ -23,13 +23,13 @@ pub(super) fn rows() -> Vec<OpRow> {
             name: "rms_norm",
             kernels: ops::rms_norm::KERNELS,
             samples: || norm_shapes().map(rms_norm).collect(),
-            random: |rng| rms_norm((rng.clone(), [rng.length(70), rng.length(300)].to_vec())),
+            random: |rng| rms_norm((rng.clone(), [rng.length(70), 4 + rng.length(300)].to_vec())),
         },
         OpRow {
             name: "layer_norm",
             kernels: ops::layer_norm::KERNELS,
             samples: || norm_shapes().map(layer_norm).collect(),
-            random: |rng| layer_norm((rng.clone(), [rng.length(70), 1 + rng.length(300)].to_vec())),
+            random: |rng| layer_norm((rng.clone(), [rng.length(70), 4 + rng.length(300)].to_vec())),
         },
         OpRow {
             name: "swiglu",
