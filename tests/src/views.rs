@@ -185,11 +185,13 @@ fn patches_are_masked_with_their_probability() {
     let white = RgbImage::from_pixel(100, 60, Rgb([255; 3]));
     let config = ViewsConfig { patch_pixels: 14, patch_probability: 0.6, ..ViewsConfig::default() };
     let mut masked = 0;
+    let mut histories = vec![0u64; 5 * 8];
     for counter in 0..40 {
         let view = remove(&white, Removing::PatchMask, &config, &mut random(counter));
         for (row, column) in (0..5).flat_map(|row| (0..8).map(move |column| (row, column))) {
             let corner = view.get_pixel(column * 14, row * 14);
             masked += usize::from(corner.0 == [0; 3]);
+            histories[(row * 8 + column) as usize] |= u64::from(corner.0 == [0; 3]) << counter;
             for (x, y) in [(column * 14 + 13, row * 14), (column * 14, row * 14 + 13)] {
                 if x < 100 && y < 60 {
                     assert_eq!(view.get_pixel(x, y), corner);
@@ -197,6 +199,8 @@ fn patches_are_masked_with_their_probability() {
             }
         }
     }
+    histories.sort_unstable();
+    assert!(histories.windows(2).all(|pair| pair[0] != pair[1]), "two patches always share their fate");
     let share = masked as f64 / 1600.0;
     assert!((share - 0.6).abs() < 0.04, "{share}");
 }
