@@ -15,21 +15,21 @@ const TILES_PER_SIDE: usize = 4;
 
 /// Pieces that are one token each, separated by `|`.
 const PIECES: &str = concat!(
-    // responses
-    r"<think>|</think>|\boxed{|I see |I count |, |. | and |So |Yes|No|yes|no|",
+    // the template of responses
+    r"<think>|</think>|\boxed{|I see |I see a |, |, a | and | and a |. |: |In |Number of |Left of it|",
+    "The largest is |The smallest is |The leftmost is a |The rightmost is a |yes|no|",
     // chat
     "User:|Assistant:|System:|",
     // questions
-    "What|How|Which|Is|Are|Count|Compare|Read|There| is| are| the| of| in| to| or| than| there| many| more| fewer|",
-    " less| sum| difference| product| total| largest| smallest| larger| smaller| digit| number| shape| color| value|",
-    " bar| picture| chart| left| right| top| bottom| above| below| between| minus| plus| first| second| middle| same|",
-    " equal| tallest| shortest|Add|",
+    "What|How|Which|Is|Are|Count|Read| is| are| the| of| in| to| or| than| there| many| more| fewer| all| sum|",
+    " difference| total| largest| smallest| larger| smaller| leftmost| rightmost| tallest| shortest| digit| number|",
+    " shape| form| colour| value| bar| picture| left| right| top| bottom| above| below| between| minus| plus| first| last|",
     // colours and forms, at the start of an answer and inside a sentence
     "red|green|blue|yellow|orange|purple|black|white|gray|",
     " red| green| blue| yellow| orange| purple| black| white| gray|",
     "circle|square|triangle|star|cross|diamond|",
     " circle| square| triangle| star| cross| diamond|",
-    "left|right|top|bottom",
+    "left|right",
 );
 
 /// The names and contents of the files of `assets/tiny-tokenizer/`, always the same bytes.

@@ -1,6 +1,7 @@
 //! `tokenizer.json`: text to token ids and back.
 
 use crate::{ModelConfig, ModelError};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 /// The text that stands for a picture in a prompt.
@@ -66,6 +67,23 @@ impl Tokenizer {
     /// The text of `ids`. Bytes that are not UTF-8 become U+FFFD; ids without a token are left out.
     pub fn decode(&self, ids: &[u32], special_tokens: SpecialTokens) -> Result<String, ModelError> {
         self.inner.decode(ids, special_tokens == SpecialTokens::Skip).map_err(|error| tokenizer_error(&self.path, error))
+    }
+
+    /// The text of `ids`, and which bytes of it each token completes: ranges in order that together cover the text. A
+    /// token with a part of a character has an empty range, unless it completes the character or ends the text.
+    pub fn decode_with_ranges(&self, ids: &[u32], special_tokens: SpecialTokens) -> Result<(String, Vec<Range<usize>>), ModelError> {
+        let mut detokenizer = self.detokenizer(special_tokens);
+        let (mut text, mut ranges) = (String::new(), Vec::with_capacity(ids.len()));
+        for &id in ids {
+            let start = text.len();
+            text += &detokenizer.push(id)?;
+            ranges.push(start..text.len());
+        }
+        text += &detokenizer.finish()?;
+        if let Some(last) = ranges.last_mut() {
+            last.end = text.len();
+        }
+        Ok((text, ranges))
     }
 
     /// Decodes one token at a time.
