@@ -4,6 +4,8 @@ mod config;
 mod directory;
 mod prompt;
 mod tokenizer;
+#[cfg(feature = "cppo")]
+mod vocabulary;
 
 use std::path::{Path, PathBuf};
 
