@@ -96,6 +96,16 @@ impl Gradients {
         self.0.remove(&leaf_id(parameter))
     }
 
+    /// Sets the gradient of a parameter: one that was computed elsewhere, or reduced over ranks.
+    ///
+    /// # Panics
+    /// If the tensor is not a parameter, or the shapes differ.
+    #[track_caller]
+    pub fn set(&mut self, parameter: &Tensor, gradient: &Tensor) {
+        assert!(parameter.shape() == gradient.shape(), "gradients: {:?} for a parameter {:?}", gradient.shape(), parameter.shape());
+        self.0.insert(leaf_id(parameter), gradient.detach());
+    }
+
     /// Adds the gradients of another pass (a micro-batch).
     pub fn accumulate(&mut self, other: Gradients) {
         let mut other: Vec<_> = other.0.into_iter().collect();
@@ -113,6 +123,19 @@ impl Gradients {
     /// True if no parameter has a gradient.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// All gradients, in the order in which the parameters were made.
+    pub(crate) fn in_order(&self) -> Vec<&Tensor> {
+        let mut all: Vec<_> = self.0.iter().collect();
+        all.sort_by_key(|(id, _)| **id);
+        all.into_iter().map(|(_, gradient)| gradient).collect()
+    }
+
+    /// True if both tensors are the same leaf.
+    #[track_caller]
+    pub(crate) fn is_same_parameter(a: &Tensor, b: &Tensor) -> bool {
+        leaf_id(a) == leaf_id(b)
     }
 
     fn add(&mut self, id: u64, gradient: Tensor) {

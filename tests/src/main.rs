@@ -4,7 +4,11 @@ mod common;
 
 // the engine
 mod gpu;
+mod memory;
+mod misuse_movement;
+mod movement;
 mod op_table;
+mod optim;
 mod safetensors;
 
 #[cfg(feature = "model")]

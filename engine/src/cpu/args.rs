@@ -61,6 +61,11 @@ impl<'a> CpuArgs<'a> {
         self.outputs[index].0
     }
 
+    /// Number of outputs.
+    pub fn outputs(&self) -> usize {
+        self.outputs.len()
+    }
+
     /// An input as a slice.
     ///
     /// # Panics

@@ -4,18 +4,25 @@ use crate::dtype::DType;
 use crate::tensor::Tensor;
 
 pub(crate) mod binary;
+pub(crate) mod concat;
 pub(crate) mod copy;
+pub(crate) mod embedding;
 pub(crate) mod fill;
 pub(crate) mod layer_norm;
+pub(crate) mod patchify;
+pub(crate) mod pixel_shuffle;
 pub(crate) mod reduce;
 pub(crate) mod rms_norm;
+pub(crate) mod rope;
+pub(crate) mod rows;
+pub(crate) mod sample;
 pub(crate) mod softmax;
 pub(crate) mod swiglu;
-pub(crate) mod sample;
 pub(crate) mod top_k_mask;
 pub(crate) mod unary;
 pub(crate) mod views;
 
+pub use rope::RopeTable;
 pub use sample::Sampling;
 
 /// Elements per workgroup of the elementwise shaders.

@@ -1,7 +1,10 @@
 //! The op table: one row per op. Rows of a family stand in one file.
 
 mod elementwise;
+mod indexing;
 mod movement;
+mod optim;
+mod positions;
 mod reduce;
 mod rows;
 mod sampling;
@@ -29,6 +32,9 @@ pub fn ops() -> Vec<OpRow> {
         reduce::rows(),
         rows::rows(),
         movement::rows(),
+        indexing::rows(),
+        positions::rows(),
+        optim::rows(),
         sampling::rows(),
     ]
     .into_iter()

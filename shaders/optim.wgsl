@@ -1,0 +1,61 @@
+// What the optimisers share: the gradient norm, and whether and how this step is taken.
+//   sum_squares  partials[offset + t] = Σ_k g[t + k·parts]²                     t < parts; neighbours read neighbours
+//   prepare      from the norm n:  taken = n is finite
+//                scale = min(1, clip_norm / n)
+//                step += 1;  c1 = c1·β1 + (1 - β1);  c2 = c2·β2 + (1 - β2)      if taken, else skipped += 1
+// c = 1 - βᵗ by its recurrence: subtracting βᵗ from 1 would lose 4 digits at t = 1, β = 0.999.
+// control = [step, skipped, c1, c2, norm, scale, taken]
+// Dispatch: sum_squares one thread a partial, linear groups of 256; prepare one thread.
+
+struct Params {
+    len: u32,
+    parts: u32,
+    offset: u32,
+    clip_norm: f32,
+    beta1: f32,
+    beta2: f32,
+    one_minus_beta1: f32,
+    one_minus_beta2: f32,
+}
+
+var<immediate> params: Params;
+
+@group(0) @binding(0) var<storage, read> g: array<f32>;
+@group(0) @binding(1) var<storage, read_write> partials: array<f32>;
+
+@group(0) @binding(0) var<storage, read> norm: array<f32>;
+@group(0) @binding(1) var<storage, read_write> control: array<f32>;
+
+@compute @workgroup_size(256)
+fn sum_squares(
+    @builtin(workgroup_id) group: vec3u,
+    @builtin(num_workgroups) groups: vec3u,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let part = (group.x + group.y * groups.x) * 256u + lane;
+    if part >= params.parts {
+        return;
+    }
+    var total = 0.0;
+    for (var i = part; i < params.len; i += params.parts) {
+        total += g[i] * g[i];
+    }
+    partials[params.offset + part] = total;
+}
+
+@compute @workgroup_size(1)
+fn prepare() {
+    let n = norm[0];
+    // by bits: compilers may assume that floats are finite
+    let is_finite = (bitcast<u32>(n) & 0x7f800000u) != 0x7f800000u;
+    control[4] = n;
+    control[6] = select(0.0, 1.0, is_finite);
+    if !is_finite {
+        control[1] += 1.0;
+        return;
+    }
+    control[0] += 1.0;
+    control[2] = control[2] * params.beta1 + params.one_minus_beta1;
+    control[3] = control[3] * params.beta2 + params.one_minus_beta2;
+    control[5] = select(1.0, params.clip_norm / n, n > params.clip_norm);
+}

@@ -1,0 +1,105 @@
+// Rows by number: x [rows, cols], ids [count].
+//   gather       y[i, c] = x[ids[i], c]                          y [count, cols]; halves become f32; NaN for a number that is no row
+//   scatter_add  y[r, c] = Σ x[order[j], c], j in starts[r]..starts[r + 1]    y [rows, cols], starts [rows + 1], order [count]
+//   write        y[ids[i], c] = x[i, c], in place                y [rows, cols] in the storage type DTYPE, from element `offset`
+//   write_half   the same where y holds halves, two per word; cols and offset are even
+// `order` lists the source rows sorted by destination (`Indices` in indices.rs): each sum has one writer and a fixed order, no atomics.
+// Dispatch: one thread an element (write_half: a pair), linear groups of 256. DTYPE is `DType::code` of the half or four-byte side.
+
+struct Params {
+    rows: u32,
+    cols: u32,
+    count: u32,
+    offset: u32,
+}
+
+var<immediate> params: Params;
+
+override DTYPE: u32 = 0u;
+
+@group(0) @binding(0) var<storage, read> x: array<u32>;
+@group(0) @binding(1) var<storage, read> ids: array<u32>;
+@group(0) @binding(2) var<storage, read_write> y: array<u32>;
+
+@group(0) @binding(0) var<storage, read> values: array<f32>;
+@group(0) @binding(1) var<storage, read> starts: array<u32>;
+@group(0) @binding(2) var<storage, read> order: array<u32>;
+@group(0) @binding(3) var<storage, read_write> sums: array<f32>;
+
+const NAN_BITS = 0x7fc00000u;
+
+@compute @workgroup_size(256)
+fn gather(
+    @builtin(workgroup_id) group: vec3u,
+    @builtin(num_workgroups) groups: vec3u,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let i = (group.x + group.y * groups.x) * 256u + lane;
+    if i >= params.count * params.cols {
+        return;
+    }
+    let row = ids[i / params.cols];
+    if row >= params.rows {
+        y[i] = NAN_BITS;
+        return;
+    }
+    let at = row * params.cols + i % params.cols;
+    if DTYPE == 1u || DTYPE == 2u {
+        y[i] = bitcast<u32>(half_to_f32((x[at / 2u] >> (16u * (at % 2u))) & 0xffffu, DTYPE));
+    } else {
+        y[i] = x[at];
+    }
+}
+
+@compute @workgroup_size(256)
+fn scatter_add(
+    @builtin(workgroup_id) group: vec3u,
+    @builtin(num_workgroups) groups: vec3u,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let i = (group.x + group.y * groups.x) * 256u + lane;
+    if i >= params.rows * params.cols {
+        return;
+    }
+    let row = i / params.cols;
+    let end = starts[row + 1u];
+    var total = 0.0;
+    for (var j = starts[row]; j < end; j += 1u) {
+        total += values[order[j] * params.cols + i % params.cols];
+    }
+    sums[i] = total;
+}
+
+@compute @workgroup_size(256)
+fn write(
+    @builtin(workgroup_id) group: vec3u,
+    @builtin(num_workgroups) groups: vec3u,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let i = (group.x + group.y * groups.x) * 256u + lane;
+    if i >= params.count * params.cols {
+        return;
+    }
+    let row = ids[i / params.cols];
+    if row < params.rows {
+        y[params.offset + row * params.cols + i % params.cols] = x[i];
+    }
+}
+
+@compute @workgroup_size(256)
+fn write_half(
+    @builtin(workgroup_id) group: vec3u,
+    @builtin(num_workgroups) groups: vec3u,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let i = 2u * ((group.x + group.y * groups.x) * 256u + lane);
+    if i >= params.count * params.cols {
+        return;
+    }
+    let row = ids[i / params.cols];
+    if row < params.rows {
+        let low = f32_to_half(bitcast<f32>(x[i]), DTYPE);
+        let high = f32_to_half(bitcast<f32>(x[i + 1u]), DTYPE);
+        y[(params.offset + row * params.cols + i % params.cols) / 2u] = low | (high << 16u);
+    }
+}

@@ -1,0 +1,67 @@
+//! Misuse of the ops that move data, and of the optimisers, panics with op, shapes and numbers, at the caller's line.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use percept_engine::optim::{AdamW, AdamWConfig, ParamGroup};
+use percept_engine::{DType, Device, Gradients, Indices, RopeTable, Tensor};
+
+fn zeros(shape: &[usize]) -> Tensor {
+    Tensor::zeros(&Device::cpu(), shape, DType::F32)
+}
+
+fn ids(values: &[u32]) -> Indices {
+    Indices::new(&Device::cpu(), values, &[values.len()])
+}
+
+fn unknown_ids(values: &[u32]) -> Indices {
+    Indices::on_device(&Tensor::from_slice(&Device::cpu(), values, &[values.len()]))
+}
+
+fn adamw(parameters: &[(&str, &Tensor)]) -> AdamW {
+    let parameters = parameters.iter().map(|&(name, parameter)| (name.to_string(), parameter.clone())).collect();
+    AdamW::new(vec![ParamGroup { parameters, lr_scale: 1.0, weight_decay: 0.0 }], AdamWConfig::default())
+}
+
+#[test]
+fn misuse_panics_with_op_shapes_and_numbers() {
+    type Case = (&'static str, fn());
+    let cases: [Case; 19] = [
+        ("embedding: index out of range: [5, 3] by indices [2] (index 5 at position 1, 5 rows)", || {
+            drop(zeros(&[5, 3]).embedding(&ids(&[4, 5])))
+        }),
+        ("embedding: the table is [vocab, hidden], of floats: got f32 [5] for ids [1]", || drop(zeros(&[5]).embedding(&ids(&[0])))),
+        ("embedding: has no gradient", || drop(zeros(&[5, 3]).parameter().embedding(&unknown_ids(&[1])))),
+        ("index_select: index out of range: [2, 3] by indices [1] (index 9 at position 0, 2 rows)", || {
+            drop(zeros(&[2, 3]).index_select(&ids(&[9])))
+        }),
+        ("index_select: a scalar has no rows", || drop(zeros(&[]).index_select(&ids(&[0])))),
+        ("scatter_add_rows: one index a row: [2, 3] by indices [1] (1 indices)", || drop(zeros(&[2, 3]).scatter_add_rows(&ids(&[0]), 4))),
+        ("scatter_add_rows: index out of range: [4, 3] by indices [2] (index 4 at position 1, 4 rows)", || {
+            drop(zeros(&[2, 3]).scatter_add_rows(&ids(&[0, 4]), 4));
+        }),
+        ("scatter_add_rows: the host must know the indices [1]", || drop(zeros(&[1, 3]).scatter_add_rows(&unknown_ids(&[0]), 4))),
+        ("write_rows_: [1, 3] into [4, 3] by indices [2] (2 indices)", || zeros(&[4, 3]).write_rows_(&ids(&[0, 1]), &zeros(&[1, 3]))),
+        ("write_rows_: row 1 stands twice in indices [2]", || zeros(&[4, 3]).write_rows_(&ids(&[1, 1]), &zeros(&[2, 3]))),
+        ("write_rows_: has no gradient", || zeros(&[4, 3]).write_rows_(&ids(&[1]), &zeros(&[1, 3]).parameter())),
+        ("write_rows_: halves are written in pairs: rows of [4, 3] have 3 elements", || {
+            Tensor::zeros(&Device::cpu(), &[4, 3], DType::BF16).write_rows_(&ids(&[1]), &zeros(&[1, 3]));
+        }),
+        ("concat: f32 [2, 3] on cpu and f32 [3, 3] on cpu along axis 1", || drop(Tensor::concat(&[&zeros(&[2, 3]), &zeros(&[3, 3])], -1))),
+        ("patchify: patches of 3 do not tile [1, 3, 6, 4] (6 × 4)", || drop(zeros(&[1, 3, 6, 4]).patchify(3))),
+        ("pixel_shuffle: [1, 12, 5] is no 4 × 4 grid of squares of 2 (12 vectors)", || drop(zeros(&[1, 12, 5]).pixel_shuffle([4, 4], 2))),
+        ("rope: needs [tokens, heads, head_dim] and a table [tokens, head_dim]: got [2, 1, 4] and [3, 4]", || {
+            drop(zeros(&[2, 1, 4]).rope(&RopeTable::new(&Device::cpu(), &[0, 1, 2], 4, 1e4)));
+        }),
+        ("adamw: two parameters are named a", || drop(adamw(&[("a", &zeros(&[1]).parameter()), ("a", &zeros(&[1]).parameter())]))),
+        ("adamw: a and b are the same parameter", || {
+            let parameter = zeros(&[1]).parameter();
+            drop(adamw(&[("a", &parameter), ("b", &parameter)]));
+        }),
+        ("adamw: no gradient for any of the 1 parameters", || drop(adamw(&[("a", &zeros(&[1]).parameter())]).step(&Gradients::new()))),
+    ];
+    for (expected, misuse) in cases {
+        let panic = catch_unwind(AssertUnwindSafe(misuse)).expect_err(expected);
+        let text = panic.downcast_ref::<String>().cloned().or_else(|| panic.downcast_ref::<&str>().map(|s| s.to_string())).unwrap();
+        assert!(text.starts_with(expected), "expected `{expected}`, got `{text}`");
+    }
+}

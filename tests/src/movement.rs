@@ -1,0 +1,110 @@
+//! Values of the ops that move data, written out: the op table compares devices, this compares with the definitions.
+
+use percept_engine::{Device, Indices, RopeTable, Tensor};
+
+fn counting(shape: &[usize]) -> Tensor {
+    let values: Vec<f32> = (0..shape.iter().product::<usize>()).map(|i| i as f32).collect();
+    Tensor::from_slice(&Device::cpu(), &values, shape)
+}
+
+fn values(x: &Tensor) -> Vec<f32> {
+    x.to_vec().unwrap()
+}
+
+#[test]
+fn embedding_takes_rows_and_its_gradient_adds_them_up() {
+    let table = counting(&[4, 2]).parameter();
+    let y = table.embedding(&Indices::new(&Device::cpu(), &[3, 0, 3, 1], &[2, 2]));
+    assert_eq!(y.shape(), [2, 2, 2]);
+    assert_eq!(values(&y), [6.0, 7.0, 0.0, 1.0, 6.0, 7.0, 2.0, 3.0]);
+    let gradients = y.backward_from(&counting(&[2, 2, 2]));
+    assert_eq!(values(gradients.get(&table).unwrap()), [2.0, 3.0, 6.0, 7.0, 0.0, 0.0, 4.0, 6.0]);
+}
+
+#[test]
+fn written_halves_are_rounded_to_nearest_even() {
+    use half::{bf16, f16};
+    use percept_engine::DType;
+    // ties in both directions, the last normal, subnormals, overflow, infinities, zeros
+    let awkward = [1.0f32, 1.00390625, 1.01171875, -2.0009766, -2.0029297, 65519.9, 65520.0, 6.1e-5, 6.0e-5, 3.1e-8, 2.9e-8, 8.9e-8];
+    let awkward = [&awkward[..], &[f32::INFINITY, -f32::INFINITY, -0.0, 1e-40, 3.4e38, 0.1]].concat();
+    for device in [Device::cpu(), crate::common::gpu()] {
+        let x = Tensor::from_slice(&device, &awkward, &[1, awkward.len()]);
+        let row = Indices::new(&device, &[0], &[1]);
+        let cache = |dtype| {
+            let cache = Tensor::zeros(&device, &[1, awkward.len()], dtype);
+            cache.write_rows_(&row, &x);
+            cache
+        };
+        let expected: Vec<bf16> = awkward.iter().map(|&v| bf16::from_f32(v)).collect();
+        assert_eq!(cache(DType::BF16).to_vec::<bf16>().unwrap(), expected, "bf16 on {device}");
+        let expected: Vec<f16> = awkward.iter().map(|&v| f16::from_f32(v)).collect();
+        assert_eq!(cache(DType::F16).to_vec::<f16>().unwrap(), expected, "f16 on {device}");
+    }
+}
+
+#[test]
+fn concat_joins_along_the_axis() {
+    let (a, b) = (counting(&[2, 1]), counting(&[2, 2]));
+    assert_eq!(values(&Tensor::concat(&[&a, &b], 1)), [0.0, 0.0, 1.0, 1.0, 2.0, 3.0]);
+    assert_eq!(values(&Tensor::concat(&[&a.t(), &b], 0)), [0.0, 1.0, 0.0, 1.0, 2.0, 3.0]);
+}
+
+#[test]
+fn a_patch_is_ordered_like_a_convolution_weight() {
+    let (channels, height, width, patch) = (2, 4, 6, 2);
+    let y = counting(&[1, channels, height, width]).patchify(patch);
+    assert_eq!(y.shape(), [1, 6, 8]);
+    let y = values(&y);
+    let mut at = 0;
+    for (row, col) in (0..2).flat_map(|row| (0..3).map(move |col| (row, col))) {
+        for channel in 0..channels {
+            for (i, j) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
+                assert_eq!(y[at], ((channel * height + row * patch + i) * width + col * patch + j) as f32);
+                at += 1;
+            }
+        }
+    }
+}
+
+#[test]
+fn pixel_shuffle_joins_squares_of_the_grid() {
+    let (scale, d, width) = (2, 3, 6);
+    let y = counting(&[1, 4 * width, d]).pixel_shuffle([4, width], scale);
+    assert_eq!(y.shape(), [1, 6, 12]);
+    let y = values(&y);
+    for (row, col) in (0..2).flat_map(|row| (0..3).map(move |col| (row, col))) {
+        for (i, j, channel) in [(0, 0, 0), (0, 1, 2), (1, 0, 1), (1, 1, 2)] {
+            let vector = (scale * row + i) * width + scale * col + j;
+            assert_eq!(y[(row * 3 + col) * 12 + (i * scale + j) * d + channel], (vector * d + channel) as f32);
+        }
+    }
+}
+
+#[test]
+fn rope_rotates_pairs_by_exact_angles_at_far_positions() {
+    let cpu = Device::cpu();
+    let (positions, head_dim, theta) = ([0u32, 1, 8191, 1_000_003], 4, 1e5);
+    let x = Tensor::from_slice(&cpu, &[1.0f32, 2.0, 3.0, 4.0].repeat(4), &[4, 1, 4]);
+    let y = values(&x.rope(&RopeTable::new(&cpu, &positions, head_dim, theta)));
+    for (t, &position) in positions.iter().enumerate() {
+        for j in 0..2 {
+            let angle = f64::from(position) * theta.powf(-(j as f64) / 2.0);
+            let (low, high) = ((j + 1) as f64, (j + 3) as f64);
+            let expected = [low * angle.cos() - high * angle.sin(), high * angle.cos() + low * angle.sin()];
+            for (got, expected) in [y[t * 4 + j], y[t * 4 + j + 2]].into_iter().zip(expected) {
+                assert!((f64::from(got) - expected).abs() < 1e-6, "position {position}, pair {j}: {got}, not {expected}");
+            }
+        }
+    }
+}
+
+#[test]
+fn rows_of_a_rope_table_are_the_table_of_those_positions() {
+    let cpu = Device::cpu();
+    let x = counting(&[3, 2, 6]);
+    let all = RopeTable::new(&cpu, &(0..50).collect::<Vec<_>>(), 6, 1e4);
+    let positions = Tensor::from_slice(&cpu, &[49u32, 7, 0], &[3]);
+    let direct = x.rope(&RopeTable::new(&cpu, &[49, 7, 0], 6, 1e4));
+    assert_eq!(values(&x.rope(&all.select(&Indices::on_device(&positions)))), values(&direct));
+}
