@@ -3,6 +3,7 @@
 mod args;
 mod buffer;
 pub mod float;
+pub mod gemm;
 pub mod math;
 pub mod parallel;
 pub mod reduce;

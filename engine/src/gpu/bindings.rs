@@ -46,7 +46,8 @@ impl BindGroups {
             let raw = &binding.tensor.storage().gpu().raw;
             let offset = binding.offset_bytes as u64;
             let size = match context.checks {
-                Checks::On => (binding.size_bytes as u64).max(4).next_multiple_of(4),
+                // whole vectors of 16 bytes, for shaders that read four elements at a time; buffers end on a multiple of 256
+                Checks::On => (binding.size_bytes as u64).max(1).next_multiple_of(16),
                 Checks::Off => (raw.bytes - offset).min(context.report.max_binding_bytes & !3),
             };
             key.words[key.used..key.used + 3].copy_from_slice(&[raw.id, offset, size]);

@@ -11,6 +11,7 @@ pub(crate) mod fill;
 pub(crate) mod layer_norm;
 pub(crate) mod patchify;
 pub(crate) mod pixel_shuffle;
+pub(crate) mod matmul;
 pub(crate) mod reduce;
 pub(crate) mod rms_norm;
 pub(crate) mod rope;
@@ -23,6 +24,7 @@ pub(crate) mod unary;
 pub(crate) mod views;
 
 pub use rope::RopeTable;
+pub use matmul::{CooperativeSize as MatmulCooperativeSize, Variant as MatmulVariant};
 pub use sample::Sampling;
 
 /// Elements per workgroup of the elementwise shaders.

@@ -2,6 +2,7 @@
 
 mod elementwise;
 mod indexing;
+mod matmul;
 mod movement;
 mod optim;
 mod positions;
@@ -29,6 +30,7 @@ pub struct OpRow {
 pub fn ops() -> Vec<OpRow> {
     [
         elementwise::rows(),
+        matmul::rows(),
         reduce::rows(),
         rows::rows(),
         movement::rows(),

@@ -1,0 +1,183 @@
+//! The GPU kernels of the matrix product, and which of them runs.
+
+use super::cpu::forward;
+use super::{Params, Store};
+use crate::device::Device;
+use crate::dtype::DType;
+use crate::gpu::AdapterReport;
+use crate::kernel::{Feature, Kernel};
+use crate::tensor::Tensor;
+use crate::{kernel, wgsl};
+
+static TILE: Kernel = kernel!(wgsl!("common/matmul.wgsl", "matmul.wgsl"), "main", Params, forward);
+static SUBGROUP: Kernel = kernel!(wgsl!("common/matmul.wgsl", "matmul_subgroup.wgsl"), "main", Params, forward, [Feature::Subgroups]);
+static SKINNY: Kernel = kernel!(wgsl!("common/matmul.wgsl", "matmul_skinny.wgsl"), "main", Params, forward);
+static PLAIN: Kernel = kernel!(wgsl!("common/matmul.wgsl", "matmul_plain.wgsl"), "main", Params, forward);
+static COOPERATIVE_8: Kernel = kernel!(
+    wgsl!("common/cooperative_8.wgsl", "common/matmul.wgsl", "common/cooperative.wgsl", "matmul_cooperative.wgsl"),
+    "main",
+    Params,
+    forward,
+    [Feature::F16, Feature::CooperativeMatrix]
+);
+static COOPERATIVE_16: Kernel = kernel!(
+    wgsl!("common/cooperative_16.wgsl", "common/matmul.wgsl", "common/cooperative.wgsl", "matmul_cooperative.wgsl"),
+    "main",
+    Params,
+    forward,
+    [Feature::F16, Feature::CooperativeMatrix]
+);
+static SCALAR_8: Kernel = kernel!(
+    wgsl!("common/cooperative_scalar_8.wgsl", "common/matmul.wgsl", "common/cooperative_scalar.wgsl", "matmul_cooperative.wgsl"),
+    "main",
+    Params,
+    forward,
+    [Feature::F16]
+);
+static SCALAR_16: Kernel = kernel!(
+    wgsl!("common/cooperative_scalar_16.wgsl", "common/matmul.wgsl", "common/cooperative_scalar.wgsl", "matmul_cooperative.wgsl"),
+    "main",
+    Params,
+    forward,
+    [Feature::F16]
+);
+
+pub(crate) const KERNELS: &[&Kernel] = &[&TILE, &SUBGROUP, &SKINNY, &PLAIN];
+pub(crate) const COOPERATIVE_KERNELS: &[&Kernel] = &[&COOPERATIVE_8, &COOPERATIVE_16, &SCALAR_8, &SCALAR_16];
+
+/// A kernel of the matrix product. All give the same result up to rounding; the cooperative ones round their inputs to f16 first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Variant {
+    /// 64x64 tiles through workgroup memory: any hardware GPU.
+    Tile,
+    /// 16 rows x 4 columns a lane, A handed around by subgroup shuffles: the fastest on software Vulkan.
+    Subgroup,
+    /// A few rows against a large right side, as in decoding.
+    Skinny,
+    /// The textbook kernel: 16x16 tiles, an element a thread. The baseline of the benches.
+    Plain,
+    /// Matrix units through wgpu's experimental cooperative matrices, tiles of 8x8 (Apple) or 16x16.
+    Cooperative(CooperativeSize),
+    /// The twin of [`Cooperative`](Variant::Cooperative) in plain arithmetic: what surrounds the matrix units, tested on any GPU with f16.
+    CooperativeScalar(CooperativeSize),
+}
+
+/// Rows and columns of a cooperative matrix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CooperativeSize {
+    /// 8x8.
+    Eight = 8,
+    /// 16x16.
+    Sixteen = 16,
+}
+
+impl Variant {
+    /// Every variant.
+    pub const ALL: [Variant; 8] = [
+        Variant::Tile,
+        Variant::Subgroup,
+        Variant::Skinny,
+        Variant::Plain,
+        Variant::Cooperative(CooperativeSize::Eight),
+        Variant::Cooperative(CooperativeSize::Sixteen),
+        Variant::CooperativeScalar(CooperativeSize::Eight),
+        Variant::CooperativeScalar(CooperativeSize::Sixteen),
+    ];
+
+    /// True if the device can run it. The CPU has one kernel, which stands for all.
+    pub fn runs_on(self, device: &Device) -> bool {
+        let Some(adapter) = device.adapter() else {
+            return true;
+        };
+        match self {
+            Variant::Tile | Variant::Skinny | Variant::Plain => true,
+            Variant::Subgroup => lanes(adapter).is_some(),
+            Variant::CooperativeScalar(_) => adapter.f16,
+            Variant::Cooperative(size) => {
+                let fits = |tile: &crate::gpu::CooperativeTile| {
+                    [tile.m, tile.n, tile.k] == [size as u32; 3] && tile.inputs == "f16" && tile.accumulator == "f32"
+                };
+                adapter.f16 && lanes(adapter).is_some() && adapter.cooperative_tiles.iter().any(fits)
+            }
+        }
+    }
+
+    /// Measured: on software Vulkan `Subgroup` is 3 to 8 times as fast as `Tile` from one row up. Hardware takes `Tile`, and `Skinny` for few rows.
+    fn choose(adapter: &AdapterReport, m: u32) -> Variant {
+        match m {
+            _ if adapter.software && lanes(adapter).is_some() => Variant::Subgroup,
+            0..=8 => Variant::Skinny,
+            _ => Variant::Tile,
+        }
+    }
+}
+
+/// Lanes of a subgroup, if they are always the same number and one that the kernels can split into quads.
+fn lanes(adapter: &AdapterReport) -> Option<u32> {
+    let (min, max) = (adapter.subgroup_min_size, adapter.subgroup_max_size);
+    (adapter.subgroups && min == max && min >= 4 && min.is_multiple_of(4)).then_some(min)
+}
+
+#[track_caller]
+pub(super) fn launch(params: &Params, a: &Tensor, b: &Tensor, y: &Tensor, store: Store, variant: Option<Variant>) {
+    let adapter = a.device().adapter();
+    let variant = variant.or_else(|| adapter.map(|adapter| Variant::choose(adapter, params.m))).unwrap_or(Variant::Tile);
+    let lanes = adapter.and_then(lanes).unwrap_or(32);
+    let right_layout = params.right_layout();
+    let mut constants = vec![
+        ("LEFT_LAYOUT", f64::from(params.left_layout())),
+        ("RIGHT_LAYOUT", f64::from(right_layout)),
+        ("RIGHT_TYPE", f64::from(if b.dtype() == DType::F64 { 0 } else { b.dtype().code() })),
+        ("ACCUMULATE", f64::from(u8::from(store == Store::Accumulate))),
+    ];
+    let (kernel, rows, columns) = match variant {
+        Variant::Tile => (&TILE, 64, 64),
+        Variant::Plain => (&PLAIN, 16, 16),
+        Variant::Subgroup => {
+            constants.push(("LANES", f64::from(lanes)));
+            (&SUBGROUP, 16, 4 * lanes)
+        }
+        Variant::Skinny => {
+            // along k neighbouring threads share a column, else they share a row
+            let (rows, quads) = (if params.m <= 4 { 4 } else { 8 }, if right_layout == 1 { 1 } else { 16 });
+            constants.extend([("ROWS", f64::from(rows)), ("QUADS", f64::from(quads))]);
+            (&SKINNY, rows, 4 * quads)
+        }
+        Variant::Cooperative(size) => {
+            constants.push(("LANES", f64::from(lanes)));
+            (if size == CooperativeSize::Eight { &COOPERATIVE_8 } else { &COOPERATIVE_16 }, 64, 64)
+        }
+        Variant::CooperativeScalar(size) => {
+            constants.push(("LANES", 32.0));
+            (if size == CooperativeSize::Eight { &SCALAR_8 } else { &SCALAR_16 }, 64, 64)
+        }
+    };
+    let groups = params.batches as usize * params.m.div_ceil(rows) as usize * params.n.div_ceil(columns) as usize;
+    kernel.launch(params).constants(&constants).strided(a).strided(b).output(y).groups(groups).run();
+}
+
+impl Params {
+    /// How the shader may read four neighbours of A: 1 as a vector along k, 2 along m, 0 one by one.
+    fn left_layout(&self) -> u32 {
+        let base = [self.a_offset, self.a_outer, self.a_inner];
+        vector_axis(base, (self.k, self.a_column), (self.m, self.a_row))
+    }
+
+    /// The same for B: 1 along k, 2 along n.
+    fn right_layout(&self) -> u32 {
+        let base = [self.b_offset, self.b_outer, self.b_inner];
+        vector_axis(base, (self.k, self.b_row), (self.n, self.b_column))
+    }
+}
+
+/// 1 or 2 if the first or the second axis (length, stride) can be read four at a time: stride 1, and all else a multiple of 4.
+fn vector_axis(base: [u32; 3], first: (u32, u32), second: (u32, u32)) -> u32 {
+    let fits = |(length, stride): (u32, u32), other: (u32, u32)| {
+        stride == 1 && length.is_multiple_of(4) && other.1.is_multiple_of(4) && base.iter().all(|value| value.is_multiple_of(4))
+    };
+    match () {
+        () if fits(first, second) => 1,
+        () if fits(second, first) => 2,
+        () => 0,
+    }
+}

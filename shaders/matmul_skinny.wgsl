@@ -1,0 +1,58 @@
+// Matrix product of a few rows, as in decoding: bound by the reading of B, which each workgroup does once, coalesced.
+// Math and layout: common/matmul.wgsl.
+//
+// 64 threads = QUADS quads of columns x 64 / QUADS slices of k; the slices are added through workgroup memory. QUADS = 16 suits a B that is
+// contiguous along n, QUADS = 1 one that is contiguous along k.
+// Dispatch: one workgroup per [ROWS, 4 QUADS] tile of C; columns fastest, then rows, then batches. Needs: 1 KiB x ROWS of workgroup memory.
+
+// Rows of a tile, 4 or 8.
+override ROWS: u32 = 4u;
+override QUADS: u32 = 16u;
+const THREADS = 64u;
+var<workgroup> partial: array<vec4<f32>, THREADS * ROWS>;
+
+@compute @workgroup_size(THREADS)
+fn main(
+    @builtin(workgroup_id) workgroup: vec3<u32>,
+    @builtin(num_workgroups) workgroups: vec3<u32>,
+    @builtin(local_invocation_index) thread: u32,
+) {
+    let tiles_m = (params.m + ROWS - 1u) / ROWS;
+    let tiles_n = (params.n + 4u * QUADS - 1u) / (4u * QUADS);
+    let tile = workgroup.x + workgroup.y * workgroups.x;
+    if tile >= params.batches * tiles_m * tiles_n {
+        return;
+    }
+    let batch = batch_at(tile / (tiles_m * tiles_n));
+    let row = tile / tiles_n % tiles_m * ROWS;
+    let column = tile % tiles_n * QUADS * 4u;
+
+    // One slice: every (THREADS / QUADS)-th quad of k.
+    let quad = thread % QUADS;
+    let slice = thread / QUADS;
+    var sum: array<vec4<f32>, 8>;
+    for (var k = slice * 4u; k < params.k; k += THREADS / QUADS * 4u) {
+        let right = right_block(batch, k, column + quad * 4u);
+        for (var four = 0u; four < ROWS; four += 4u) {
+            let left = left_block(batch, row + four, k);
+            for (var r = 0u; r < 4u; r++) {
+                for (var i = 0u; i < 4u; i++) {
+                    sum[four + r] = fma(vec4(left[i][r]), right[i], sum[four + r]);
+                }
+            }
+        }
+    }
+    for (var r = 0u; r < ROWS; r++) {
+        partial[thread * ROWS + r] = sum[r];
+    }
+    workgroupBarrier();
+
+    // Add the slices: one thread per row and quad.
+    for (var at = thread; at < QUADS * ROWS; at += THREADS) {
+        var total = partial[at];
+        for (var other = at + QUADS * ROWS; other < THREADS * ROWS; other += QUADS * ROWS) {
+            total += partial[other];
+        }
+        store_four(batch, row + at % ROWS, column + at / ROWS * 4u, total);
+    }
+}
