@@ -1,0 +1,96 @@
+//! Rows of the fused heads.
+
+use crate::dtype::DType;
+use crate::ops::{self, Head, linear_kl};
+use crate::tensor::Tensor;
+
+use super::{OpRow, Rng, Sample};
+
+pub(super) fn rows() -> Vec<OpRow> {
+    vec![
+        OpRow {
+            name: "linear_log_probs",
+            kernels: ops::linear_log_probs::KERNELS,
+            samples: log_probs_samples,
+            random: |rng| {
+                let (tokens, hidden, vocab) = (rng.length(40), rng.length(20), 2 + rng.length(90));
+                log_probs(rng, tokens, hidden, vocab, DType::F32)
+            },
+        },
+        OpRow {
+            name: "linear_kl",
+            kernels: ops::linear_kl::KERNELS,
+            samples: kl_samples,
+            random: |rng| {
+                let (tokens, hidden, vocab) = (rng.length(40), rng.length(20), 2 + rng.length(90));
+                kl(rng, tokens, hidden, vocab)
+            },
+        },
+    ]
+}
+
+fn log_probs_samples() -> Vec<Sample> {
+    let mut rng = Rng::new(40);
+    vec![
+        log_probs(&mut rng, 5, 7, 11, DType::F32),
+        log_probs(&mut rng, 1, 1, 2, DType::F32),
+        log_probs(&mut rng, 0, 3, 5, DType::F32),
+        log_probs(&mut rng, 3, 8, 301, DType::F32),
+        log_probs(&mut rng, 6, 8, 40, DType::F16),
+        log_probs(&mut rng, 6, 8, 40, DType::BF16),
+        // three chunks of 64, 64 and 2 rows
+        log_probs(&mut rng, 130, 2, 9000, DType::F32),
+        composite(&mut rng),
+    ]
+}
+
+fn log_probs(rng: &mut Rng, tokens: usize, hidden: usize, vocab: usize, dtype: DType) -> Sample {
+    let weight = rng.input(&[vocab, hidden], -1.0, 1.0).stored_as(dtype);
+    // the gradient of a half weight is f32, its values are not: only hidden is moved
+    let weight = if dtype == DType::F32 { weight } else { weight.fixed() };
+    let inputs = vec![rng.input(&[tokens, hidden], -2.0, 2.0), weight, rng.indices(&[tokens], vocab)];
+    Sample::new(format!("[{tokens}, {hidden}] x {vocab} {dtype}"), inputs, |x| {
+        let (log_probs, entropy) = x[0].linear_log_probs(&x[1], &x[2], 0.7);
+        vec![log_probs, entropy]
+    })
+}
+
+/// The difference from the composite of matmul and log_softmax is zero.
+fn composite(rng: &mut Rng) -> Sample {
+    let inputs = vec![rng.input(&[9, 6], -2.0, 2.0), rng.input(&[33, 6], -1.0, 1.0), rng.indices(&[9], 33)];
+    Sample::new("minus the composite", inputs, |x| {
+        let (_, entropy) = x[0].linear_log_probs(&x[1], &x[2], 0.5);
+        let log_p = x[0].matmul(&x[1].t()).mul_scalar(2.0).log_softmax();
+        let composite = log_p.exp().mul(&log_p).sum(&[-1]).neg();
+        // beside the entropy itself, which sets the scale
+        vec![Tensor::concat(&[&entropy.sub(&composite), &entropy], 0)]
+    })
+}
+
+fn kl_samples() -> Vec<Sample> {
+    let mut rng = Rng::new(41);
+    vec![
+        kl(&mut rng, 5, 7, 11),
+        kl(&mut rng, 1, 3, 2),
+        kl(&mut rng, 0, 3, 5),
+        kl(&mut rng, 3, 8, 301),
+        kl(&mut rng, 66, 2, 17_000),
+        same_weight(&mut rng),
+    ]
+}
+
+fn kl(rng: &mut Rng, tokens: usize, hidden: usize, vocab: usize) -> Sample {
+    let side = |rng: &mut Rng| [rng.input(&[tokens, hidden], -1.0, 1.0), rng.input(&[vocab, hidden], -1.0, 1.0)];
+    let inputs = [side(rng), side(rng)].concat();
+    Sample::new(format!("[{tokens}, {hidden}] x {vocab}"), inputs, |x| {
+        let head = |i: usize| Head { hidden: &x[i], weight: &x[i + 1] };
+        vec![linear_kl(head(0), head(2), 0.8)]
+    })
+}
+
+fn same_weight(rng: &mut Rng) -> Sample {
+    let inputs = vec![rng.input(&[4, 5], -1.0, 1.0), rng.input(&[4, 5], -1.0, 1.0), rng.input(&[21, 5], -1.0, 1.0)];
+    Sample::new("two inputs of one head", inputs, |x| {
+        vec![linear_kl(Head { hidden: &x[0], weight: &x[2] }, Head { hidden: &x[1], weight: &x[2] }, 1.0)]
+    })
+}

@@ -1,0 +1,122 @@
+//! Kullback–Leibler divergence over the whole vocabulary between two linear heads, without the logits of more than a chunk of rows.
+//!
+//! With p and q the softmax of z = h·Wᵀ / temperature of each side:
+//!
+//! ```text
+//! kl = Σ p_v (log p_v - log q_v)      d kl / dz^p_v = p_v (log p_v - log q_v - kl)      d kl / dz^q_v = q_v - p_v
+//! ```
+
+use rayon::prelude::*;
+
+use crate::cpu::{CpuArgs, Float, reduce};
+use crate::kernel::{Kernel, Shader};
+use crate::tensor::Tensor;
+use crate::{kernel, kernel_params, wgsl};
+
+use super::ELEMENTS_PER_GROUP;
+use super::linear_log_probs::{HeadGradients, assert_head, chunks, softmax_sums};
+
+kernel_params! {
+    /// A chunk of `rows` rows of logits, the first of which is row `first_row` of the outputs.
+    struct Params { rows: u32, vocab: u32, first_row: u32, inverse_temperature: f32 }
+}
+
+const SHADER: Shader = wgsl!("common/row_reduce.wgsl", "linear_kl.wgsl");
+static FORWARD: Kernel = kernel!(SHADER, "forward", Params, forward);
+static BACKWARD: Kernel = kernel!(SHADER, "backward", Params, backward);
+pub(crate) const KERNELS: &[&Kernel] = &[&FORWARD, &BACKWARD];
+
+/// Input of a linear head and its weight.
+#[derive(Clone, Copy, Debug)]
+pub struct Head<'a> {
+    /// `[tokens, hidden]`
+    pub hidden: &'a Tensor,
+    /// `[vocab, hidden]`, f32 or a half.
+    pub weight: &'a Tensor,
+}
+
+/// KL(p ‖ q) per token in nats, logits divided by `temperature`. Gradients flow to both sides. `-> [tokens]`
+///
+/// # Panics
+/// If shapes or types do not fit, or the temperature is not positive.
+#[track_caller]
+pub fn linear_kl(p: Head<'_>, q: Head<'_>, temperature: f32) -> Tensor {
+    assert_head("linear_kl", p.hidden, p.weight, temperature);
+    assert_head("linear_kl", q.hidden, q.weight, temperature);
+    assert!(
+        p.hidden.shape()[0] == q.hidden.shape()[0] && p.weight.shape()[0] == q.weight.shape()[0],
+        "linear_kl: hidden {:?} with weight {:?} beside hidden {:?} with weight {:?}",
+        p.hidden.shape(),
+        p.weight.shape(),
+        q.hidden.shape(),
+        q.weight.shape()
+    );
+    let (tokens, vocab) = (p.hidden.shape()[0], p.weight.shape()[0]);
+    let saved = [p.hidden.detach().contiguous(), p.weight.detach(), q.hidden.detach().contiguous(), q.weight.detach()];
+    let new = || Tensor::uninit(p.hidden.device(), &[tokens], p.hidden.dtype(), "linear_kl");
+    let (kl, lse_p, lse_q) = (new(), new(), new());
+    let params = move |first: usize, rows: usize| Params {
+        rows: rows as u32,
+        vocab: vocab as u32,
+        first_row: first as u32,
+        inverse_temperature: 1.0 / temperature,
+    };
+    for chunk in chunks(tokens, vocab) {
+        let [logits_p, logits_q] = [0, 2].map(|i| chunk.of(&saved[i]).matmul(&saved[i + 1].t()));
+        let launch = params(chunk.first, chunk.rows);
+        let launch = FORWARD.launch(&launch).input(&logits_p).input(&logits_q);
+        launch.output(&kl).output(&lse_p).output(&lse_q).groups(chunk.rows).run();
+    }
+    let inputs = [p.hidden, p.weight, q.hidden, q.weight];
+    let needs = inputs.map(Tensor::requires_grad);
+    let saved_kl = kl.clone();
+    kl.with_grads("linear_kl", &inputs, move |d_kl| {
+        let d_kl = d_kl.contiguous();
+        let mut gradients_p = HeadGradients::new(&saved[0], &saved[1], needs[0], needs[1]);
+        let mut gradients_q = HeadGradients::new(&saved[2], &saved[3], needs[2], needs[3]);
+        for chunk in chunks(tokens, vocab) {
+            let [logits_p, logits_q] = [0, 2].map(|i| chunk.of(&saved[i]).matmul(&saved[i + 1].t()));
+            let launch = params(chunk.first, chunk.rows);
+            let launch = BACKWARD.launch(&launch).input(&saved_kl).input(&lse_p).input(&lse_q).input(&d_kl);
+            launch.output(&logits_p).output(&logits_q).groups(logits_p.len().div_ceil(ELEMENTS_PER_GROUP)).run();
+            gradients_p.add(&chunk, &saved[0], &saved[1], &logits_p);
+            gradients_q.add(&chunk, &saved[2], &saved[3], &logits_q);
+        }
+        [gradients_p.into_vec(), gradients_q.into_vec()].concat()
+    })
+}
+
+fn forward<F: Float>(params: &Params, mut args: CpuArgs) {
+    let (logits_p, logits_q) = (args.input::<F>(0), args.input::<F>(1));
+    let rows = params.first_row as usize..(params.first_row + params.rows) as usize;
+    let [kl, lse_p, lse_q] = [0, 1, 2].map(|i| &mut args.output::<F>(i)[rows.clone()]);
+    let scale = F::of(params.inverse_temperature.into());
+    let vocab = params.vocab as usize;
+    let logits = logits_p.par_chunks(vocab).zip(logits_q.par_chunks(vocab));
+    logits.zip(kl).zip(lse_p).zip(lse_q).for_each(|((((p, q), kl), lse_p), lse_q)| {
+        *lse_p = reduce::max(p) * scale + softmax_sums(p, scale).0.fast_ln();
+        *lse_q = reduce::max(q) * scale + softmax_sums(q, scale).0.fast_ln();
+        let term = |(&p, &q): (&F, &F)| {
+            let (log_p, log_q) = (p * scale - *lse_p, q * scale - *lse_q);
+            log_p.fast_exp() * (log_p - log_q)
+        };
+        *kl = p.iter().zip(q).map(term).sum();
+    });
+}
+
+fn backward<F: Float>(params: &Params, mut args: CpuArgs) {
+    let rows = params.first_row as usize..(params.first_row + params.rows) as usize;
+    let [kl, lse_p, lse_q, d_kl] = [0, 1, 2, 3].map(|i| &args.input::<F>(i)[rows.clone()]);
+    let scale = F::of(params.inverse_temperature.into());
+    let vocab = params.vocab as usize;
+    let (p, q) = (args.output::<F>(0), args.output::<F>(1));
+    p.par_chunks_mut(vocab).zip(q.par_chunks_mut(vocab)).enumerate().for_each(|(row, (p, q))| {
+        let factor = d_kl[row] * scale;
+        for (p, q) in p.iter_mut().zip(q) {
+            let (log_p, log_q) = (*p * scale - lse_p[row], *q * scale - lse_q[row]);
+            let (prob_p, prob_q) = (log_p.fast_exp(), log_q.fast_exp());
+            *p = factor * prob_p * (log_p - log_q - kl[row]);
+            *q = factor * (prob_q - prob_p);
+        }
+    });
+}

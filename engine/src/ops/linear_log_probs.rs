@@ -1,0 +1,197 @@
+//! The fused head: log-probabilities and entropies of given tokens, without the logits of more than a chunk of rows.
+//!
+//! With z = h·Wᵀ / temperature, lse = ln Σ e^z and p = e^(z - lse), for the target t of each row:
+//!
+//! ```text
+//! log_prob = z_t - lse                 d log_prob / dz_v = [v = t] - p_v
+//! entropy  = lse - Σ p_v z_v           d entropy  / dz_v = -p_v (z_v - lse + entropy)
+//! ```
+//!
+//! Forward and backward go through the rows in chunks; the backward computes a chunk's logits again, turns them into their gradient in place,
+//! and adds its products to dh and dW (in the order of the chunks, so the result is the same every time).
+
+use rayon::prelude::*;
+
+use crate::autograd::with_grads_of;
+use crate::cpu::{CpuArgs, Float, reduce};
+use crate::dtype::DType;
+use crate::kernel::{Kernel, Shader};
+use crate::tensor::Tensor;
+use crate::{kernel, kernel_params, wgsl};
+
+use super::ELEMENTS_PER_GROUP;
+
+kernel_params! {
+    /// A chunk of `rows` rows of logits, the first of which is row `first_row` of the outputs.
+    struct Params { rows: u32, vocab: u32, first_row: u32, inverse_temperature: f32 }
+}
+
+const SHADER: Shader = wgsl!("common/row_reduce.wgsl", "linear_log_probs.wgsl");
+static FORWARD: Kernel = kernel!(SHADER, "forward", Params, forward);
+static BACKWARD: Kernel = kernel!(SHADER, "backward", Params, backward);
+pub(crate) const KERNELS: &[&Kernel] = &[&FORWARD, &BACKWARD];
+
+impl Tensor {
+    /// Log-probability of each target and entropy of its distribution, in nats, under a linear head with weight `[vocab, hidden]` and logits divided
+    /// by `temperature`. `hidden [tokens, hidden], weight [vocab, hidden], targets [tokens] u32 -> (log_probs [tokens], entropy [tokens])`
+    ///
+    /// The weight may be f16 or bf16. Gradients flow to hidden and weight from both outputs; `[tokens, vocab]` never exists.
+    ///
+    /// # Panics
+    /// If shapes or types do not fit, or the temperature is not positive.
+    #[track_caller]
+    pub fn linear_log_probs(&self, weight: &Tensor, targets: &Tensor, temperature: f32) -> (Tensor, Tensor) {
+        assert_head("linear_log_probs", self, weight, temperature);
+        assert!(
+            targets.shape() == [self.shape()[0]] && targets.dtype() == DType::U32,
+            "linear_log_probs: hidden {:?} needs targets u32 [tokens], got {} {:?}",
+            self.shape(),
+            targets.dtype(),
+            targets.shape()
+        );
+        let (hidden, weight_saved, targets) = (self.detach().contiguous(), weight.detach(), targets.contiguous());
+        let tokens = hidden.shape()[0];
+        let new = || Tensor::uninit(self.device(), &[tokens], self.dtype(), "linear_log_probs");
+        let (log_probs, entropy, lse) = (new(), new(), new());
+        let params = move |chunk: &Chunk, vocab: usize| Params {
+            rows: chunk.rows as u32,
+            vocab: vocab as u32,
+            first_row: chunk.first as u32,
+            inverse_temperature: 1.0 / temperature,
+        };
+        let vocab = weight.shape()[0];
+        for chunk in chunks(tokens, vocab) {
+            let logits = chunk.of(&hidden).matmul(&weight_saved.t());
+            let launch = params(&chunk, vocab);
+            let launch = FORWARD.launch(&launch).input(&logits).input(&targets);
+            launch.output(&log_probs).output(&entropy).output(&lse).groups(chunk.rows).run();
+        }
+        let (needs_hidden, needs_weight) = (self.requires_grad(), weight.requires_grad());
+        let saved_entropy = entropy.clone();
+        let outputs = with_grads_of([log_probs, entropy], "linear_log_probs", &[self, weight], move |upstream| {
+            let weight = weight_saved;
+            let zeros = || Tensor::zeros(hidden.device(), &[tokens], hidden.dtype());
+            let [d_log_probs, d_entropy] = [0, 1].map(|i| upstream[i].as_ref().map_or_else(zeros, Tensor::contiguous));
+            let mut gradients = HeadGradients::new(&hidden, &weight, needs_hidden, needs_weight);
+            for chunk in chunks(tokens, vocab) {
+                let logits = chunk.of(&hidden).matmul(&weight.t());
+                let launch = params(&chunk, vocab);
+                let launch = BACKWARD.launch(&launch).input(&targets).input(&lse).input(&saved_entropy).input(&d_log_probs).input(&d_entropy);
+                launch.output(&logits).groups(logits.len().div_ceil(ELEMENTS_PER_GROUP)).run();
+                gradients.add(&chunk, &hidden, &weight, &logits);
+            }
+            gradients.into_vec()
+        });
+        outputs.into()
+    }
+}
+
+/// Rows `first .. first + rows` of the tokens.
+pub(super) struct Chunk {
+    pub(super) first: usize,
+    pub(super) rows: usize,
+}
+
+/// Logits of one chunk: 4 MiB, unless 64 rows need more.
+const CHUNK_ELEMENTS: usize = 1 << 20;
+
+/// Cuts the tokens into chunks of a multiple of 64 rows, which keeps every chunk's rows at an offset that a GPU can bind.
+pub(super) fn chunks(tokens: usize, vocab: usize) -> impl Iterator<Item = Chunk> {
+    let rows = (CHUNK_ELEMENTS / vocab.max(1) / 64).max(1) * 64;
+    (0..tokens).step_by(rows).map(move |first| Chunk { first, rows: rows.min(tokens - first) })
+}
+
+impl Chunk {
+    pub(super) fn of(&self, x: &Tensor) -> Tensor {
+        x.slice(0, self.first, self.rows)
+    }
+}
+
+/// dh and dW of a head, summed chunk by chunk.
+pub(super) struct HeadGradients {
+    hidden: Option<Tensor>,
+    weight: Option<Tensor>,
+}
+
+impl HeadGradients {
+    pub(super) fn new(hidden: &Tensor, weight: &Tensor, needs_hidden: bool, needs_weight: bool) -> HeadGradients {
+        let zeros = |like: &Tensor| Tensor::zeros(hidden.device(), like.shape(), hidden.dtype());
+        HeadGradients { hidden: needs_hidden.then(|| zeros(hidden)), weight: needs_weight.then(|| zeros(weight)) }
+    }
+
+    /// z = h Wᵀ: dh = dz W, dW += dzᵀ h.
+    pub(super) fn add(&mut self, chunk: &Chunk, hidden: &Tensor, weight: &Tensor, d_logits: &Tensor) {
+        if let Some(d_hidden) = &self.hidden {
+            chunk.of(d_hidden).add_matmul_(d_logits, weight);
+        }
+        if let Some(d_weight) = &self.weight {
+            d_weight.add_matmul_(&d_logits.t(), &chunk.of(hidden));
+        }
+    }
+
+    pub(super) fn into_vec(self) -> Vec<Option<Tensor>> {
+        vec![self.hidden, self.weight]
+    }
+}
+
+#[track_caller]
+pub(super) fn assert_head(op: &str, hidden: &Tensor, weight: &Tensor, temperature: f32) {
+    super::assert_arithmetic(op, &[hidden]);
+    assert!(
+        hidden.rank() == 2 && weight.rank() == 2 && hidden.shape()[1] == weight.shape()[1] && weight.shape()[0] > 0,
+        "{op}: hidden {:?} and weight {:?} are not [tokens, hidden] and [vocab, hidden]",
+        hidden.shape(),
+        weight.shape()
+    );
+    assert!(temperature > 0.0 && temperature.is_finite(), "{op}: temperature {temperature} is not positive");
+}
+
+fn forward<F: Float>(params: &Params, mut args: CpuArgs) {
+    let (logits, targets) = (args.input::<F>(0), args.input::<u32>(1));
+    let rows = params.first_row as usize..(params.first_row + params.rows) as usize;
+    let [log_probs, entropy, lse] = [0, 1, 2].map(|i| &mut args.output::<F>(i)[rows.clone()]);
+    let scale = F::of(params.inverse_temperature.into());
+    let outputs = log_probs.par_iter_mut().zip(entropy).zip(lse);
+    logits.par_chunks(params.vocab as usize).zip(&targets[rows]).zip(outputs).for_each(|((z, &target), ((log_prob, entropy), lse))| {
+        let (sum, mean) = softmax_sums(z, scale);
+        *lse = reduce::max(z) * scale + sum.fast_ln();
+        // a target beyond the vocabulary has no probability: NaN is seen, a wrong number is not
+        *log_prob = z.get(target as usize).map_or(F::of(f64::NAN), |&z| z * scale - *lse);
+        *entropy = *lse - mean;
+    });
+}
+
+/// `Σ e^(z - max)` and the mean of z under softmax(z), z being `scale · logits`.
+pub(super) fn softmax_sums<F: Float>(logits: &[F], scale: F) -> (F, F) {
+    const LANES: usize = 16;
+    let largest = reduce::max(logits) * scale;
+    let (mut sums, mut weighted) = ([F::ZERO; LANES], [F::ZERO; LANES]);
+    for block in logits.chunks(LANES) {
+        for ((&logit, sum), weighted) in block.iter().zip(&mut sums).zip(&mut weighted) {
+            let z = logit * scale - largest;
+            let e = z.fast_exp();
+            *sum += e;
+            *weighted += e * z.max(F::of(-1e30)); // 0 · -∞ is not a number
+        }
+    }
+    let sum: F = sums.into_iter().sum();
+    (sum, weighted.into_iter().sum::<F>() / sum + largest)
+}
+
+fn backward<F: Float>(params: &Params, mut args: CpuArgs) {
+    let rows = params.first_row as usize..(params.first_row + params.rows) as usize;
+    let targets = &args.input::<u32>(0)[rows.clone()];
+    let [lse, entropy, d_log_prob, d_entropy] = [1, 2, 3, 4].map(|i| &args.input::<F>(i)[rows.clone()]);
+    let scale = F::of(params.inverse_temperature.into());
+    args.output::<F>(0).par_chunks_mut(params.vocab as usize).enumerate().for_each(|(row, z)| {
+        let (lse, entropy, d_log_prob, d_entropy) = (lse[row], entropy[row], d_log_prob[row], d_entropy[row]);
+        for z in z.iter_mut() {
+            let log_p = *z * scale - lse;
+            let p = log_p.fast_exp();
+            *z = -scale * p * (d_log_prob + d_entropy * (log_p.max(F::of(-1e30)) + entropy));
+        }
+        if let Some(z) = z.get_mut(targets[row] as usize) {
+            *z += scale * d_log_prob;
+        }
+    });
+}

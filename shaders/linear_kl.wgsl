@@ -1,0 +1,82 @@
+// KL(p ‖ q) of two heads on one chunk of their logits, z = logits / temperature (see engine/src/ops/linear_kl.rs).
+//   forward   kl = Σ p (log p - log q), and both lse = ln Σ e^z
+//   backward  logits_p <- d_kl p (log p - log q - kl) / temperature, logits_q <- d_kl (q - p) / temperature
+// Dispatch: forward one workgroup of 64 a row, linear; backward one thread an element, groups of 256. Needs common/row_reduce.wgsl.
+
+struct Params {
+    rows: u32,
+    vocab: u32,
+    first_row: u32,
+    inverse_temperature: f32,
+}
+
+var<immediate> params: Params;
+
+@group(0) @binding(0) var<storage, read> logits_p: array<f32>;
+@group(0) @binding(1) var<storage, read> logits_q: array<f32>;
+@group(0) @binding(2) var<storage, read_write> kls: array<f32>;
+@group(0) @binding(3) var<storage, read_write> lses_p: array<f32>;
+@group(0) @binding(4) var<storage, read_write> lses_q: array<f32>;
+
+@group(0) @binding(0) var<storage, read> saved_kls: array<f32>;
+@group(0) @binding(1) var<storage, read> saved_lses_p: array<f32>;
+@group(0) @binding(2) var<storage, read> saved_lses_q: array<f32>;
+@group(0) @binding(3) var<storage, read> d_kls: array<f32>;
+@group(0) @binding(4) var<storage, read_write> d_logits_p: array<f32>;
+@group(0) @binding(5) var<storage, read_write> d_logits_q: array<f32>;
+
+@compute @workgroup_size(64)
+fn forward(
+    @builtin(workgroup_id) group: vec3u,
+    @builtin(num_workgroups) groups: vec3u,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let row = group.x + group.y * groups.x;
+    if row >= params.rows {
+        return;
+    }
+    let start = row * params.vocab;
+
+    // normalisers, max first
+    var largest = vec2f(-3.4028234e38);
+    for (var v = lane; v < params.vocab; v += LANES) {
+        largest = max(largest, vec2f(logits_p[start + v], logits_q[start + v]));
+    }
+    largest = vec2f(row_max(lane, largest.x), row_max(lane, largest.y));
+    var sums = vec2f(0.0);
+    for (var v = lane; v < params.vocab; v += LANES) {
+        sums += exp((vec2f(logits_p[start + v], logits_q[start + v]) - largest) * params.inverse_temperature);
+    }
+    let lse = largest * params.inverse_temperature + log(vec2f(row_sum(lane, sums.x), row_sum(lane, sums.y)));
+
+    var total = 0.0;
+    for (var v = lane; v < params.vocab; v += LANES) {
+        let log_pq = vec2f(logits_p[start + v], logits_q[start + v]) * params.inverse_temperature - lse;
+        total += exp(log_pq.x) * (log_pq.x - log_pq.y);
+    }
+    total = row_sum(lane, total);
+    if lane == 0u {
+        let out = params.first_row + row;
+        kls[out] = total;
+        lses_p[out] = lse.x;
+        lses_q[out] = lse.y;
+    }
+}
+
+@compute @workgroup_size(256)
+fn backward(
+    @builtin(workgroup_id) group: vec3u,
+    @builtin(num_workgroups) groups: vec3u,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let i = (group.x + group.y * groups.x) * 256u + lane;
+    if i >= params.rows * params.vocab {
+        return;
+    }
+    let row = params.first_row + i / params.vocab;
+    let log_p = d_logits_p[i] * params.inverse_temperature - saved_lses_p[row];
+    let log_q = d_logits_q[i] * params.inverse_temperature - saved_lses_q[row];
+    let factor = d_kls[row] * params.inverse_temperature;
+    d_logits_p[i] = factor * exp(log_p) * (log_p - log_q - saved_kls[row]);
+    d_logits_q[i] = factor * (exp(log_q) - exp(log_p));
+}

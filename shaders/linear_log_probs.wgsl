@@ -1,0 +1,84 @@
+// The fused head on one chunk of logits, z = logits / temperature (see engine/src/ops/linear_log_probs.rs).
+//   forward   lse = ln Σ e^z, log_prob = z[target] - lse, entropy = lse - Σ p z          one workgroup of 64 a row, linear
+//   backward  logits <- dlogits, dz = d_log_prob ([v = target] - p) - d_entropy p (log p + entropy)
+// Dispatch: forward one workgroup of 64 a row; backward one thread an element, groups of 256. Needs common/row_reduce.wgsl.
+
+struct Params {
+    rows: u32,
+    vocab: u32,
+    first_row: u32,
+    inverse_temperature: f32,
+}
+
+var<immediate> params: Params;
+
+@group(0) @binding(0) var<storage, read> logits: array<f32>;
+@group(0) @binding(1) var<storage, read> targets: array<u32>;
+@group(0) @binding(2) var<storage, read_write> log_probs: array<f32>;
+@group(0) @binding(3) var<storage, read_write> entropies: array<f32>;
+@group(0) @binding(4) var<storage, read_write> lses: array<f32>;
+
+@group(0) @binding(0) var<storage, read> saved_targets: array<u32>;
+@group(0) @binding(1) var<storage, read> saved_lses: array<f32>;
+@group(0) @binding(2) var<storage, read> saved_entropies: array<f32>;
+@group(0) @binding(3) var<storage, read> d_log_probs: array<f32>;
+@group(0) @binding(4) var<storage, read> d_entropies: array<f32>;
+@group(0) @binding(5) var<storage, read_write> d_logits: array<f32>;
+
+@compute @workgroup_size(64)
+fn forward(
+    @builtin(workgroup_id) group: vec3u,
+    @builtin(num_workgroups) groups: vec3u,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let row = group.x + group.y * groups.x;
+    if row >= params.rows {
+        return;
+    }
+    let start = row * params.vocab;
+
+    // max first: exp overflows f32 above 88.7
+    var largest = -3.4028234e38;
+    for (var v = lane; v < params.vocab; v += LANES) {
+        largest = max(largest, logits[start + v]);
+    }
+    largest = row_max(lane, largest);
+
+    // z relative to the largest, so that the mean of z keeps its digits
+    var sum = 0.0;
+    var weighted = 0.0;
+    for (var v = lane; v < params.vocab; v += LANES) {
+        let z = (logits[start + v] - largest) * params.inverse_temperature;
+        let e = exp(z);
+        sum += e;
+        weighted += e * max(z, -1e30);
+    }
+    sum = row_sum(lane, sum);
+    weighted = row_sum(lane, weighted);
+
+    if lane == 0u {
+        let out = params.first_row + row;
+        let z_target = (logits[start + targets[out]] - largest) * params.inverse_temperature;
+        log_probs[out] = z_target - log(sum);
+        entropies[out] = log(sum) - weighted / sum;
+        lses[out] = largest * params.inverse_temperature + log(sum);
+    }
+}
+
+@compute @workgroup_size(256)
+fn backward(
+    @builtin(workgroup_id) group: vec3u,
+    @builtin(num_workgroups) groups: vec3u,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let i = (group.x + group.y * groups.x) * 256u + lane;
+    if i >= params.rows * params.vocab {
+        return;
+    }
+    let row = params.first_row + i / params.vocab;
+    let log_p = d_logits[i] * params.inverse_temperature - saved_lses[row];
+    let p = exp(log_p);
+    let is_target = select(0.0, 1.0, i % params.vocab == saved_targets[row]);
+    let dz = d_log_probs[row] * (is_target - p) - d_entropies[row] * p * (max(log_p, -1e30) + saved_entropies[row]);
+    d_logits[i] = dz * params.inverse_temperature;
+}
