@@ -33,6 +33,6 @@ pub use dtype::{DType, Element};
 pub use error::{Error, Result};
 pub use gpu::{AdapterReport, GpuSelector};
 pub use indices::Indices;
-pub use ops::{RopeTable, Sampling};
+pub use ops::{Head, RopeTable, Sampling, linear_kl};
 pub use optim::{AdamW, AdamWConfig, ParamGroup, Sgd, SgdConfig};
 pub use tensor::Tensor;

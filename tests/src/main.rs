@@ -3,6 +3,7 @@
 mod common;
 
 // the engine
+mod autograd;
 mod gpu;
 mod memory;
 mod misuse_movement;
@@ -10,6 +11,7 @@ mod movement;
 mod op_table;
 mod optim;
 mod safetensors;
+mod sampling;
 
 #[cfg(feature = "model")]
 mod hf;

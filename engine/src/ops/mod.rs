@@ -12,6 +12,8 @@ pub(crate) mod layer_norm;
 pub(crate) mod patchify;
 pub(crate) mod pixel_shuffle;
 pub(crate) mod matmul;
+pub(crate) mod linear_kl;
+pub(crate) mod linear_log_probs;
 pub(crate) mod reduce;
 pub(crate) mod rms_norm;
 pub(crate) mod rope;
@@ -25,6 +27,7 @@ pub(crate) mod views;
 
 pub use rope::RopeTable;
 pub use matmul::{CooperativeSize as MatmulCooperativeSize, Variant as MatmulVariant};
+pub use linear_kl::{Head, linear_kl};
 pub use sample::Sampling;
 
 /// Elements per workgroup of the elementwise shaders.

@@ -3,6 +3,7 @@
 mod elementwise;
 mod indexing;
 mod matmul;
+mod head;
 mod movement;
 mod optim;
 mod positions;
@@ -38,6 +39,7 @@ pub fn ops() -> Vec<OpRow> {
         positions::rows(),
         optim::rows(),
         sampling::rows(),
+        head::rows(),
     ]
     .into_iter()
     .flatten()

@@ -1,0 +1,12 @@
+#!/usr/bin/env bash
+# The test command of the README. The shaders are tested on whatever Vulkan driver there is; where none is, Mesa's software driver is installed first.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+if ! ls /usr/share/vulkan/icd.d/*.json /etc/vulkan/icd.d/*.json >/dev/null 2>&1 && command -v apt-get >/dev/null; then
+    as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi; }
+    as_root apt-get update -qq
+    as_root apt-get install -y -qq mesa-vulkan-drivers
+fi
+
+cargo test --workspace "$@"
