@@ -75,7 +75,27 @@ fn gemm_seconds() -> f64 {
     let start = Instant::now();
     // SAFETY: three row-major N x N matrices.
     unsafe {
-        gemm::gemm(N, N, N, c.as_mut_ptr(), 1, n, false, a.as_ptr(), 1, n, b.as_ptr(), 1, n, 0.0, 1.0, false, false, false, gemm::Parallelism::Rayon(0));
+        gemm::gemm(
+            N,
+            N,
+            N,
+            c.as_mut_ptr(),
+            1,
+            n,
+            false,
+            a.as_ptr(),
+            1,
+            n,
+            b.as_ptr(),
+            1,
+            n,
+            0.0,
+            1.0,
+            false,
+            false,
+            false,
+            gemm::Parallelism::Rayon(0),
+        );
     }
     start.elapsed().as_secs_f64()
 }

@@ -76,7 +76,8 @@ impl Tensor {
             for chunk in chunks(tokens, vocab) {
                 let logits = chunk.of(&hidden).matmul(&weight.t());
                 let launch = params(&chunk, vocab);
-                let launch = BACKWARD.launch(&launch).input(&targets).input(&lse).input(&saved_entropy).input(&d_log_probs).input(&d_entropy);
+                let launch =
+                    BACKWARD.launch(&launch).input(&targets).input(&lse).input(&saved_entropy).input(&d_log_probs).input(&d_entropy);
                 launch.output(&logits).groups(logits.len().div_ceil(ELEMENTS_PER_GROUP)).run();
                 gradients.add(&chunk, &hidden, &weight, &logits);
             }

@@ -9,11 +9,11 @@ pub(crate) mod copy;
 pub(crate) mod embedding;
 pub(crate) mod fill;
 pub(crate) mod layer_norm;
-pub(crate) mod patchify;
-pub(crate) mod pixel_shuffle;
-pub(crate) mod matmul;
 pub(crate) mod linear_kl;
 pub(crate) mod linear_log_probs;
+pub(crate) mod matmul;
+pub(crate) mod patchify;
+pub(crate) mod pixel_shuffle;
 pub(crate) mod reduce;
 pub(crate) mod rms_norm;
 pub(crate) mod rope;
@@ -25,9 +25,9 @@ pub(crate) mod top_k_mask;
 pub(crate) mod unary;
 pub(crate) mod views;
 
-pub use rope::RopeTable;
-pub use matmul::{CooperativeSize as MatmulCooperativeSize, Variant as MatmulVariant};
 pub use linear_kl::{Head, linear_kl};
+pub use matmul::{CooperativeSize as MatmulCooperativeSize, Variant as MatmulVariant};
+pub use rope::RopeTable;
 pub use sample::Sampling;
 
 /// Elements per workgroup of the elementwise shaders.

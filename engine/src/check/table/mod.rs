@@ -1,9 +1,9 @@
 //! The op table: one row per op. Rows of a family stand in one file.
 
 mod elementwise;
+mod head;
 mod indexing;
 mod matmul;
-mod head;
 mod movement;
 mod optim;
 mod positions;
