@@ -79,7 +79,7 @@ fn check_gpu(selector: &str, json: bool) -> DeviceReport {
 fn check(device: &Device, json: bool) -> DeviceReport {
     if !json {
         println!("\nKernels on {device}, forward and backward, against f64 on the CPU");
-        println!("  {:<20} {:>7}  {:>9}  {:>9}  verdict", "op", "samples", "max error", "tolerance");
+        println!("  {:<28} {:>7}  {:>9}  {:>9}  verdict", "op", "samples", "max error", "tolerance");
     }
     let ops = examine(device, |verdict| {
         if !json {
@@ -125,7 +125,11 @@ fn print_devices(adapters: &[AdapterReport]) {
 
 fn print_verdict(verdict: &OpVerdict) {
     let OpVerdict { op, samples, max_error, tolerance, ok, problem } = verdict;
-    println!("  {op:<20} {samples:>7}  {max_error:>9.1e}  {tolerance:>9.1e}  {}", if *ok { "ok" } else { "WRONG" });
+    if *samples == 0 {
+        println!("  {op:<28} {samples:>7}  {:>9}  {:>9}  not run: the device lacks what it needs", "", "");
+        return;
+    }
+    println!("  {op:<28} {samples:>7}  {max_error:>9.1e}  {tolerance:>9.1e}  {}", if *ok { "ok" } else { "WRONG" });
     if !ok {
         println!("      {problem}");
     }
@@ -137,7 +141,11 @@ fn print_summary(devices: &[DeviceReport]) {
         let wrong: Vec<&str> = device.ops.iter().filter(|verdict| !verdict.ok).map(|verdict| verdict.op).collect();
         match (&device.error, wrong.is_empty()) {
             (Some(_), _) => println!("{}: could not be opened", device.name),
-            (None, true) => println!("{}: all {} ops are right", device.name, device.ops.len()),
+            (None, true) => println!(
+                "{}: all {} ops that run here are right",
+                device.name,
+                device.ops.iter().filter(|verdict| verdict.samples > 0).count()
+            ),
             (None, false) => println!("{}: WRONG: {}. Do not train on it; please report this table", device.name, wrong.join(", ")),
         }
     }

@@ -12,7 +12,7 @@ use super::table::{OpRow, ops};
 pub struct OpVerdict {
     /// Name of the op.
     pub op: &'static str,
-    /// Number of samples, forward and backward each.
+    /// Number of samples that ran, forward and backward each; 0 if the device lacks what the op needs.
     pub samples: usize,
     /// Largest error of an output or gradient, relative to its largest magnitude. Of the sample that came closest to its tolerance, or went beyond.
     pub max_error: f64,
@@ -37,7 +37,7 @@ pub fn examine(device: &Device, mut done: impl FnMut(&OpVerdict)) -> Vec<OpVerdi
 
 fn examine_op(row: &OpRow, device: &Device) -> OpVerdict {
     let mut verdict = OpVerdict { op: row.name, samples: 0, max_error: 0.0, tolerance: 1.0, ok: true, problem: String::new() };
-    for sample in (row.samples)() {
+    for sample in (row.samples)().into_iter().filter(|sample| sample.runs_on(device)) {
         verdict.samples += 1;
         let error = match device_error(&sample, device) {
             Ok(error) => error,

@@ -68,6 +68,8 @@ impl Input {
 
 type Apply = Box<dyn Fn(&[Tensor]) -> Vec<Tensor> + Send + Sync>;
 
+type RunsOn = Box<dyn Fn(&Device) -> bool + Send + Sync>;
+
 /// Inputs and the op applied to them.
 pub struct Sample {
     /// What is special about it, e.g. `[3, 257] causal`.
@@ -80,17 +82,28 @@ pub struct Sample {
     pub tolerance: f64,
     /// False for what is not differentiable at these values (rounding, sampling): only the forward is compared.
     pub differentiable: bool,
+    runs_on: RunsOn,
 }
 
 impl Sample {
     /// A sample with the default tolerance, 1e-5 of the largest magnitude.
     pub fn new(label: impl Into<String>, inputs: Vec<Input>, apply: impl Fn(&[Tensor]) -> Vec<Tensor> + Send + Sync + 'static) -> Sample {
-        Sample { label: label.into(), inputs, apply: Box::new(apply), tolerance: 1e-5, differentiable: true }
+        Sample { label: label.into(), inputs, apply: Box::new(apply), tolerance: 1e-5, differentiable: true, runs_on: Box::new(|_| true) }
     }
 
     /// A looser tolerance. Say in a comment what was measured and why.
     pub fn tolerance(self, tolerance: f64) -> Sample {
         Sample { tolerance, ..self }
+    }
+
+    /// Only for devices that have what it needs.
+    pub fn only_on(self, runs_on: impl Fn(&Device) -> bool + Send + Sync + 'static) -> Sample {
+        Sample { runs_on: Box::new(runs_on), ..self }
+    }
+
+    /// Whether the device has what this sample needs.
+    pub fn runs_on(&self, device: &Device) -> bool {
+        (self.runs_on)(device)
     }
 
     /// Compare the forward pass only.
