@@ -2,12 +2,13 @@
 
 use std::panic::Location;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, RwLock};
 
 use crate::cpu::{CpuBuffer, CpuDevice};
 use crate::error::{Error, Failure, Result};
 use crate::gpu::{AdapterReport, Gpu, GpuBuffer, GpuSelector};
 use crate::trace::{KernelTime, Trace};
+use crate::tune::{self, Tuning};
 
 /// The CPU or one opened GPU. Cheap to clone; equal if it is the same opened device.
 #[derive(Clone)]
@@ -18,6 +19,7 @@ struct Inner {
     failure: Arc<Failure>,
     trace: Arc<Trace>,
     checks_finite: AtomicBool,
+    tuning: RwLock<Tuning>,
 }
 
 pub(crate) enum Backend {
@@ -44,12 +46,14 @@ impl Device {
     pub fn gpu(selector: &GpuSelector) -> Result<Device> {
         let (failure, trace) = (Arc::<Failure>::default(), Arc::<Trace>::default());
         let gpu = Gpu::open(selector, failure.clone(), trace.clone())?;
-        Ok(Device::new(Backend::Gpu(Box::new(gpu)), failure, trace))
+        let device = Device::new(Backend::Gpu(Box::new(gpu)), failure, trace);
+        device.load_tuning();
+        Ok(device)
     }
 
     fn new(backend: Backend, failure: Arc<Failure>, trace: Arc<Trace>) -> Device {
         let checks_finite = AtomicBool::new(std::env::var("PERCEPT_NAN").is_ok_and(|v| v == "1"));
-        Device(Arc::new(Inner { backend, failure, trace, checks_finite }))
+        Device(Arc::new(Inner { backend, failure, trace, checks_finite, tuning: RwLock::default() }))
     }
 
     /// The best device: a hardware GPU if there is one that opens, else the CPU. A software Vulkan adapter only when `PERCEPT_ADAPTER` asks for it.
@@ -60,6 +64,25 @@ impl Device {
                 tracing::info!("using the CPU: {reason}");
                 Device::cpu()
             }
+        }
+    }
+
+    /// The variants that `percept doctor --tune` chose for this adapter; empty if it never ran.
+    pub fn tuning(&self) -> Tuning {
+        *self.0.tuning.read().expect("tuning")
+    }
+
+    /// Uses these variants from now on.
+    pub fn set_tuning(&self, tuning: Tuning) {
+        *self.0.tuning.write().expect("tuning") = tuning;
+    }
+
+    /// An unreadable cache costs speed, not results: say so and go on.
+    fn load_tuning(&self) {
+        let (Some(adapter), Some(path)) = (self.adapter(), tune::cache_path()) else { return };
+        match tune::load(&path, adapter) {
+            Ok(tuning) => self.set_tuning(tuning.unwrap_or_default()),
+            Err(error) => tracing::warn!("the tuning of {self} is not used: {error}"),
         }
     }
 

@@ -26,6 +26,7 @@ pub mod random;
 pub mod safetensors;
 pub mod tensor;
 pub mod trace;
+pub mod tune;
 
 pub use autograd::{Gradients, checkpoint, no_grad};
 pub use device::{Counters, Device};

@@ -12,6 +12,7 @@ mod op_table;
 mod optim;
 mod safetensors;
 mod sampling;
+mod tune;
 
 #[cfg(feature = "model")]
 mod hf;

@@ -2,9 +2,10 @@
 
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use percept_engine::check::{OpVerdict, examine};
 use percept_engine::gpu::adapters;
+use percept_engine::tune::{self, Measurement, Precision, Tuning};
 use percept_engine::{AdapterReport, Device, GpuSelector};
 use serde::Serialize;
 
@@ -14,6 +15,12 @@ pub(crate) struct Args {
     /// Check this adapter only: its number or a part of its name.
     #[arg(long)]
     adapter: Option<String>,
+    /// Measure the variants of the matrix product on each adapter and keep the best for later runs.
+    #[arg(long)]
+    tune: bool,
+    /// With --tune: let variants that round their inputs to f16 (matrix units) be chosen, too.
+    #[arg(long, requires = "tune")]
+    allow_f16: bool,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -36,6 +43,9 @@ struct DeviceReport {
     /// Why the adapter could not be opened.
     error: Option<String>,
     ops: Vec<OpVerdict>,
+    /// With --tune.
+    tuning: Option<Tuning>,
+    measurements: Vec<Measurement>,
     ok: bool,
 }
 
@@ -47,10 +57,12 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     }
     let mut devices = Vec::new();
     match &args.adapter {
-        Some(text) => devices.push(check_gpu(text, args.json)),
+        Some(text) => devices.push(check_gpu(text, args)?),
         None => {
-            devices.push(check(&Device::cpu(), args.json));
-            devices.extend((0..adapters.len()).map(|index| check_gpu(&index.to_string(), args.json)));
+            devices.push(check(&Device::cpu(), args)?);
+            for index in 0..adapters.len() {
+                devices.push(check_gpu(&index.to_string(), args)?);
+            }
         }
     }
     let ok = devices.iter().all(|device| device.ok);
@@ -63,31 +75,59 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     Ok(if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn check_gpu(selector: &str, json: bool) -> DeviceReport {
+fn check_gpu(selector: &str, args: &Args) -> Result<DeviceReport> {
     let selector: GpuSelector = selector.parse().unwrap_or_else(|never| match never {});
     match Device::gpu(&selector) {
-        Ok(device) => check(&device, json),
+        Ok(device) => check(&device, args),
         Err(error) => {
-            if !json {
+            if !args.json {
                 println!("\n{error}");
             }
-            DeviceReport { name: selector.to_string(), adapter: None, error: Some(error.to_string()), ops: Vec::new(), ok: false }
+            let (name, error) = (selector.to_string(), Some(error.to_string()));
+            Ok(DeviceReport { name, adapter: None, error, ops: Vec::new(), tuning: None, measurements: Vec::new(), ok: false })
         }
     }
 }
 
-fn check(device: &Device, json: bool) -> DeviceReport {
-    if !json {
+fn check(device: &Device, args: &Args) -> Result<DeviceReport> {
+    if !args.json {
         println!("\nKernels on {device}, forward and backward, against f64 on the CPU");
         println!("  {:<28} {:>7}  {:>9}  {:>9}  verdict", "op", "samples", "max error", "tolerance");
     }
     let ops = examine(device, |verdict| {
-        if !json {
+        if !args.json {
             print_verdict(verdict);
         }
     });
     let ok = ops.iter().all(|verdict| verdict.ok);
-    DeviceReport { name: device.to_string(), adapter: device.adapter().cloned(), error: None, ops, ok }
+    let (tuning, measurements) = if args.tune { tune_adapter(device, args)? } else { (None, Vec::new()) };
+    Ok(DeviceReport { name: device.to_string(), adapter: device.adapter().cloned(), error: None, ops, tuning, measurements, ok })
+}
+
+/// Measures, prints and keeps. The CPU has nothing to choose.
+fn tune_adapter(device: &Device, args: &Args) -> Result<(Option<Tuning>, Vec<Measurement>)> {
+    let Some(adapter) = device.adapter() else { return Ok((None, Vec::new())) };
+    let precision = if args.allow_f16 { Precision::HalfInputs } else { Precision::Single };
+    let (tuning, measurements) = tune::tune(device, precision)?;
+    let path = tune::cache_path().context("nowhere to keep the choice: set HOME or PERCEPT_CACHE")?;
+    tune::save(&path, adapter, tuning)?;
+    if !args.json {
+        println!("\nMatrix products on {device}");
+        println!("  {:<28} {:<22} {:>9}  {:>9}", "variant", "size", "GFLOP/s", "error");
+        for Measurement { variant, size: [m, k, n], gflops, error, exact } in &measurements {
+            let chosen = if *m <= tune::THIN_ROWS { tuning.thin } else { tuning.wide } == Some(*variant);
+            let note = if chosen {
+                "chosen"
+            } else if *exact {
+                ""
+            } else {
+                "not exact enough"
+            };
+            println!("  {:<28} {:<22} {gflops:>9.1}  {error:>9.1e}  {note}", format!("{variant:?}"), format!("[{m}, {k}] · [{k}, {n}]"));
+        }
+        println!("  kept in {}", path.display());
+    }
+    Ok((Some(tuning), measurements))
 }
 
 fn print_devices(adapters: &[AdapterReport]) {

@@ -1,5 +1,7 @@
 //! The GPU kernels of the matrix product, and which of them runs.
 
+use serde::{Deserialize, Serialize};
+
 use super::cpu::forward;
 use super::{Params, Store};
 use crate::device::Device;
@@ -7,6 +9,7 @@ use crate::dtype::DType;
 use crate::gpu::AdapterReport;
 use crate::kernel::{Feature, Kernel};
 use crate::tensor::Tensor;
+use crate::tune::THIN_ROWS;
 use crate::{kernel, wgsl};
 
 static TILE: Kernel = kernel!(wgsl!("common/matmul.wgsl", "matmul.wgsl"), "main", Params, forward);
@@ -46,7 +49,8 @@ pub(crate) const KERNELS: &[&Kernel] = &[&TILE, &SUBGROUP, &SKINNY, &PLAIN];
 pub(crate) const COOPERATIVE_KERNELS: &[&Kernel] = &[&COOPERATIVE_8, &COOPERATIVE_16, &SCALAR_8, &SCALAR_16];
 
 /// A kernel of the matrix product. All give the same result up to rounding; the cooperative ones round their inputs to f16 first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Variant {
     /// 64x64 tiles through workgroup memory: any hardware GPU.
     Tile,
@@ -63,7 +67,8 @@ pub enum Variant {
 }
 
 /// Rows and columns of a cooperative matrix.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum CooperativeSize {
     /// 8x8.
     Eight = 8,
@@ -102,13 +107,16 @@ impl Variant {
         }
     }
 
-    /// Measured: on software Vulkan `Subgroup` is 3 to 8 times as fast as `Tile` from one row up. Hardware takes `Tile`, and `Skinny` for few rows.
-    fn choose(adapter: &AdapterReport, m: u32) -> Variant {
-        match m {
-            _ if adapter.software && lanes(adapter).is_some() => Variant::Subgroup,
-            0..=8 => Variant::Skinny,
+    /// The tuned choice of this device if there is one, else the rule. Measured: on software Vulkan `Subgroup` is 3 to 8 times as fast as `Tile` from
+    /// one row up. Hardware takes `Tile`, and `Skinny` for few rows.
+    fn choose(device: &Device, m: u32) -> Variant {
+        let (tuning, is_thin) = (device.tuning(), m as usize <= THIN_ROWS);
+        let tuned = if is_thin { tuning.thin } else { tuning.wide };
+        tuned.filter(|variant| variant.runs_on(device)).unwrap_or_else(|| match device.adapter() {
+            Some(adapter) if adapter.software && lanes(adapter).is_some() => Variant::Subgroup,
+            _ if is_thin => Variant::Skinny,
             _ => Variant::Tile,
-        }
+        })
     }
 }
 
@@ -121,7 +129,7 @@ fn lanes(adapter: &AdapterReport) -> Option<u32> {
 #[track_caller]
 pub(super) fn launch(params: &Params, a: &Tensor, b: &Tensor, y: &Tensor, store: Store, variant: Option<Variant>) {
     let adapter = a.device().adapter();
-    let variant = variant.or_else(|| adapter.map(|adapter| Variant::choose(adapter, params.m))).unwrap_or(Variant::Tile);
+    let variant = variant.unwrap_or_else(|| Variant::choose(a.device(), params.m));
     let lanes = adapter.and_then(lanes).unwrap_or(32);
     let right_layout = params.right_layout();
     let mut constants = vec![

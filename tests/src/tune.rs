@@ -1,0 +1,32 @@
+//! The kept choice of variants.
+
+use percept_engine::ops::MatmulVariant;
+use percept_engine::tune::{self, Precision, Tuning};
+
+#[test]
+fn a_choice_is_kept_per_adapter() {
+    let device = crate::common::gpu();
+    let adapter = device.adapter().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("new/tuning.json");
+    assert_eq!(tune::load(&path, adapter).unwrap(), None);
+    let tuning = Tuning { thin: Some(MatmulVariant::Skinny), wide: None };
+    tune::save(&path, adapter, tuning).unwrap();
+    assert_eq!(tune::load(&path, adapter).unwrap(), Some(tuning));
+    let mut other = adapter.clone();
+    other.driver_info = "a newer driver".into();
+    assert_eq!(tune::load(&path, &other).unwrap(), None);
+
+    std::fs::write(&path, r#"{"x": {"thin": "quantum"}}"#).unwrap();
+    let error = tune::load(&path, adapter).unwrap_err().to_string();
+    assert!(error.contains("tuning.json") && error.contains("quantum") && error.contains("delete the file"), "{error}");
+}
+
+#[test]
+fn a_variant_that_rounds_is_measured_but_not_chosen() {
+    let (tuning, measurements) = tune::tune(&crate::common::gpu(), Precision::Single).unwrap();
+    assert!(measurements.iter().any(|m| !m.exact && m.error > 1e-5), "{measurements:?}");
+    for chosen in [tuning.thin, tuning.wide] {
+        assert!(measurements.iter().any(|m| Some(m.variant) == chosen && m.exact), "{tuning:?}");
+    }
+}
