@@ -28,8 +28,10 @@ fn edit_json(path: &Path, edit: impl FnOnce(&mut Value)) {
 #[test]
 fn a_written_directory_reads_back_to_the_same_files() {
     let first = tiny_directory();
-    let processor = json!({ "image_seq_len": 16, "processor_class": "Idefics3Processor" }).to_string();
-    fs::write(first.path().join("processor_config.json"), &processor).unwrap();
+    edit_json(&first.path().join("processor_config.json"), |value| {
+        value["audio_seq_len"] = json!(3);
+        value["image_processor"]["do_image_splitting"] = json!(true);
+    });
     edit_json(&first.path().join("generation_config.json"), |value| {
         value["eos_token_id"] = json!([2, 0]);
         value["temperature"] = json!(0.5);
@@ -42,13 +44,17 @@ fn a_written_directory_reads_back_to_the_same_files() {
     files.write(second.path()).unwrap();
 
     let (mut before, mut after) = (contents(first.path()), contents(second.path()));
-    assert_eq!(after.len(), 7, "{:?}", after.keys());
+    assert_eq!(after.len(), 8, "{:?}", after.keys());
     // formatted anew
-    let generation = [&mut before, &mut after].map(|files| {
-        let text = files.remove("generation_config.json").unwrap();
-        serde_json::from_str::<Value>(&text).unwrap()
-    });
-    assert_eq!(generation[0], generation[1]);
+    for name in ["generation_config.json", "processor_config.json"] {
+        let [before, after] = [&mut before, &mut after].map(|files| serde_json::from_str::<Value>(&files.remove(name).unwrap()).unwrap());
+        assert_eq!(before, after);
+    }
+    // the older file follows the newer one
+    let preprocessor =
+        [&mut before, &mut after].map(|files| serde_json::from_str::<Value>(&files.remove("preprocessor_config.json").unwrap()).unwrap());
+    assert_eq!(preprocessor[0]["do_image_splitting"], false);
+    assert_eq!(preprocessor[1]["do_image_splitting"], true);
     assert_eq!(before, after);
 }
 
@@ -88,6 +94,13 @@ fn files_that_disagree_are_named() {
         edit_json(&directory.join("processor_config.json"), |value| value["image_seq_len"] = json!(64));
     });
     assert_eq!(error, "processor_config.json: image_seq_len: expected 16 (from config.json), got 64");
+    let error = error_after(|directory| {
+        edit_json(&directory.join("processor_config.json"), |value| {
+            value["image_processor"]["max_image_size"] = json!({ "longest_edge": 32 });
+        });
+    });
+    let expected = "max_image_size.longest_edge: expected 64 (vision_config.image_size of config.json), got 32";
+    assert_eq!(error, format!("processor_config.json: {expected}"));
     let error = error_after(|directory| {
         edit_json(&directory.join("config.json"), |value| value["image_token_id"] = json!(5));
     });
