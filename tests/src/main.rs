@@ -13,6 +13,8 @@ mod optim;
 mod safetensors;
 mod sampling;
 mod tune;
+#[cfg(feature = "shaders")]
+mod shaders;
 
 #[cfg(feature = "model")]
 mod hf;

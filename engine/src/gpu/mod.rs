@@ -247,3 +247,54 @@ fn check_aliasing(launch: &Launch<'_>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn open() -> (Gpu, Arc<Failure>) {
+        let failure = Arc::<Failure>::default();
+        let open = |selector| Gpu::open(&selector, failure.clone(), Arc::default());
+        let gpu = open(GpuSelector::from_env_or_hardware()).or_else(|_| open(GpuSelector::software()));
+        (gpu.unwrap_or_else(|error| panic!("this test needs a GPU or lavapipe (mesa-vulkan-drivers): {error}")), failure)
+    }
+
+    #[test]
+    fn a_lost_device_is_an_error_from_then_on() {
+        let (gpu, failure) = open();
+        let buffer = gpu.alloc(64, &|| "test".into()).unwrap();
+        gpu.upload(&buffer, 0, &[7; 64]);
+        assert_eq!(gpu.download(&buffer, 0, 64).unwrap(), [7; 64]);
+
+        gpu.context.device.destroy();
+        gpu.context.wait(None);
+        let error = failure.take().expect("the loss is recorded");
+        assert!(matches!(error, Error::DeviceLost { .. }) && error.to_string().contains("--resume"), "{error}");
+        // and does not go away when somebody has read it
+        assert!(matches!(gpu.download(&buffer, 0, 64), Err(Error::DeviceLost { .. })));
+        assert!(matches!(gpu.alloc(64, &|| "test".into()), Err(Error::DeviceLost { .. })));
+        assert!(matches!(gpu.synchronize(), Err(Error::DeviceLost { .. })));
+        gpu.upload(&buffer, 0, &[8; 64]);
+    }
+
+    #[test]
+    fn errors_of_the_driver_are_recorded_not_thrown() {
+        let (gpu, failure) = open();
+        let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::MAP_WRITE;
+        drop(gpu.context.buffer(64, usage)); // refused: no buffer is mapped for both
+        let error = failure.take().expect("the error is recorded");
+        assert!(error.to_string().contains("the driver reports"), "{error}");
+    }
+
+    #[test]
+    fn freed_buffers_go_out_again_the_oldest_first() {
+        let (gpu, _) = open();
+        let alloc = |bytes| gpu.alloc(bytes, &|| "test".into()).unwrap();
+        let (a, b, c) = (alloc(1000), alloc(1000), alloc(1000));
+        let ids = [a.raw.id, b.raw.id, c.raw.id];
+        drop((c, a, b));
+        let again = [alloc(900), alloc(1000), alloc(1024)];
+        assert_eq!(again.each_ref().map(|buffer| buffer.raw.id), ids);
+        assert_eq!(gpu.counters().buffers_created, 3);
+    }
+}
