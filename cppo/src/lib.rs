@@ -3,6 +3,7 @@
 pub mod advantages;
 pub mod answer;
 pub mod data;
+pub mod losses;
 pub mod random;
 pub mod reward;
 pub mod selection;

@@ -28,6 +28,8 @@ mod cppo_golden;
 #[cfg(feature = "cppo")]
 mod data;
 #[cfg(feature = "cppo")]
+mod losses;
+#[cfg(feature = "cppo")]
 mod tasks;
 #[cfg(feature = "cppo")]
 mod views;
