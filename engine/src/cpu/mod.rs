@@ -1,7 +1,9 @@
 //! The CPU device: pooled, aligned buffers, and the calling of CPU kernels.
 
 mod args;
+pub mod block;
 mod buffer;
+pub mod disjoint;
 pub mod float;
 pub mod gemm;
 pub mod math;

@@ -3,6 +3,7 @@
 use crate::dtype::DType;
 use crate::tensor::Tensor;
 
+pub(crate) mod attention;
 pub(crate) mod binary;
 pub(crate) mod concat;
 pub(crate) mod copy;
@@ -25,6 +26,7 @@ pub(crate) mod top_k_mask;
 pub(crate) mod unary;
 pub(crate) mod views;
 
+pub use attention::{Mask, Segment, Segments};
 pub use linear_kl::{Head, linear_kl};
 pub use matmul::{CooperativeSize as MatmulCooperativeSize, Variant as MatmulVariant};
 pub use rope::RopeTable;

@@ -1,5 +1,6 @@
 //! The op table: one row per op. Rows of a family stand in one file.
 
+mod attention;
 mod elementwise;
 mod head;
 mod indexing;
@@ -40,6 +41,7 @@ pub fn ops() -> Vec<OpRow> {
         optim::rows(),
         sampling::rows(),
         head::rows(),
+        attention::rows(),
     ]
     .into_iter()
     .flatten()

@@ -1,0 +1,91 @@
+//! Rows of segment attention. Its f64 forward is compared with a composite of other ops in `tests/src/attention.rs`.
+
+use crate::ops::{self, Mask, Segment, Segments};
+
+use super::{OpRow, Rng, Sample};
+
+pub(super) fn rows() -> Vec<OpRow> {
+    vec![OpRow { name: "attention", kernels: ops::attention::KERNELS, samples, random }]
+}
+
+fn samples() -> Vec<Sample> {
+    let mut rng = Rng::new(11);
+    let mut samples = Vec::new();
+    for (mask, name) in [(Mask::Causal, "causal"), (Mask::Bidirectional, "bidirectional")] {
+        for (heads, kv_heads) in [(2, 2), (4, 2), (3, 1)] {
+            let packed = |lengths: &[usize]| match mask {
+                Mask::Causal => Segments::causal(lengths),
+                Mask::Bidirectional => Segments::bidirectional(lengths),
+            };
+            let what = format!("{name}, heads {heads}/{kv_heads}");
+            samples.push(sample(&mut rng, &format!("ragged, {what}"), packed(&[1, 7, 66]), [heads, kv_heads, 8]));
+            samples.push(sample(&mut rng, &format!("prefix shared, {what}"), shared_prefix(mask), [heads, kv_heads, 4]));
+            samples.push(sample(&mut rng, &format!("decode, {what}"), decode(mask), [heads, kv_heads, 4]));
+        }
+    }
+    for head_dim in [1, 5, 64, 128] {
+        samples.push(sample(&mut rng, &format!("head_dim {head_dim}"), Segments::causal(&[9]), [1, 1, head_dim]));
+    }
+    samples.push(sample(&mut rng, "several key blocks", Segments::causal(&[300]), [1, 1, 4]));
+    samples.push(sample(&mut rng, "chunked prefill", chunked_prefill(), [2, 1, 4]));
+    samples.push(sample(&mut rng, "nothing seen", Segments::new(Vec::new(), 3, 2), [1, 1, 4]));
+    samples.push(sample(&mut rng, "empty", Segments::causal(&[]), [1, 1, 4]));
+    samples
+}
+
+/// A prompt, three responses to it of which one is empty, tokens in no segment between them, and a response to the middle of the prompt.
+fn shared_prefix(mask: Mask) -> Segments {
+    let segment = |query: std::ops::Range<usize>, prefix| Segment { keys: query.clone(), query, prefix, mask };
+    let segments = vec![
+        segment(70..75, Some(0..66)),
+        segment(0..66, None),
+        segment(75..76, Some(0..66)),
+        segment(76..76, Some(0..66)),
+        segment(78..81, Some(9..40)),
+    ];
+    Segments::new(segments, 83, 83)
+}
+
+/// One query against a prefix of more than one block and own keys; one against own keys alone; two queries.
+fn decode(mask: Mask) -> Segments {
+    let segments = vec![
+        Segment { query: 0..1, keys: 70..75, prefix: Some(0..70), mask },
+        Segment { query: 1..2, keys: 80..83, prefix: None, mask },
+        Segment { query: 2..4, keys: 83..86, prefix: Some(0..3), mask },
+    ];
+    Segments::new(segments, 4, 90)
+}
+
+/// The queries at the end of longer keys, then more queries than keys: the first of them see nothing.
+fn chunked_prefill() -> Segments {
+    let segments = vec![
+        Segment { query: 0..6, keys: 0..20, prefix: None, mask: Mask::Causal },
+        Segment { query: 6..12, keys: 20..23, prefix: None, mask: Mask::Causal },
+    ];
+    Segments::new(segments, 12, 23)
+}
+
+fn random(rng: &mut Rng) -> Sample {
+    let mut segments = Vec::new();
+    let (mut queries, mut kv) = (rng.below(3), rng.length(20));
+    let shared = kv;
+    for _ in 0..1 + rng.below(4) {
+        let (n, keys) = (rng.length(40), rng.length(40));
+        let prefix = (rng.below(2) == 0).then(|| rng.below(shared)..shared);
+        let mask = if rng.below(2) == 0 { Mask::Causal } else { Mask::Bidirectional };
+        segments.push(Segment { query: queries..queries + n, keys: kv..kv + keys, prefix, mask });
+        queries += n + rng.below(2);
+        kv += keys;
+    }
+    let group = 1 + rng.below(3);
+    let kv_heads = 1 + rng.below(2);
+    let head_dim = 1 + rng.below(9);
+    sample(rng, "random", Segments::new(segments, queries, kv), [kv_heads * group, kv_heads, head_dim])
+}
+
+fn sample(rng: &mut Rng, label: &str, segments: Segments, [heads, kv_heads, head_dim]: [usize; 3]) -> Sample {
+    let kv = [segments.kv_tokens(), kv_heads, head_dim];
+    let inputs = vec![rng.normal(&[segments.query_tokens(), heads, head_dim]), rng.normal(&kv), rng.normal(&kv)];
+    let scale = 1.0 / (head_dim as f32).sqrt();
+    Sample::new(label, inputs, move |x| vec![x[0].attention(&x[1], &x[2], &segments, scale)])
+}

@@ -1,0 +1,146 @@
+//! Attention over packed segments, flash style: no `[seq, seq]` matrix, forward or backward.
+
+use crate::cpu::{CpuArgs, Float, Math};
+use crate::kernel::{Kernel, Shader};
+use crate::tensor::Tensor;
+use crate::{kernel, kernel_params, wgsl};
+
+mod backward;
+mod forward;
+mod segments;
+mod table;
+
+use backward::attention_backward;
+use forward::attention;
+pub use segments::{Mask, Segment, Segments};
+use table::TILE;
+
+kernel_params! {
+    /// Where the parts of the segments' table begin and how long they are, and the sizes.
+    struct Params {
+        heads: u32, kv_heads: u32, tiles: u32, tile_table: u32, key_tiles: u32, key_table: u32, kv_tokens: u32, scale: f32,
+    }
+}
+
+kernel_params! {
+    struct StatsParams { rows: u32 }
+}
+
+const FORWARD_SHADER: Shader = wgsl!("common/segments.wgsl", "attention.wgsl");
+const DECODE_SHADER: Shader = wgsl!("common/segments.wgsl", "attention_decode.wgsl");
+const BACKWARD_SHADER: Shader = wgsl!("common/segments.wgsl", "attention_backward.wgsl");
+const STATS_SHADER: Shader = wgsl!("attention_stats.wgsl");
+static FORWARD: Kernel = kernel!(FORWARD_SHADER, "forward", Params, attention);
+static DECODE: Kernel = kernel!(DECODE_SHADER, "decode", Params, attention);
+static BACKWARD: Kernel = kernel!(BACKWARD_SHADER, "backward", Params, attention_backward);
+static STATS: Kernel = kernel!(STATS_SHADER, "stats_of_rows", StatsParams, attention_stats);
+pub(crate) const KERNELS: &[&Kernel] = &[&FORWARD, &DECODE, &BACKWARD, &STATS];
+
+/// The largest head_dim: rows stay in the registers of a thread.
+const MAX_HEAD_DIM: usize = 128;
+/// With so few queries a segment, the threads of a GPU divide the keys instead of the queries.
+const DECODE_QUERIES: usize = 4;
+
+impl Tensor {
+    /// Attention of the queries (`self`) over the keys that `segments` lets them see:
+    /// `out[i] = Σ_j softmax_j(scale · q[i] · k[j]) v[j]`, 0 where a query sees no key. `heads / kv_heads` neighbouring heads share a key head.
+    /// Memory grows with the tokens, not with their product (FlashAttention, arXiv 2205.14135).
+    /// `[q_tokens, heads, head_dim], 2 × [kv_tokens, kv_heads, head_dim] -> [q_tokens, heads, head_dim]`
+    ///
+    /// # Panics
+    /// If shapes do not fit each other or the segments, heads is no multiple of kv_heads, or head_dim exceeds 128.
+    #[track_caller]
+    pub fn attention(&self, keys: &Tensor, values: &Tensor, segments: &Segments, scale: f32) -> Tensor {
+        super::assert_arithmetic("attention", &[self, keys, values]);
+        let [heads, kv_heads, head_dim] = check(self, keys, values, segments);
+        let (q, k, v) = (packed(self), packed(keys), packed(values));
+        let table = segments.upload(self.device());
+        let parts = segments.table();
+        let padded = q.dim(-1);
+        let constants = [("HEAD_DIM", padded as f64)];
+        let params = Params {
+            heads: heads as u32,
+            kv_heads: kv_heads as u32,
+            tiles: parts.tiles as u32,
+            tile_table: parts.tile_table as u32,
+            key_tiles: parts.key_tiles as u32,
+            key_table: parts.key_table as u32,
+            kv_tokens: segments.kv_tokens() as u32,
+            scale,
+        };
+        let out = Tensor::uninit(q.device(), q.shape(), q.dtype(), "attention");
+        let lse = Tensor::uninit(q.device(), &q.shape()[..2], q.dtype(), "attention");
+        let kernel = if parts.longest <= DECODE_QUERIES { &DECODE } else { &FORWARD };
+        let launch = kernel.launch(&params).constants(&constants);
+        launch.input(&table).input(&q).input(&k).input(&v).output(&out).output(&lse).groups(parts.tiles * heads).run();
+
+        let y = unpadded(&out, head_dim);
+        let groups = parts.tiles * heads + 2 * parts.key_tiles * kv_heads;
+        y.with_grad("attention", [self, keys, values], move |dy| {
+            let dout = packed(dy);
+            let rows = lse.len();
+            let stats = Tensor::uninit(q.device(), &[rows, 2], q.dtype(), "attention");
+            let stats_params = StatsParams { rows: rows as u32 };
+            let launch = STATS.launch(&stats_params).constants(&constants).input(&out).input(&dout).input(&lse);
+            launch.output(&stats).groups(rows.div_ceil(TILE)).run();
+
+            let dq = Tensor::uninit(q.device(), q.shape(), q.dtype(), "attention");
+            let dkv = Tensor::uninit(q.device(), &[&[2], k.shape()].concat(), q.dtype(), "attention");
+            let launch = BACKWARD.launch(&params).constants(&constants);
+            let launch = launch.input(&table).input(&q).input(&k).input(&v).input(&dout).input(&stats);
+            launch.output(&dq).output(&dkv).groups(groups).run();
+            let half = |index| unpadded(&dkv.slice(0, index, 1).reshape(k.shape()), head_dim);
+            [Some(unpadded(&dq, head_dim)), Some(half(0)), Some(half(1))]
+        })
+    }
+}
+
+#[track_caller]
+fn check(q: &Tensor, k: &Tensor, v: &Tensor, segments: &Segments) -> [usize; 3] {
+    let shapes = || format!("queries {:?}, keys {:?}, values {:?}", q.shape(), k.shape(), v.shape());
+    let (&[query_tokens, heads, head_dim], &[kv_tokens, kv_heads, kv_dim]) = (q.shape(), k.shape()) else {
+        panic!("attention: queries and keys have three axes (tokens, heads, head_dim): {}", shapes());
+    };
+    assert!(k.shape() == v.shape(), "attention: keys and values differ: {}", shapes());
+    assert!(head_dim == kv_dim, "attention: head_dim of queries and keys: {} ({head_dim} and {kv_dim})", shapes());
+    assert!((1..=MAX_HEAD_DIM).contains(&head_dim), "attention: head_dim from 1 to {MAX_HEAD_DIM}: {} ({head_dim})", shapes());
+    assert!(
+        kv_heads > 0 && heads > 0 && heads.is_multiple_of(kv_heads),
+        "attention: heads must be a multiple of kv_heads: {} ({heads} and {kv_heads})",
+        shapes()
+    );
+    assert!(
+        (query_tokens, kv_tokens) == (segments.query_tokens(), segments.kv_tokens()),
+        "attention: the segments are of other tokens: {} ({query_tokens} queries and {kv_tokens} keys; segments of {} and {})",
+        shapes(),
+        segments.query_tokens(),
+        segments.kv_tokens()
+    );
+    [heads, kv_heads, head_dim]
+}
+
+/// Packed, with head_dim filled up with zeros to a multiple of 4, which changes no product: the shaders read vectors of four.
+fn packed(x: &Tensor) -> Tensor {
+    let x = x.detach();
+    let head_dim = x.dim(-1);
+    if head_dim.is_multiple_of(4) {
+        return x.contiguous();
+    }
+    let padded = Tensor::zeros(x.device(), &[x.dim(0), x.dim(1), head_dim.next_multiple_of(4)], x.dtype());
+    padded.slice(-1, 0, head_dim).copy_from_(&x);
+    padded
+}
+
+fn unpadded(x: &Tensor, head_dim: usize) -> Tensor {
+    if x.dim(-1) == head_dim { x.clone() } else { x.slice(-1, 0, head_dim).contiguous() }
+}
+
+/// out, dout, lse -> stats; shapes as in attention_stats.wgsl.
+fn attention_stats<F: Float + Math>(_: &StatsParams, mut args: CpuArgs) {
+    let head_dim = args.constant("HEAD_DIM") as usize;
+    let (out, dout, lse) = (args.input::<F>(0), args.input::<F>(1), args.input::<F>(2));
+    let rows = out.chunks_exact(head_dim).zip(dout.chunks_exact(head_dim));
+    for ((stats, (out, dout)), &lse) in args.output::<F>(0).as_chunks_mut::<2>().0.iter_mut().zip(rows).zip(lse) {
+        *stats = [lse, crate::cpu::reduce::dot(out, dout)];
+    }
+}

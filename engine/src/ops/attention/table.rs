@@ -1,0 +1,120 @@
+//! The numbers by which the kernels find their work, in one buffer:
+//!
+//! 1. per segment eight: query start and count, key start and count, prefix start and count, 1 if causal, 0. Queries in no segment are covered by
+//!    segments without keys, so that every row of the output is written;
+//! 2. per tile of 64 queries two: its segment, its first query within the segment;
+//! 3. per tile of 64 keys (and one more) one: where its readers begin, counted from the start of this part;
+//! 4. per reader one: twice the segment, plus 1 if the tile lies in the segment's prefix. Their order is the order of the sums in the gradients of
+//!    keys and values: no atomics, the same bits every time.
+
+use std::ops::Range;
+
+use super::segments::{Mask, Segment};
+
+/// Queries and keys of a tile: the workgroup size of the shaders.
+pub(super) const TILE: usize = 64;
+
+/// The numbers, and where their parts begin.
+pub(super) struct Table {
+    pub(super) numbers: Vec<u32>,
+    pub(super) tile_table: usize,
+    pub(super) tiles: usize,
+    pub(super) key_table: usize,
+    pub(super) key_tiles: usize,
+    /// Queries of the longest segment.
+    pub(super) longest: usize,
+}
+
+impl Table {
+    pub(super) fn new(segments: &[Segment], query_tokens: usize, kv_tokens: usize) -> Table {
+        let mut numbers = Vec::new();
+        for segment in segments {
+            push(&mut numbers, segment);
+        }
+        for gap in gaps(segments, query_tokens) {
+            push(&mut numbers, &Segment { query: gap, keys: 0..0, prefix: None, mask: Mask::Bidirectional });
+        }
+        let rows = Row::read(&numbers);
+
+        let tile_table = numbers.len();
+        for (index, row) in rows.iter().enumerate() {
+            for first in (0..row.queries).step_by(TILE) {
+                numbers.extend([index as u32, first as u32]);
+            }
+        }
+        let tiles = (numbers.len() - tile_table) / 2;
+
+        let key_table = numbers.len();
+        let key_tiles = kv_tokens.div_ceil(TILE);
+        let mut readers = vec![Vec::new(); key_tiles];
+        for (index, row) in rows.iter().enumerate() {
+            for (start, length, is_prefix) in [(row.prefix_start, row.prefix, 1), (row.keys_start, row.keys, 0)] {
+                if length > 0 && row.queries > 0 {
+                    for tile in start / TILE..(start + length).div_ceil(TILE) {
+                        readers[tile].push(2 * index as u32 + is_prefix);
+                    }
+                }
+            }
+        }
+        let mut begin = key_tiles + 1;
+        for tile in &readers {
+            numbers.push(begin as u32);
+            begin += tile.len();
+        }
+        numbers.push(begin as u32);
+        numbers.extend(readers.into_iter().flatten());
+
+        let longest = rows.iter().map(|row| row.queries).max().unwrap_or(0);
+        Table { numbers, tile_table, tiles, key_table, key_tiles, longest }
+    }
+}
+
+fn push(numbers: &mut Vec<u32>, segment: &Segment) {
+    let prefix = segment.prefix.clone().unwrap_or(0..0);
+    for range in [&segment.query, &segment.keys, &prefix] {
+        numbers.extend([range.start as u32, range.len() as u32]);
+    }
+    numbers.extend([u32::from(segment.mask == Mask::Causal), 0]);
+}
+
+/// The queries in no segment.
+fn gaps(segments: &[Segment], query_tokens: usize) -> Vec<Range<usize>> {
+    let mut taken: Vec<&Range<usize>> = segments.iter().map(|s| &s.query).filter(|query| !query.is_empty()).collect();
+    taken.sort_by_key(|query| query.start);
+    let starts = std::iter::once(0).chain(taken.iter().map(|query| query.end));
+    let ends = taken.iter().map(|query| query.start).chain(std::iter::once(query_tokens));
+    starts.zip(ends).filter(|(start, end)| start < end).map(|(start, end)| start..end).collect()
+}
+
+/// A segment as the CPU kernels read it back.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Row {
+    pub(super) query_start: usize,
+    pub(super) queries: usize,
+    pub(super) keys_start: usize,
+    pub(super) keys: usize,
+    pub(super) prefix_start: usize,
+    pub(super) prefix: usize,
+    pub(super) is_causal: bool,
+}
+
+impl Row {
+    pub(super) fn read(numbers: &[u32]) -> Vec<Row> {
+        let (rows, _) = numbers.as_chunks::<8>();
+        let row = |&[query_start, queries, keys_start, keys, prefix_start, prefix, causal, _]: &[u32; 8]| Row {
+            query_start: query_start as usize,
+            queries: queries as usize,
+            keys_start: keys_start as usize,
+            keys: keys as usize,
+            prefix_start: prefix_start as usize,
+            prefix: prefix as usize,
+            is_causal: causal == 1,
+        };
+        rows.iter().map(row).collect()
+    }
+
+    /// How many of its own keys the segment's query `place` sees.
+    pub(super) fn visible(&self, place: usize) -> usize {
+        if self.is_causal { (self.keys + place + 1).saturating_sub(self.queries) } else { self.keys }
+    }
+}

@@ -1,0 +1,111 @@
+// Attention over segments, forward, flash style (Dao et al. 2022): the scores of a query are never stored.
+//   out[i] = Σ_j softmax_j(scale · q_i · k_j) v_j over the keys j that query i sees, lse[i] = ln Σ_j e^(scale · q_i · k_j); 0 and 0 if it sees none
+// q, out [q_tokens, heads, HEAD_DIM]; k, v [kv_tokens, kv_heads, HEAD_DIM]; lse [q_tokens, heads]; table: see ops/attention/table.rs.
+// HEAD_DIM is a multiple of 4, at most 128.
+// Dispatch: a group of 64 a (tile of queries, head), one thread a query. All threads read the same key at a time, which hardware broadcasts; so
+// neither workgroup memory nor barriers are needed.
+
+struct Params {
+    heads: u32,
+    kv_heads: u32,
+    tiles: u32,
+    tile_table: u32,
+    key_tiles: u32,
+    key_table: u32,
+    kv_tokens: u32,
+    scale: f32,
+}
+
+var<immediate> params: Params;
+
+override HEAD_DIM: u32 = 64u;
+
+@group(0) @binding(0) var<storage, read> table: array<u32>;
+@group(0) @binding(1) var<storage, read> q: array<vec4f>;
+@group(0) @binding(2) var<storage, read> k: array<vec4f>;
+@group(0) @binding(3) var<storage, read> v: array<vec4f>;
+@group(0) @binding(4) var<storage, read_write> out: array<vec4f>;
+@group(0) @binding(5) var<storage, read_write> lse: array<f32>;
+
+// Keys scored between two updates of the running maximum.
+const BLOCK = 8u;
+const LOWEST = -3.0e38;
+
+var<private> query: array<vec4f, 32>;
+var<private> sum: array<vec4f, 32>; // Σ e^(score - highest) v
+var<private> scores: array<f32, BLOCK>;
+var<private> highest: f32;
+var<private> weights: f32; // Σ e^(score - highest)
+
+@compute @workgroup_size(64)
+fn forward(
+    @builtin(workgroup_id) group: vec3u,
+    @builtin(num_workgroups) groups: vec3u,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let index = group.x + group.y * groups.x;
+    if index >= params.tiles * params.heads {
+        return;
+    }
+    let head = index % params.heads;
+    let tile = params.tile_table + index / params.heads * 2u;
+    let segment = read_segment(table[tile]);
+    let first = table[tile + 1u];
+    let last = min(first + 63u, segment.queries - 1u);
+    // Spare threads repeat the last query and write nothing.
+    let place = min(first + lane, last);
+    let quads = HEAD_DIM / 4u;
+    let row = (segment.query_start + place) * params.heads + head;
+    for (var c = 0u; c < quads; c += 1u) {
+        query[c] = q[row * quads + c] * params.scale;
+        sum[c] = vec4f();
+    }
+    highest = LOWEST;
+    weights = 0.0;
+
+    let kv_head = head / (params.heads / params.kv_heads);
+    attend(segment.prefix_start, segment.prefix, segment.prefix, kv_head);
+    attend(segment.keys_start, visible(segment, last), visible(segment, place), kv_head);
+
+    if first + lane > last {
+        return;
+    }
+    let seen = weights > 0.0;
+    let norm = select(0.0, 1.0 / weights, seen);
+    for (var c = 0u; c < quads; c += 1u) {
+        out[row * quads + c] = sum[c] * norm;
+    }
+    lse[row] = select(0.0, highest + log(weights), seen);
+}
+
+// Adds `keys` keys from `start` on, of which this thread's query sees the first `seen`.
+fn attend(start: u32, keys: u32, seen: u32, kv_head: u32) {
+    let quads = HEAD_DIM / 4u;
+    for (var block = 0u; block < keys; block += BLOCK) {
+        var high = highest;
+        for (var j = 0u; j < BLOCK; j += 1u) {
+            let key = ((start + min(block + j, keys - 1u)) * params.kv_heads + kv_head) * quads;
+            var products = vec4f();
+            for (var c = 0u; c < quads; c += 1u) {
+                products = fma(query[c], k[key + c], products);
+            }
+            let score = total(products);
+            scores[j] = select(LOWEST, score, block + j < seen);
+            high = max(high, scores[j]);
+        }
+        let shrink = exp(highest - high);
+        highest = high;
+        weights *= shrink;
+        for (var c = 0u; c < quads; c += 1u) {
+            sum[c] *= shrink;
+        }
+        for (var j = 0u; j < BLOCK; j += 1u) {
+            let weight = select(0.0, exp(scores[j] - high), block + j < seen);
+            weights += weight;
+            let value = ((start + min(block + j, keys - 1u)) * params.kv_heads + kv_head) * quads;
+            for (var c = 0u; c < quads; c += 1u) {
+                sum[c] = fma(vec4f(weight), v[value + c], sum[c]);
+            }
+        }
+    }
+}
