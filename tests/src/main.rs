@@ -1,5 +1,7 @@
 //! All tests of the project, in one binary (one link, one GPU device).
 
+mod answer;
+mod attention;
 mod common;
 
 // the engine
