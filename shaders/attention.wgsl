@@ -64,8 +64,13 @@ fn forward(
     weights = 0.0;
 
     let kv_head = head / (params.heads / params.kv_heads);
-    attend(segment.prefix_start, segment.prefix, segment.prefix, kv_head);
-    attend(segment.keys_start, visible(segment, last), visible(segment, place), kv_head);
+    // One call site: drivers inline, and unroll, every one.
+    for (var part = 0u; part < 2u; part += 1u) {
+        let own = part == 1u;
+        let start = select(segment.prefix_start, segment.keys_start, own);
+        let keys = select(segment.prefix, visible(segment, last), own);
+        attend(start, keys, select(segment.prefix, visible(segment, place), own), kv_head);
+    }
 
     if first + lane > last {
         return;

@@ -46,10 +46,9 @@ fn backward(
     let key_groups = params.key_tiles * params.kv_heads;
     if index < query_groups {
         query_gradient(index, lane);
-    } else if index < query_groups + key_groups {
-        key_gradient(index - query_groups, lane, true);
     } else if index < query_groups + 2u * key_groups {
-        key_gradient(index - query_groups - key_groups, lane, false);
+        let key_index = index - query_groups;
+        key_gradient(key_index % key_groups, lane, key_index < key_groups);
     }
 }
 
@@ -68,8 +67,13 @@ fn query_gradient(index: u32, lane: u32) {
         sum[c] = vec4f();
     }
     let kv_head = head / (params.heads / params.kv_heads);
-    add_keys(segment.prefix_start, segment.prefix, segment.prefix, kv_head, stats[row]);
-    add_keys(segment.keys_start, visible(segment, last), visible(segment, place), kv_head, stats[row]);
+    // One call site: drivers inline, and unroll, every one.
+    for (var part = 0u; part < 2u; part += 1u) {
+        let is_own = part == 1u;
+        let start = select(segment.prefix_start, segment.keys_start, is_own);
+        let keys = select(segment.prefix, visible(segment, last), is_own);
+        add_keys(start, keys, select(segment.prefix, visible(segment, place), is_own), kv_head, stats[row]);
+    }
     if first + lane <= last {
         for (var c = 0u; c < quads; c += 1u) {
             dq[row * quads + c] = sum[c];
