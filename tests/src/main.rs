@@ -1,18 +1,14 @@
 //! All tests of the project, in one binary (one link, one GPU device).
 
-mod answer;
-mod attention;
 mod common;
 
 // the engine
+mod attention;
 mod autograd;
 mod gpu;
 mod memory;
 mod misuse_movement;
 mod movement;
-mod attention;
-mod hf;
-mod image;
 mod op_table;
 mod optim;
 mod safetensors;
