@@ -13,9 +13,9 @@ mod op_table;
 mod optim;
 mod safetensors;
 mod sampling;
-mod tune;
 #[cfg(feature = "shaders")]
 mod shaders;
+mod tune;
 
 #[cfg(feature = "model")]
 mod hf;
