@@ -30,7 +30,8 @@ fn value(u: f32, v: f32) -> f32 {
         case 4u: { return max(u, v); }
         case 5u: { return min(u, v); }
         case 6u: { return select(0.0, 1.0, u > v); }
-        default: { return select(0.0, 1.0, u >= v); }
+        case 7u: { return select(0.0, 1.0, u >= v); }
+        default: { return select(0.0, 1.0, u == v); }
     }
 }
 

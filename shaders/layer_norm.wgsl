@@ -2,8 +2,8 @@
 //   forward          x̂ = (x - mean) · r,  r = 1 / sqrt(mean (x - mean)² + eps),  y = x̂ · weight + bias;  stats[row] = (mean, r)
 //   backward         g = dy · weight,  dx = r · (g - mean(g) - x̂ · mean(g · x̂))
 //   weight_partials  partials[block] = (Σ dy · x̂, Σ dy) over the block's rows [blocks, 2, cols]; the blocks are summed afterwards
-// Dispatch: forward and backward one workgroup a row; weight_partials one thread a (block, col), linear groups of 128.
-// Needs common/rows.wgsl.
+// Dispatch: forward and backward one workgroup a row; weight_partials one thread a (block, col), linear groups of 64.
+// Needs common/row_reduce.wgsl.
 
 struct Params {
     rows: u32,
@@ -29,7 +29,7 @@ var<immediate> params: Params;
 @group(0) @binding(2) var<storage, read> row_dy: array<f32>;
 @group(0) @binding(3) var<storage, read_write> partials_out: array<f32>;
 
-@compute @workgroup_size(128)
+@compute @workgroup_size(64)
 fn forward(
     @builtin(workgroup_id) group: vec3u,
     @builtin(num_workgroups) groups: vec3u,
@@ -60,7 +60,7 @@ fn forward(
     }
 }
 
-@compute @workgroup_size(128)
+@compute @workgroup_size(64)
 fn backward(
     @builtin(workgroup_id) group: vec3u,
     @builtin(num_workgroups) groups: vec3u,
@@ -88,7 +88,7 @@ fn backward(
     }
 }
 
-@compute @workgroup_size(128)
+@compute @workgroup_size(64)
 fn weight_partials(
     @builtin(workgroup_id) group: vec3u,
     @builtin(num_workgroups) groups: vec3u,

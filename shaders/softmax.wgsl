@@ -3,7 +3,7 @@
 //   softmax_backward      dx = y · (dy - Σ dy · y)
 //   log_softmax           y = x - m - ln Σ exp(x - m)
 //   log_softmax_backward  dx = dy - exp(y) · Σ dy
-// Dispatch: one workgroup a row. Needs common/rows.wgsl.
+// Dispatch: one workgroup a row. Needs common/row_reduce.wgsl.
 
 struct Params {
     rows: u32,
@@ -34,7 +34,7 @@ fn max_and_sum(start: u32, lane: u32) -> vec2f {
     return vec2f(largest, row_sum(lane, total));
 }
 
-@compute @workgroup_size(128)
+@compute @workgroup_size(64)
 fn softmax(
     @builtin(workgroup_id) group: vec3u,
     @builtin(num_workgroups) groups: vec3u,
@@ -52,7 +52,7 @@ fn softmax(
     }
 }
 
-@compute @workgroup_size(128)
+@compute @workgroup_size(64)
 fn softmax_backward(
     @builtin(workgroup_id) group: vec3u,
     @builtin(num_workgroups) groups: vec3u,
@@ -73,7 +73,7 @@ fn softmax_backward(
     }
 }
 
-@compute @workgroup_size(128)
+@compute @workgroup_size(64)
 fn log_softmax(
     @builtin(workgroup_id) group: vec3u,
     @builtin(num_workgroups) groups: vec3u,
@@ -91,7 +91,7 @@ fn log_softmax(
     }
 }
 
-@compute @workgroup_size(128)
+@compute @workgroup_size(64)
 fn log_softmax_backward(
     @builtin(workgroup_id) group: vec3u,
     @builtin(num_workgroups) groups: vec3u,

@@ -36,6 +36,7 @@ enum BinaryOp {
     Min = 5,
     Gt = 6,
     Ge = 7,
+    Eq = 8,
 }
 
 impl Tensor {
@@ -99,6 +100,24 @@ impl Tensor {
         binary("ge", BinaryOp::Ge, self, rhs)
     }
 
+    /// 1 where `a < b`, else 0, in the inputs' type. Shapes broadcast. No gradient flows.
+    #[track_caller]
+    pub fn lt(&self, rhs: &Tensor) -> Tensor {
+        binary("lt", BinaryOp::Gt, rhs, self)
+    }
+
+    /// 1 where `a <= b`, else 0, in the inputs' type. Shapes broadcast. No gradient flows.
+    #[track_caller]
+    pub fn le(&self, rhs: &Tensor) -> Tensor {
+        binary("le", BinaryOp::Ge, rhs, self)
+    }
+
+    /// 1 where `a == b`, else 0, in the inputs' type. Shapes broadcast. No gradient flows.
+    #[track_caller]
+    pub fn eq(&self, rhs: &Tensor) -> Tensor {
+        binary("eq", BinaryOp::Eq, self, rhs)
+    }
+
     /// Sums the axes along which `shape` was broadcast to this tensor's shape.
     pub(crate) fn sum_to(&self, shape: &[usize]) -> Tensor {
         if self.shape() == shape {
@@ -130,8 +149,9 @@ fn extremum(name: &'static str, op: BinaryOp, a: &Tensor, b: &Tensor) -> Tensor 
 #[track_caller]
 fn binary(name: &'static str, op: BinaryOp, a: &Tensor, b: &Tensor) -> Tensor {
     super::assert_arithmetic(name, &[a, b]);
-    let shape = broadcast_shapes(a.shape(), b.shape())
-        .unwrap_or_else(|| panic!("{name}: shapes do not broadcast: {:?} and {:?}", a.shape(), b.shape()));
+    let Some(shape) = broadcast_shapes(a.shape(), b.shape()) else {
+        panic!("{name}: shapes do not broadcast: {:?} and {:?}", a.shape(), b.shape())
+    };
     let broadcast = |x: &Tensor| x.layout().broadcast_to(&shape).expect("the common shape");
     let (a_layout, b_layout) = (broadcast(a), broadcast(b));
     let y = Tensor::uninit(a.device(), &shape, a.dtype(), name);
@@ -161,7 +181,8 @@ fn forward<F: Float>(params: &Params, args: CpuArgs) {
         4 => map::<F>(params, args, F::max),
         5 => map::<F>(params, args, F::min),
         6 => map::<F>(params, args, |a, b| step(a > b)),
-        _ => map::<F>(params, args, |a, b| step(a >= b)),
+        7 => map::<F>(params, args, |a, b| step(a >= b)),
+        _ => map::<F>(params, args, |a, b| step(a == b)),
     }
 }
 

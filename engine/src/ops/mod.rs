@@ -4,7 +4,9 @@ use crate::dtype::DType;
 use crate::tensor::Tensor;
 
 pub(crate) mod attention;
+pub(crate) mod argmax;
 pub(crate) mod binary;
+pub(crate) mod cast;
 pub(crate) mod concat;
 pub(crate) mod copy;
 pub(crate) mod embedding;
@@ -25,6 +27,7 @@ pub(crate) mod swiglu;
 pub(crate) mod top_k_mask;
 pub(crate) mod unary;
 pub(crate) mod views;
+pub(crate) mod where_;
 
 pub use attention::{Mask, Segment, Segments};
 pub use linear_kl::{Head, linear_kl};
@@ -36,7 +39,7 @@ pub use sample::Sampling;
 pub(crate) const ELEMENTS_PER_GROUP: usize = 256;
 
 /// Lanes per workgroup of the shaders that give a workgroup to each row.
-pub(crate) const LANES_PER_ROW: usize = 128;
+pub(crate) const LANES_PER_ROW: usize = 64;
 
 /// Rows whose weight gradients one thread adds up. The blocks are summed in a second pass, so the order of additions depends on the shape alone.
 pub(crate) const ROWS_PER_BLOCK: usize = 32;
@@ -61,6 +64,6 @@ pub(crate) fn assert_arithmetic(op: &str, inputs: &[&Tensor]) {
 /// `[.., cols]` as rows. No columns count as no rows, so that nothing is launched.
 #[track_caller]
 pub(crate) fn rows_and_cols(op: &str, x: &Tensor) -> (usize, usize) {
-    let cols = *x.shape().last().unwrap_or_else(|| panic!("{op}: works on the last axis, shape [] has none"));
+    let Some(&cols) = x.shape().last() else { panic!("{op}: works on the last axis, shape [] has none") };
     (x.len().checked_div(cols).unwrap_or(0), cols)
 }

@@ -1,24 +1,35 @@
-//! Sums and means over axes.
+//! Sums, means and maxima over axes.
 
-use crate::cpu::parallel::for_row_blocks;
+use crate::cpu::parallel::for_costly_rows;
 use crate::cpu::{CpuArgs, Float, reduce};
 use crate::kernel::{Kernel, Shader};
 use crate::tensor::Tensor;
 use crate::{kernel, kernel_params, wgsl};
 
-use super::ELEMENTS_PER_GROUP;
+use super::LANES_PER_ROW;
 
 kernel_params! {
     /// `[outer, len, inner] -> [outer, parts, inner]`, part p summing elements `p·chunk ..` of the middle axis.
     struct Params { outer: u32, len: u32, inner: u32, parts: u32, chunk: u32 }
 }
 
-const SHADER: Shader = wgsl!("reduce.wgsl");
-static SUM: Kernel = kernel!(SHADER, "sum", Params, sum);
-pub(crate) const KERNELS: &[&Kernel] = &[&SUM];
+const SHADER: Shader = wgsl!("common/row_reduce.wgsl", "reduce.wgsl");
+static COLUMNS: Kernel = kernel!(SHADER, "columns", Params, reduce_parts);
+static ROWS: Kernel = kernel!(SHADER, "rows", Params, reduce_parts);
+pub(crate) const KERNELS: &[&Kernel] = &[&COLUMNS, &ROWS];
 
-/// Elements one thread sums. Longer axes are summed in several passes, so the order of additions depends on the shape alone.
-const CHUNK: usize = 256;
+/// Elements one thread (of `columns`) or one workgroup (of `rows`) reduces. Longer axes take several passes, so the order of additions depends on
+/// the shape alone.
+const COLUMN_CHUNK: usize = 256;
+const ROW_CHUNK: usize = 4096;
+
+/// What is done with the elements; the shader knows it by number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+enum ReduceOp {
+    Sum = 0,
+    Max = 1,
+}
 
 impl Tensor {
     /// Sum over axes (negative count from the end), which disappear. No axes: the tensor itself.
@@ -29,13 +40,29 @@ impl Tensor {
     pub fn sum(&self, axes: &[isize]) -> Tensor {
         super::assert_arithmetic("sum", &[self]);
         let reduced = self.reduced_axes("sum", axes);
-        let mut y = self.detach();
-        for axis in reduced.iter().rev() {
-            y = sum_axis(&y, *axis);
-        }
-        let before = self.shape().to_vec();
-        let kept: Vec<usize> = (0..self.rank()).map(|a| if reduced.contains(&a) { 1 } else { before[a] }).collect();
-        y.with_grad("sum", [self], move |dy| [Some(dy.reshape(&kept).broadcast_to(&before))])
+        let (before, kept) = (self.shape().to_vec(), self.kept_shape(&reduced));
+        reduce_axes(ReduceOp::Sum, self, &reduced).with_grad("sum", [self], move |dy| [Some(dy.reshape(&kept).broadcast_to(&before))])
+    }
+
+    /// Largest element over axes, which disappear. Equal maxima share the gradient equally, as in `torch.amax`. NaN is passed over or kept,
+    /// depending on the device.
+    ///
+    /// # Panics
+    /// As [`sum`](Tensor::sum), or over no elements.
+    #[track_caller]
+    pub fn max(&self, axes: &[isize]) -> Tensor {
+        super::assert_arithmetic("max", &[self]);
+        let reduced = self.reduced_axes("max", axes);
+        assert!(reduced.iter().all(|&a| self.shape()[a] > 0), "max: over no elements: axes {axes:?} of {:?}", self.shape());
+        let (x, kept) = (self.detach(), self.kept_shape(&reduced));
+        let y = reduce_axes(ReduceOp::Max, self, &reduced);
+        let saved_y = y.clone();
+        y.with_grad("max", [self], move |dy| {
+            let is_max = x.ge(&saved_y.reshape(&kept));
+            let axes: Vec<isize> = reduced.iter().map(|&a| a as isize).collect();
+            let share = dy.div(&is_max.sum(&axes)).reshape(&kept);
+            [Some(is_max.mul(&share))]
+        })
     }
 
     /// Mean over axes, which disappear.
@@ -54,25 +81,41 @@ impl Tensor {
         self.reshape(&[self.len()]).sum(&[0])
     }
 
+    /// This shape with 1 where an axis is reduced.
+    fn kept_shape(&self, reduced: &[usize]) -> Vec<usize> {
+        self.shape().iter().enumerate().map(|(axis, &length)| if reduced.contains(&axis) { 1 } else { length }).collect()
+    }
+
     #[track_caller]
     fn reduced_axes(&self, op: &str, axes: &[isize]) -> Vec<usize> {
-        let mut resolved: Vec<usize> = axes.iter().map(|&axis| self.axis(op, axis)).collect();
+        let mut resolved = Vec::new();
+        // a loop, not a closure: panics report the caller's line
+        for &axis in axes {
+            resolved.push(self.axis(op, axis));
+        }
         resolved.sort_unstable();
         assert!(resolved.windows(2).all(|w| w[0] != w[1]), "{op}: an axis stands twice in {axes:?}");
         resolved
     }
 }
 
-fn sum_axis(x: &Tensor, axis: usize) -> Tensor {
+/// The last axis first, so that its rows are read as they lie.
+fn reduce_axes(op: ReduceOp, x: &Tensor, axes: &[usize]) -> Tensor {
+    axes.iter().rev().fold(x.detach(), |y, &axis| reduce_axis(op, &y, axis))
+}
+
+fn reduce_axis(op: ReduceOp, x: &Tensor, axis: usize) -> Tensor {
     let shape = x.shape().to_vec();
     let (outer, inner): (usize, usize) = (shape[..axis].iter().product(), shape[axis + 1..].iter().product());
+    let (kernel, chunk) = if inner == 1 { (&ROWS, ROW_CHUNK) } else { (&COLUMNS, COLUMN_CHUNK) };
     let mut x = x.contiguous();
     let mut len = shape[axis];
     loop {
-        let parts = len.div_ceil(CHUNK).max(1);
-        let y = Tensor::uninit(x.device(), &[outer, parts, inner], x.dtype(), "sum");
-        let params = Params { outer: outer as u32, len: len as u32, inner: inner as u32, parts: parts as u32, chunk: CHUNK as u32 };
-        SUM.launch(&params).input(&x).output(&y).groups(y.len().div_ceil(ELEMENTS_PER_GROUP)).run();
+        let parts = len.div_ceil(chunk).max(1);
+        let y = Tensor::uninit(x.device(), &[outer, parts, inner], x.dtype(), "reduce");
+        let params = Params { outer: outer as u32, len: len as u32, inner: inner as u32, parts: parts as u32, chunk: chunk as u32 };
+        let groups = if inner == 1 { y.len() } else { y.len().div_ceil(LANES_PER_ROW) };
+        kernel.launch(&params).constants(&[("OP", f64::from(op as u32))]).input(&x).output(&y).groups(groups).run();
         (x, len) = (y, parts);
         if parts == 1 {
             break;
@@ -82,22 +125,33 @@ fn sum_axis(x: &Tensor, axis: usize) -> Tensor {
     x.reshape(&kept)
 }
 
-fn sum<F: Float>(params: &Params, mut args: CpuArgs) {
+fn reduce_parts<F: Float>(params: &Params, args: CpuArgs) {
+    match args.constant("OP") as u32 {
+        0 => parts_by(params, args, reduce::sum::<F>, |total, x| total + x),
+        _ => parts_by(params, args, reduce::max::<F>, F::max),
+    }
+}
+
+/// `of_row` reduces neighbours in memory, `join` two elements of a column.
+#[inline(always)]
+fn parts_by<F: Float>(params: &Params, mut args: CpuArgs, of_row: impl Fn(&[F]) -> F + Sync, join: impl Fn(F, F) -> F + Sync) {
     let (x, y) = (args.input::<F>(0), args.output::<F>(0));
     let [len, inner, parts, chunk] = [params.len, params.inner, params.parts, params.chunk].map(|v| v as usize);
-    // one row of the output is one part: `inner` sums over up to `chunk` rows
-    for_row_blocks(y, inner, |first, rows| {
+    // one row of the output is one part: `inner` results over up to `chunk` rows
+    for_costly_rows(y, inner, inner * chunk.min(len), |first, rows| {
         for (row, y) in rows.chunks_mut(inner).enumerate() {
             let (outer, part) = ((first + row) / parts, (first + row) % parts);
             let (start, end) = (part * chunk, ((part + 1) * chunk).min(len));
             let x = &x[(outer * len + start) * inner..(outer * len + end) * inner];
             if inner == 1 {
-                y[0] = reduce::sum(x);
-            } else {
-                y.fill(F::ZERO);
-                for x in x.chunks(inner) {
-                    y.iter_mut().zip(x).for_each(|(y, &x)| *y += x);
-                }
+                y[0] = of_row(x);
+                continue;
+            }
+            let (first, rest) = x.split_at(inner.min(x.len()));
+            y.fill(F::ZERO); // the sum of no rows
+            y[..first.len()].copy_from_slice(first);
+            for x in rest.chunks(inner) {
+                y.iter_mut().zip(x).for_each(|(y, &x)| *y = join(*y, x));
             }
         }
     });

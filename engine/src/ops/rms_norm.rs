@@ -10,7 +10,7 @@ kernel_params! {
     struct Params { rows: u32, cols: u32, eps: f32, rows_per_block: u32 }
 }
 
-const SHADER: Shader = wgsl!("common/rows.wgsl", "rms_norm.wgsl");
+const SHADER: Shader = wgsl!("common/row_reduce.wgsl", "rms_norm.wgsl");
 static FORWARD: Kernel = kernel!(SHADER, "forward", Params, forward);
 static BACKWARD: Kernel = kernel!(SHADER, "backward", Params, backward);
 static WEIGHT_PARTIALS: Kernel = kernel!(SHADER, "weight_partials", Params, weight_partials);

@@ -96,8 +96,9 @@ impl Tensor {
     /// If the shapes do not broadcast.
     #[track_caller]
     pub fn broadcast_to(&self, shape: &[usize]) -> Tensor {
-        let layout =
-            self.layout().broadcast_to(shape).unwrap_or_else(|| panic!("broadcast_to: {:?} does not broadcast to {shape:?}", self.shape()));
+        let Some(layout) = self.layout().broadcast_to(shape) else {
+            panic!("broadcast_to: {:?} does not broadcast to {shape:?}", self.shape())
+        };
         let before = self.shape().to_vec();
         self.view(layout).with_grad("broadcast_to", [self], move |dy| [Some(dy.sum_to(&before))])
     }

@@ -1,5 +1,7 @@
 //! Rows of the elementwise ops.
 
+use crate::check::Input;
+use crate::dtype::DType;
 use crate::ops;
 use crate::tensor::Tensor;
 
@@ -33,6 +35,11 @@ pub(super) fn rows() -> Vec<OpRow> {
         binary("minimum", || binary_samples(Tensor::minimum), |rng| random_binary(rng, Tensor::minimum)),
         binary("gt", || forward_only(binary_samples(Tensor::gt)), |rng| random_binary(rng, Tensor::gt).forward_only()),
         binary("ge", || forward_only(binary_samples(Tensor::ge)), |rng| random_binary(rng, Tensor::ge).forward_only()),
+        binary("lt", || forward_only(binary_samples(Tensor::lt)), |rng| random_binary(rng, Tensor::lt).forward_only()),
+        binary("le", || forward_only(binary_samples(Tensor::le)), |rng| random_binary(rng, Tensor::le).forward_only()),
+        binary("eq", || forward_only(binary_samples(Tensor::eq)), |rng| random_binary(rng, Tensor::eq).forward_only()),
+        OpRow { name: "where", kernels: ops::where_::KERNELS, samples: where_samples, random: random_where },
+        OpRow { name: "cast", kernels: ops::cast::KERNELS, samples: cast_samples, random: random_cast },
     ]
 }
 
@@ -96,4 +103,67 @@ fn random_binary(rng: &mut Rng, f: fn(&Tensor, &Tensor) -> Tensor) -> Sample {
     let (a, b) = (squeeze(rng), squeeze(rng));
     let inputs = vec![rng.input(&a, -2.0, 2.0), rng.input(&b, 2.1, 3.0)];
     Sample::new(format!("{a:?} {b:?}"), inputs, move |x| vec![f(&x[0], &x[1])])
+}
+
+fn where_samples() -> Vec<Sample> {
+    let mut rng = Rng::new(8);
+    let shapes: [(&[usize], &[usize], &[usize]); 7] = [
+        (&[1], &[1], &[1]),
+        (&[257], &[257], &[257]),
+        (&[3, 1], &[3, 31], &[31]),
+        (&[2, 1, 5], &[], &[3, 1]),
+        (&[4, 7], &[4, 1], &[]),
+        (&[1000], &[1], &[1000]),
+        (&[0, 4], &[4], &[]),
+    ];
+    let mut samples: Vec<Sample> =
+        shapes.iter().flat_map(|(condition, a, b)| [0, 1].map(|kind| where_sample(&mut rng, kind, condition, a, b))).collect();
+    let signed_zeros = Input::new(vec![0.0, -0.0, -1.0, 1e-30], &[4]).fixed();
+    let inputs = vec![signed_zeros, rng.input(&[4], 1.0, 2.0), rng.input(&[4], 3.0, 4.0)];
+    samples.push(Sample::new("signed zeros", inputs, |x| vec![x[0].where_(&x[1], &x[2])]));
+    let inputs = vec![rng.indices(&[7, 5], 2), rng.input(&[7, 5], 1.0, 2.0), rng.input(&[5, 7], 3.0, 4.0)];
+    samples.push(Sample::new("transposed views", inputs, |x| vec![x[0].t().where_(&x[1].t(), &x[2])]));
+    samples
+}
+
+fn where_sample(rng: &mut Rng, kind: usize, condition: &[usize], a: &[usize], b: &[usize]) -> Sample {
+    let mut mask = rng.indices(condition, 2);
+    if kind == 1 {
+        mask = mask.stored_as(DType::F32);
+    }
+    let label = format!("{} {condition:?} {a:?} {b:?}", mask.dtype);
+    Sample::new(label, vec![mask, rng.input(a, -2.0, 2.0), rng.input(b, -2.0, 2.0)], |x| vec![x[0].where_(&x[1], &x[2])])
+}
+
+fn random_where(rng: &mut Rng) -> Sample {
+    let full = [rng.length(6), rng.length(9), rng.length(70)];
+    let shapes: [_; 3] = std::array::from_fn(|_| full.map(|length| if rng.below(3) == 0 { 1 } else { length }));
+    let kind = rng.below(2);
+    where_sample(rng, kind, &shapes[0], &shapes[1], &shapes[2])
+}
+
+/// Between all types. Rounding has no derivative, so only the casts to f32 are differentiated; the exact bits stand in a test of their own.
+fn cast_samples() -> Vec<Sample> {
+    let mut rng = Rng::new(9);
+    let mut samples = Vec::new();
+    for to in [DType::F32, DType::F16, DType::BF16] {
+        for from in [DType::F32, DType::F16, DType::BF16, DType::U32] {
+            for n in AWKWARD.into_iter().chain([0]) {
+                samples.push(cast_sample(&mut rng, from, to, n));
+            }
+        }
+    }
+    samples
+}
+
+fn cast_sample(rng: &mut Rng, from: DType, to: DType, n: usize) -> Sample {
+    let input = if from == DType::U32 { rng.indices(&[n], 2000) } else { rng.input(&[n], -9.0, 9.0).stored_as(from) };
+    let sample = Sample::new(format!("[{n}] {from} to {to}"), vec![input], move |x| vec![x[0].cast(to)]);
+    if to == DType::F32 && from != DType::U32 { sample } else { sample.forward_only() }
+}
+
+fn random_cast(rng: &mut Rng) -> Sample {
+    let types = [DType::F32, DType::F16, DType::BF16];
+    let (from, to, n) = (types[rng.below(3)], types[rng.below(3)], rng.length(2000));
+    cast_sample(rng, from, to, n)
 }

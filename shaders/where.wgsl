@@ -1,0 +1,53 @@
+// Elements of a where the condition is not 0, else of b, all three broadcast by strides of 0.
+//   y[i] = condition[..] != 0 ? a[..] : b[..]
+// FLOAT = 1: the condition holds f32, whose sign bit does not count (-0 is 0); FLOAT = 0: u32.
+// Dispatch: one thread an element, linear groups of 256.
+
+struct Params {
+    len: u32,
+    condition_offset: u32,
+    a_offset: u32,
+    b_offset: u32,
+    shape: array<u32, 6>,
+    condition_strides: array<u32, 6>,
+    a_strides: array<u32, 6>,
+    b_strides: array<u32, 6>,
+}
+
+var<immediate> params: Params;
+
+override FLOAT: u32 = 0u;
+
+@group(0) @binding(0) var<storage, read> condition: array<u32>;
+@group(0) @binding(1) var<storage, read> a: array<f32>;
+@group(0) @binding(2) var<storage, read> b: array<f32>;
+@group(0) @binding(3) var<storage, read_write> y: array<f32>;
+
+@compute @workgroup_size(256)
+fn where_nonzero(
+    @builtin(workgroup_id) group: vec3u,
+    @builtin(num_workgroups) groups: vec3u,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let i = (group.x + group.y * groups.x) * 256u + lane;
+    if i >= params.len {
+        return;
+    }
+    var rest = i;
+    var at_condition = params.condition_offset;
+    var at_a = params.a_offset;
+    var at_b = params.b_offset;
+    for (var walked = 0u; walked < 6u; walked += 1u) {
+        let axis = 5u - walked;
+        let index = rest % params.shape[axis];
+        rest /= params.shape[axis];
+        at_condition += index * params.condition_strides[axis];
+        at_a += index * params.a_strides[axis];
+        at_b += index * params.b_strides[axis];
+    }
+    if (condition[at_condition] << FLOAT) != 0u {
+        y[i] = a[at_a];
+    } else {
+        y[i] = b[at_b];
+    }
+}
