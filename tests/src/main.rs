@@ -5,8 +5,10 @@ mod common;
 // the engine
 mod attention;
 mod autograd;
+mod cast;
 mod gpu;
 mod memory;
+mod misuse;
 mod misuse_movement;
 mod movement;
 mod op_table;
