@@ -1,11 +1,20 @@
 // Halves in 32-bit words: f16 and bf16 by the codes of `DType::code` (1 and 2). Reading is exact; writing rounds to nearest, ties to even.
 
-// The float of the lower 16 bits.
+// The float of the lower 16 bits. In integers, because drivers may flush the subnormals of unpack2x16float.
 fn half_to_f32(bits: u32, dtype: u32) -> f32 {
     if dtype == 2u {
         return bitcast<f32>(bits << 16u);
     }
-    return unpack2x16float(bits).x;
+    let sign = (bits & 0x8000u) << 16u;
+    let exponent = (bits >> 10u) & 0x1fu;
+    let mantissa = bits & 0x3ffu;
+    if exponent == 31u { // infinity or NaN
+        return bitcast<f32>(sign | 0x7f800000u | (mantissa << 13u));
+    }
+    if exponent == 0u { // zero or subnormal, a multiple of 2^-24
+        return bitcast<f32>(sign | bitcast<u32>(f32(mantissa) * 5.9604644775390625e-8));
+    }
+    return bitcast<f32>(sign | ((exponent + 112u) << 23u) | (mantissa << 13u));
 }
 
 // The lower 16 bits of the result. In integers, because drivers round pack2x16float as they like.

@@ -15,7 +15,7 @@ kernel_params! {
     struct Params { len: u32 }
 }
 
-const SHADER: Shader = wgsl!("cast.wgsl");
+const SHADER: Shader = wgsl!("common/half.wgsl", "cast.wgsl");
 static CAST: Kernel = kernel!(SHADER, "convert", Params, convert);
 pub(crate) const KERNELS: &[&Kernel] = &[&CAST];
 
