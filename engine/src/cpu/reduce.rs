@@ -18,6 +18,13 @@ pub fn sum_sq<T: Math>(values: &[T]) -> T {
     reduce(values, T::default(), |accumulator, x| x.multiply_add(x, accumulator), |a, b| a + b)
 }
 
+/// `Σ (xᵢ - centre)²`; 0 of nothing.
+#[inline]
+pub fn sum_sq_about<T: Math + std::ops::Sub<Output = T>>(values: &[T], centre: T) -> T {
+    let step = |accumulator, x: T| (x - centre).multiply_add(x - centre, accumulator);
+    reduce(values, T::default(), step, |a, b| a + b)
+}
+
 /// `max xᵢ`, passing over values that are not numbers; `-∞` of nothing.
 #[inline]
 pub fn max<T: Math>(values: &[T]) -> T {
@@ -84,6 +91,7 @@ mod tests {
             // Small integers: exact in any order.
             assert_eq!(sum(&x), x.iter().sum::<f64>());
             assert_eq!(sum_sq(&x), x.iter().map(|v| v * v).sum::<f64>());
+            assert_eq!(sum_sq_about(&x, 3.0), x.iter().map(|v| (v - 3.0) * (v - 3.0)).sum::<f64>());
             assert_eq!(max(&x), x.iter().copied().fold(f64::NEG_INFINITY, f64::max));
             assert_eq!(dot(&x, &y), x.iter().zip(&y).map(|(a, b)| a * b).sum::<f64>());
         }

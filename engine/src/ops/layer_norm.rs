@@ -65,10 +65,10 @@ fn forward<F: Float>(params: &Params, mut args: CpuArgs) {
         let x = x[first * cols..].chunks(cols);
         for ((y, stats), x) in rows.chunks_mut(cols).zip(stats.chunks_mut(2)).zip(x) {
             let mean = reduce::sum(x) / count;
-            y.iter_mut().zip(x).for_each(|(y, &x)| *y = x - mean);
             // the mean first: Σ x² - n · mean² cancels
-            let r = F::ONE / (reduce::sum_sq(y) / count + F::of(params.eps.into())).sqrt();
-            y.iter_mut().zip(weight).zip(bias).for_each(|((y, &w), &b)| *y = *y * r * w + b);
+            let r = F::ONE / (reduce::sum_sq_about(x, mean) / count + F::of(params.eps.into())).sqrt();
+            let columns = x.iter().zip(weight).zip(bias);
+            y.iter_mut().zip(columns).for_each(|(y, ((&x, &w), &b))| *y = (x - mean) * r * w + b);
             stats.copy_from_slice(&[mean, r]);
         }
     });
