@@ -3,8 +3,8 @@
 use crate::dtype::DType;
 use crate::tensor::Tensor;
 
-pub(crate) mod attention;
 pub(crate) mod argmax;
+pub(crate) mod attention;
 pub(crate) mod binary;
 pub(crate) mod cast;
 pub(crate) mod concat;
