@@ -2,11 +2,11 @@
 //! GEMM rate of the same machine in the same minute.
 //!
 //! The share counts the multiplications that the mathematics needs: 6 per parameter of a matrix and token, and those of causal attention.
-#![allow(unsafe_code)] // the gemm crate takes raw pointers
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use criterion::{Criterion, Throughput, criterion_group};
+use percept_benches::{gemm_512_gflops, gemm_512_seconds, median, seconds};
 use percept_engine::ops::{Mask, Segment, Segments};
 use percept_engine::{AdamW, AdamWConfig, Device, GpuSelector, ParamGroup, Tensor, random};
 
@@ -47,13 +47,11 @@ fn compare() {
     training.step();
     let (mut steps, mut gemms) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
-        let start = Instant::now();
-        training.step();
-        steps.push(start.elapsed().as_secs_f64());
-        gemms.push(gemm_seconds());
+        steps.push(seconds(|| training.step()));
+        gemms.push(gemm_512_seconds());
     }
     let step_rate = step_flops() as f64 / median(&mut steps) / 1e9;
-    let gemm_rate = 2.0 * 512f64.powi(3) / median(&mut gemms) / 1e9;
+    let gemm_rate = gemm_512_gflops(median(&mut gemms));
     println!(
         "training step of {BLOCKS} blocks, {} parameters: {step_rate:.0} GFLOP/s; gemm 512³: {gemm_rate:.0} GFLOP/s; ratio {:.2}",
         training.parameters.iter().map(Tensor::len).sum::<usize>(),
@@ -66,43 +64,6 @@ fn step_flops() -> u64 {
     // causal: half of the scores; two products forward, five backward with the recomputed scores left out of the count
     let attention = (BLOCKS * BATCH * SEQ * SEQ / 2 * WIDTH * 2) as u64 * (2 + 4);
     6 * tokens * matrices + attention
-}
-
-fn gemm_seconds() -> f64 {
-    const N: usize = 512;
-    let (a, b, mut c) = (vec![0.5f32; N * N], vec![0.25f32; N * N], vec![0f32; N * N]);
-    let n = N as isize;
-    let start = Instant::now();
-    // SAFETY: three row-major N x N matrices.
-    unsafe {
-        gemm::gemm(
-            N,
-            N,
-            N,
-            c.as_mut_ptr(),
-            1,
-            n,
-            false,
-            a.as_ptr(),
-            1,
-            n,
-            b.as_ptr(),
-            1,
-            n,
-            0.0,
-            1.0,
-            false,
-            false,
-            false,
-            gemm::Parallelism::Rayon(0),
-        );
-    }
-    start.elapsed().as_secs_f64()
-}
-
-fn median(values: &mut [f64]) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
 }
 
 /// Four pre-norm blocks, mean square as the loss.

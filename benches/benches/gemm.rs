@@ -7,16 +7,16 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, Throughput, criterion_group};
+use percept_benches::{fma_peak_gflops, median};
 use percept_engine::ops::MatmulVariant;
 use percept_engine::{DType, Device, GpuSelector, Tensor};
-use rayon::prelude::*;
 
 /// `[m, k] · [k, n]`: square, a decoder's MLP for few tokens, a language-model head, attention-like, decoding.
 const SIZES: [[usize; 3]; 5] = [[512, 512, 512], [16, 576, 1536], [64, 576, 8192], [1024, 64, 1024], [1, 576, 1536]];
 
 fn main() {
     let gpu = gpu();
-    println!("fused multiply-add peak: {:.0} GFLOP/s", fma_peak());
+    println!("fused multiply-add peak: {:.0} GFLOP/s", fma_peak_gflops());
     for size in SIZES {
         compare(size, gpu.as_ref());
     }
@@ -167,38 +167,6 @@ fn gemm_crate([m, k, n]: [usize; 3], y: &mut [f32], a: &[f32], a_strides: [usize
     }
 }
 
-/// GFLOP/s of fused multiply-adds on registers, on all threads: no product can be faster.
-fn fma_peak() -> f64 {
-    const LANES: usize = 16;
-    const CHAINS: usize = 12;
-    const STEPS: usize = 200_000;
-    let threads = rayon::current_num_threads();
-    let mut seconds: Vec<f64> = (0..9)
-        .map(|_| {
-            let start = Instant::now();
-            (0..threads).into_par_iter().for_each(|_| {
-                let mut sums = [[1.0f32; LANES]; CHAINS];
-                let (x, y) = (black_box([0.999f32; LANES]), black_box([0.001f32; LANES]));
-                for _ in 0..STEPS {
-                    for sum in &mut sums {
-                        for lane in 0..LANES {
-                            sum[lane] = sum[lane].mul_add(x[lane], y[lane]);
-                        }
-                    }
-                }
-                black_box(sums);
-            });
-            start.elapsed().as_secs_f64()
-        })
-        .collect();
-    (2 * LANES * CHAINS * STEPS * threads) as f64 / median(&mut seconds) / 1e9
-}
-
 fn values(len: usize) -> Vec<f32> {
     (0..len).map(|i| ((i * 7919) % 1013) as f32 / 1013.0 - 0.5).collect()
-}
-
-fn median(values: &mut [f64]) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
 }

@@ -1,1 +1,75 @@
-//! Benches only.
+//! Probes: what this machine can do, measured in the same run as what is compared with it.
+//!
+//! These machines are shared and noisy. Quote ratios of medians that were measured in turn, never a time.
+#![allow(unsafe_code)] // the gemm crate takes raw pointers
+
+use std::hint::black_box;
+use std::time::Instant;
+
+use rayon::prelude::*;
+
+/// The middle value; of two middle ones the larger.
+pub fn median(values: &mut [f64]) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+/// Seconds of one call.
+pub fn seconds(f: impl FnOnce()) -> f64 {
+    let start = Instant::now();
+    f();
+    start.elapsed().as_secs_f64()
+}
+
+/// Seconds of one f32 product `[512, 512] · [512, 512]` by the `gemm` crate on all threads.
+pub fn gemm_512_seconds() -> f64 {
+    const N: usize = 512;
+    let (a, b, mut c) = (vec![0.5f32; N * N], vec![0.25f32; N * N], vec![0f32; N * N]);
+    let (n, threads) = (N as isize, gemm::Parallelism::Rayon(0));
+    // SAFETY: three row-major N × N matrices.
+    seconds(|| unsafe {
+        gemm::gemm(N, N, N, c.as_mut_ptr(), 1, n, false, a.as_ptr(), 1, n, b.as_ptr(), 1, n, 0.0, 1.0, false, false, false, threads);
+    })
+}
+
+/// GFLOP/s of a product `[512, 512] · [512, 512]` that took `seconds`.
+pub fn gemm_512_gflops(seconds: f64) -> f64 {
+    2e-9 * 512f64.powi(3) / seconds
+}
+
+/// GFLOP/s of fused multiply-adds on registers, on all threads: no product can be faster.
+pub fn fma_peak_gflops() -> f64 {
+    const STEPS: usize = 1_000_000;
+    let threads = rayon::current_num_threads();
+    let mut times: Vec<f64> = (0..5).map(|_| seconds(|| (0..threads).into_par_iter().for_each(|_| fma_chains(STEPS)))).collect();
+    2e-9 * (LANES * CHAINS * STEPS * threads) as f64 / median(&mut times)
+}
+
+const LANES: usize = 16;
+const CHAINS: usize = 8;
+
+/// Independent chains, enough to hide the latency of the instruction; each in a variable of its own, or the compiler keeps them in memory.
+#[inline(never)]
+fn fma_chains(steps: usize) {
+    #[inline(always)]
+    fn next(sum: [f32; LANES], x: &[f32; LANES], y: &[f32; LANES]) -> [f32; LANES] {
+        let mut result = sum;
+        for lane in 0..LANES {
+            result[lane] = sum[lane].mul_add(x[lane], y[lane]);
+        }
+        result
+    }
+    let (x, y) = (black_box([0.999f32; LANES]), black_box([0.001f32; LANES]));
+    let [mut a, mut b, mut c, mut d, mut e, mut f, mut g, mut h] = black_box([[1.0f32; LANES]; CHAINS]);
+    for _ in 0..steps {
+        (a, b, c, d) = (next(a, &x, &y), next(b, &x, &y), next(c, &x, &y), next(d, &x, &y));
+        (e, f, g, h) = (next(e, &x, &y), next(f, &x, &y), next(g, &x, &y), next(h, &x, &y));
+    }
+    black_box([a, b, c, d, e, f, g, h]);
+}
+
+/// Seconds to copy `source` to `target` on all threads.
+pub fn copy_seconds(source: &[f32], target: &mut [f32]) -> f64 {
+    const BLOCK: usize = 1 << 14;
+    seconds(|| target.par_chunks_mut(BLOCK).zip(source.par_chunks(BLOCK)).for_each(|(target, source)| target.copy_from_slice(source)))
+}
