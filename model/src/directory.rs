@@ -75,7 +75,7 @@ impl ModelFiles {
         check_image_seq_len(directory, &config)?;
         check_tile_size(directory, &config, &image_processor)?;
         let generation = GenerationConfig::from_file(&directory.join("generation_config.json"), &config)?;
-        let object = |name| Ok((name, json::read_object(&directory.join(name))?.unwrap_or_default()));
+        let object = |name| Ok::<_, ModelError>((name, json::read_object(&directory.join(name))?.unwrap_or_default()));
         Ok(Self {
             chat_template: ChatTemplate::from_directory(directory)?,
             processor_files: [object("processor_config.json")?, object("preprocessor_config.json")?],

@@ -65,6 +65,27 @@ pub enum ModelError {
         /// What it has.
         got: String,
     },
+    /// The tensors of a checkpoint are not those of the configuration beside it.
+    #[error("{}: {}", path.display(), listed(problems))]
+    Weights {
+        /// The checkpoint, or its index.
+        path: PathBuf,
+        /// One for each tensor that is missing, surplus or of another shape.
+        problems: Vec<String>,
+    },
+    /// What the engine reports: an unreadable or damaged checkpoint, memory, the device.
+    #[error(transparent)]
+    Engine(#[from] percept_engine::Error),
+}
+
+/// The first problems, and how many more there are.
+fn listed(problems: &[String]) -> String {
+    const SHOWN: usize = 12;
+    let mut text = problems[..problems.len().min(SHOWN)].join("; ");
+    if problems.len() > SHOWN {
+        text.push_str(&format!("; and {} more", problems.len() - SHOWN));
+    }
+    text
 }
 
 impl ModelError {

@@ -23,6 +23,8 @@ mod tune;
 mod hf;
 #[cfg(feature = "model")]
 mod image;
+#[cfg(feature = "model")]
+mod model;
 
 #[cfg(feature = "cppo")]
 mod answer;

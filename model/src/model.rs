@@ -1,0 +1,253 @@
+//! [`Model`]: pictures and tokens to hidden states, log-probabilities and logits.
+
+use crate::activations::Activations;
+use crate::batch::{PackedBatch, ResponseRows};
+use crate::cache::KvCache;
+use crate::connector::Connector;
+use crate::decoder::Decoder;
+use crate::vision::VisionTower;
+use crate::weights::Weights;
+use crate::{ModelConfig, parameter_shapes};
+use percept_engine::ops::Segments;
+use percept_engine::{DType, Device, Indices, Result, RopeTable, Tensor, no_grad, random};
+use std::collections::BTreeMap;
+
+/// A vision-language model on a device: vision tower, connector and decoder of SmolVLM/Idefics3, on packed tokens.
+pub struct Model {
+    config: ModelConfig,
+    device: Device,
+    dtype: DType,
+    weights: Weights,
+    activations: Activations,
+    vision: VisionTower,
+    connector: Connector,
+    decoder: Decoder,
+}
+
+impl Model {
+    /// Fresh weights as transformers draws them: normal with the configuration's `initializer_range`, norms 1, biases 0. Matrices are stored in
+    /// `dtype`. All are trainable.
+    ///
+    /// # Panics
+    /// For u32, or f64 on a GPU.
+    #[track_caller]
+    pub fn random(config: &ModelConfig, device: &Device, seed: u64, dtype: DType) -> Model {
+        assert!(dtype.is_float(), "random: weights are floats, not {dtype}");
+        let mut tensors = BTreeMap::new();
+        for (stream, (name, shape)) in parameter_shapes(config).into_iter().enumerate() {
+            let dtype = stored_dtype(dtype, &shape);
+            let is_text = name.starts_with("model.text_model") || name == "lm_head.weight";
+            let deviation = if is_text { config.text.initializer_range } else { config.vision.initializer_range };
+            let tensor = match shape.len() {
+                1 => Tensor::full(device, &shape, if name.ends_with("bias") { 0.0 } else { 1.0 }, dtype),
+                _ => {
+                    let values = random::normal(seed, stream as u64, shape.iter().product(), deviation as f32);
+                    let values: Vec<f64> = values.into_iter().map(f64::from).collect();
+                    Tensor::from_f64(device, &values, &shape, dtype)
+                }
+            };
+            tensors.insert(name, tensor);
+        }
+        Model::of(config.clone(), device, dtype, tensors)
+    }
+
+    /// From tensors whose names and shapes are those of [`parameter_shapes`], all trainable.
+    pub(crate) fn of(config: ModelConfig, device: &Device, dtype: DType, tensors: BTreeMap<String, Tensor>) -> Model {
+        let tensors = tensors.into_iter().map(|(name, tensor)| (name, tensor.parameter())).collect();
+        Model::assemble(config, device.clone(), dtype, Weights { tensors, adapters: BTreeMap::new() }, Activations::Keep)
+    }
+
+    fn assemble(config: ModelConfig, device: Device, dtype: DType, weights: Weights, activations: Activations) -> Model {
+        let vision = VisionTower::new(&config, &weights);
+        let connector = Connector::new(&config, &weights);
+        let decoder = Decoder::new(&config, &weights);
+        Model { config, device, dtype, weights, activations, vision, connector, decoder }
+    }
+
+    /// Hidden states of every token, after the final norm. `-> [tokens, hidden]`
+    pub fn hidden(&self, batch: &PackedBatch) -> Tensor {
+        let rope = self.rope(batch.positions());
+        self.decoder.forward(&self.embed(batch), &rope, batch.segments(), self.activations)
+    }
+
+    /// Log-probability of each response token and entropy of the distribution it was drawn from, in nats, logits divided by `temperature`. Never
+    /// holds the logits of all tokens. `hidden [tokens, hidden] -> (log_probs [targets], entropy [targets])`
+    #[track_caller]
+    pub fn log_probs(&self, hidden: &Tensor, response: &ResponseRows, temperature: f32) -> (Tensor, Tensor) {
+        let count = [response.len()];
+        let hidden = hidden.index_select(&Indices::new(&self.device, &response.rows, &count));
+        let targets = Tensor::from_slice(&self.device, &response.targets, &count);
+        hidden.linear_log_probs(self.head_weight(), &targets, temperature)
+    }
+
+    /// Logits of some hidden states. `[n, hidden] -> [n, vocab]`
+    pub fn logits(&self, hidden: &Tensor) -> Tensor {
+        hidden.matmul(&self.head_weight().t())
+    }
+
+    /// The decoder's input: token embeddings, and visual tokens in the place of `<image>`. `-> [tokens, hidden]`
+    pub fn embed(&self, batch: &PackedBatch) -> Tensor {
+        let text = self.embed_tokens(&batch.text_ids); // [text tokens, hidden]
+        match (batch.pictures(), &batch.source) {
+            (Some(pictures), Some(source)) => Tensor::concat(&[&text, &self.image_features(pictures)], 0).index_select(source),
+            _ => text,
+        }
+    }
+
+    /// Visual tokens, in order. `[pictures, channels, height, width] -> [visual tokens, hidden]`
+    pub fn image_features(&self, pictures: &Tensor) -> Tensor {
+        let patch = self.config.vision.patch_size;
+        let grid = [pictures.dim(2) / patch, pictures.dim(3) / patch];
+        let patches = if self.trains_vision() {
+            self.vision.forward(pictures, self.activations)
+        } else {
+            no_grad(|| self.vision.forward(pictures, Activations::Keep))
+        };
+        self.connector.forward(&patches, grid)
+    }
+
+    /// Rows of the embedding table. `ids [n] -> [n, hidden]`
+    pub fn embed_tokens(&self, ids: &Indices) -> Tensor {
+        self.decoder.embed_tokens.embedding(ids)
+    }
+
+    /// Rotations of tokens at these positions.
+    pub fn rope(&self, positions: &[u32]) -> RopeTable {
+        RopeTable::new(&self.device, positions, self.config.text.head_dim, self.config.text.rope_theta)
+    }
+
+    /// Hidden states of new tokens, after the final norm, with the keys and values of earlier tokens in a cache. The new ones are written into the
+    /// cache's rows `rows`; the keys of `segments` are rows of the cache. No gradient. `embeddings [tokens, hidden] -> [tokens, hidden]`
+    pub fn hidden_cached(&self, embeddings: &Tensor, rope: &RopeTable, segments: &Segments, cache: &KvCache, rows: &Indices) -> Tensor {
+        no_grad(|| self.decoder.forward_cached(&embeddings.detach(), rope, segments, cache, rows))
+    }
+
+    /// The head's weight `[vocab, hidden]`; the embedding table if it is tied.
+    pub fn head_weight(&self) -> &Tensor {
+        &self.decoder.head
+    }
+
+    /// Sizes and token ids.
+    pub fn config(&self) -> &ModelConfig {
+        &self.config
+    }
+
+    /// Where the weights are.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// How matrices are stored. Norms and biases are f32 where matrices are halves.
+    pub fn dtype(&self) -> DType {
+        self.dtype
+    }
+
+    /// Type of hidden states, and of the pixels of a batch: f32, or f64 for the oracle.
+    pub fn arithmetic_dtype(&self) -> DType {
+        arithmetic_dtype(self.dtype)
+    }
+
+    /// What layers keep for the backward pass.
+    pub fn set_activations(&mut self, activations: Activations) {
+        self.activations = activations;
+    }
+
+    /// Every weight by its Hugging Face name, in the order of the names. A tied head has none of its own. Adapters are not among them.
+    pub fn parameters(&self) -> impl Iterator<Item = (&str, &Tensor)> {
+        self.weights.tensors.iter().map(|(name, tensor)| (name.as_str(), tensor))
+    }
+
+    /// The weights and adapters (`{layer}.lora_A.weight`, `{layer}.lora_B.weight`) that are trained, by name.
+    pub fn trainable(&self) -> Vec<(String, Tensor)> {
+        let weights = self.weights.tensors.iter().filter(|(_, tensor)| tensor.requires_grad());
+        let mut trainable: Vec<_> = weights.map(|(name, tensor)| (name.clone(), tensor.clone())).collect();
+        for (layer, adapter) in &self.weights.adapters {
+            trainable.push((format!("{layer}.lora_A.weight"), adapter.down.clone()));
+            trainable.push((format!("{layer}.lora_B.weight"), adapter.up.clone()));
+        }
+        trainable
+    }
+
+    /// Stops training the weights whose names `is_frozen` picks.
+    pub fn freeze(&mut self, is_frozen: impl Fn(&str) -> bool) {
+        let mut weights = self.weights.clone();
+        for (name, tensor) in &mut weights.tensors {
+            if is_frozen(name) {
+                *tensor = tensor.detach();
+            }
+        }
+        self.replace_weights(weights);
+    }
+
+    /// Trains every weight from here on.
+    pub fn unfreeze(&mut self) {
+        let mut weights = self.weights.clone();
+        for tensor in weights.tensors.values_mut().filter(|tensor| !tensor.requires_grad()) {
+            *tensor = tensor.parameter();
+        }
+        self.replace_weights(weights);
+    }
+
+    /// Stops training the vision tower; the connector is still trained.
+    pub fn freeze_vision(&mut self) {
+        self.freeze(|name| name.starts_with(VISION));
+    }
+
+    /// A copy that does not change when this model is trained, and trains nothing itself: a reference policy.
+    ///
+    /// # Errors
+    /// Those of the device.
+    pub fn frozen_copy(&self) -> Result<Model> {
+        let mut weights = self.weights.try_map(|tensor| converted(tensor, &self.device, tensor.dtype()))?;
+        for tensor in weights.all_mut() {
+            *tensor = tensor.detach();
+        }
+        Ok(Model::assemble(self.config.clone(), self.device.clone(), self.dtype, weights, Activations::Keep))
+    }
+
+    /// A copy on a device with its matrices stored in `dtype`; what is trained stays trained. Goes through the host.
+    ///
+    /// # Errors
+    /// Those of the devices.
+    ///
+    /// # Panics
+    /// For u32, or f64 on a GPU.
+    #[track_caller]
+    pub fn to(&self, device: &Device, dtype: DType) -> Result<Model> {
+        let weights = self.weights.try_map(|tensor| converted(tensor, device, stored_dtype(dtype, tensor.shape())))?;
+        Ok(Model::assemble(self.config.clone(), device.clone(), dtype, weights, self.activations))
+    }
+
+    pub(crate) fn weights(&self) -> &Weights {
+        &self.weights
+    }
+
+    /// Other tensors of the same names and shapes; the layers are built anew of them.
+    pub(crate) fn replace_weights(&mut self, weights: Weights) {
+        *self = Model::assemble(self.config.clone(), self.device.clone(), self.dtype, weights, self.activations);
+    }
+
+    fn trains_vision(&self) -> bool {
+        self.parameters().any(|(name, tensor)| name.starts_with(VISION) && tensor.requires_grad())
+    }
+}
+
+const VISION: &str = "model.vision_model.";
+
+fn arithmetic_dtype(dtype: DType) -> DType {
+    if dtype.is_half() { DType::F32 } else { dtype }
+}
+
+/// Norms and biases take part in arithmetic as they are; only matrices may be halves.
+pub(crate) fn stored_dtype(dtype: DType, shape: &[usize]) -> DType {
+    if shape.len() > 1 { dtype } else { arithmetic_dtype(dtype) }
+}
+
+/// A copy in another type, rounded on the host; a parameter stays one.
+pub(crate) fn converted(tensor: &Tensor, device: &Device, dtype: DType) -> Result<Tensor> {
+    let copy = match (tensor.dtype(), dtype) {
+        (DType::F32, DType::F32) => Tensor::from_slice(device, &tensor.to_vec::<f32>()?, tensor.shape()),
+        _ => Tensor::from_f64(device, &tensor.to_f64_vec()?, tensor.shape(), dtype),
+    };
+    Ok(if tensor.requires_grad() { copy.parameter() } else { copy })
+}

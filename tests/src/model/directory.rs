@@ -1,0 +1,136 @@
+//! Model directories: round trip, random weights, strict loading.
+
+use std::fs;
+use std::path::Path;
+
+use percept_engine::safetensors::{self, Checkpoint};
+use percept_engine::{DType, Device, Tensor};
+use percept_model::{LoraConfig, Model, ModelConfig, ModelFiles, Packing, Precision, parameter_count};
+
+use super::{case_directory, load};
+
+fn tiny_files(config: ModelConfig) -> ModelFiles {
+    let tokenizer = Path::new(env!("CARGO_MANIFEST_DIR")).join("../assets/tiny-tokenizer");
+    ModelFiles::read_with_config(&tokenizer, config).unwrap()
+}
+
+fn logits(model: &Model) -> Vec<f64> {
+    let mut packing = Packing::new(model.config());
+    packing.prompt(&[1, 50, 60, 70], &[]).unwrap();
+    model.logits(&model.hidden(&packing.into_batch(model))).to_f64_vec().unwrap()
+}
+
+#[test]
+fn a_saved_model_loads_to_the_same_bits() {
+    let folder = tempfile::tempdir().unwrap();
+    for dtype in [DType::F32, DType::F16, DType::BF16] {
+        let path = folder.path().join(dtype.to_string());
+        let model = Model::random(&ModelConfig::tiny(), &Device::cpu(), 3, dtype);
+        model.save(&path, &tiny_files(ModelConfig::tiny())).unwrap();
+        model.save(&path, &tiny_files(ModelConfig::tiny())).unwrap(); // over an old one
+        let loaded = Model::load(&path, &Device::cpu(), Precision::AsStored).unwrap();
+        assert_eq!(loaded.dtype(), dtype);
+        assert_eq!(logits(&loaded), logits(&model), "{dtype}");
+        let files = ModelFiles::read(&path).unwrap();
+        assert_eq!(files.config.dtype.name(), ["float32", "float16", "bfloat16"][dtype.code() as usize]);
+    }
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 3, "no temporary directory is left");
+}
+
+#[test]
+fn adapters_are_merged_into_what_is_saved() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model");
+    let mut model = Model::random(&ModelConfig::tiny(), &Device::cpu(), 3, DType::F32);
+    model.add_lora(&LoraConfig { rank: 2, ..LoraConfig::default() });
+    for (name, tensor) in model.trainable() {
+        if name.ends_with("lora_B.weight") {
+            tensor.write_slice(&vec![0.02f32; tensor.len()]);
+        }
+    }
+    model.save(&path, &tiny_files(ModelConfig::tiny())).unwrap();
+    let loaded = Model::load(&path, &Device::cpu(), Precision::AsStored).unwrap();
+    model.merge_lora().unwrap();
+    assert_eq!(logits(&loaded), logits(&model));
+}
+
+#[test]
+fn random_weights_are_as_transformers_draws_them() {
+    let model = Model::random(&ModelConfig::tiny(), &Device::cpu(), 1, DType::F32);
+    let counted: usize = model.parameters().map(|(_, tensor)| tensor.len()).sum();
+    assert_eq!(counted, parameter_count(&ModelConfig::tiny()));
+    for (name, tensor) in model.parameters() {
+        let values = tensor.to_f64_vec().unwrap();
+        let mean = values.iter().sum::<f64>() / values.len() as f64;
+        let deviation = (values.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / values.len() as f64).sqrt();
+        match tensor.rank() {
+            1 => assert_eq!((mean, deviation), (f64::from(!name.ends_with("bias")), 0.0), "{name}"),
+            _ => assert!(mean.abs() < 0.002 && (deviation - 0.02).abs() < 0.002, "{name}: {mean} ± {deviation}"),
+        }
+    }
+    let again = Model::random(&ModelConfig::tiny(), &Device::cpu(), 1, DType::F32);
+    assert_eq!(logits(&again), logits(&model));
+    assert_ne!(logits(&Model::random(&ModelConfig::tiny(), &Device::cpu(), 2, DType::F32)), logits(&model));
+}
+
+/// A copy of the tied golden with its tensors changed.
+fn with_tensors(change: impl FnOnce(&mut Vec<(String, Tensor)>)) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    fs::copy(case_directory("tied").join("config.json"), folder.path().join("config.json")).unwrap();
+    let mut tensors: Vec<_> = load("tied", &Device::cpu()).parameters().map(|(name, t)| (name.to_string(), t.detach())).collect();
+    change(&mut tensors);
+    safetensors::save(&folder.path().join("model.safetensors"), &tensors, Default::default()).unwrap();
+    folder
+}
+
+fn load_error(folder: &Path) -> String {
+    Model::load(folder, &Device::cpu(), Precision::Float32).err().expect("must not load").to_string()
+}
+
+#[test]
+fn missing_surplus_and_misshapen_tensors_are_all_named() {
+    let folder = with_tensors(|tensors| {
+        tensors.retain(|(name, _)| name != "model.text_model.norm.weight");
+        tensors.push(("lm_head.weight".into(), Tensor::zeros(&Device::cpu(), &[384, 32], DType::F32)));
+        let bias = tensors.iter_mut().find(|(name, _)| name == "model.vision_model.post_layernorm.bias").unwrap();
+        bias.1 = Tensor::zeros(&Device::cpu(), &[25], DType::F32);
+    });
+    let error = load_error(folder.path());
+    let path = folder.path().join("model.safetensors").display().to_string();
+    assert_eq!(
+        error,
+        format!(
+            "{path}: model.vision_model.post_layernorm.bias: expected [24], got [25]; missing tensor model.text_model.norm.weight [32]; \
+             surplus tensor lm_head.weight [384, 32]"
+        )
+    );
+}
+
+#[test]
+fn a_directory_without_weights_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::copy(case_directory("tied").join("config.json"), folder.path().join("config.json")).unwrap();
+    let error = load_error(folder.path());
+    assert!(error.ends_with("model.safetensors: not found (the weights, or the index of their shards)"), "{error}");
+}
+
+#[test]
+fn a_missing_shard_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["config.json", "model.safetensors.index.json", "model-00001-of-00002.safetensors"] {
+        fs::copy(case_directory("smolvlm").join(name), folder.path().join(name)).unwrap();
+    }
+    let error = load_error(folder.path());
+    assert!(error.contains("model-00002-of-00002.safetensors"), "{error}");
+}
+
+#[test]
+fn a_truncated_file_is_an_error() {
+    let folder = with_tensors(|_| {});
+    let path = folder.path().join("model.safetensors");
+    let bytes = fs::read(&path).unwrap();
+    fs::write(&path, &bytes[..bytes.len() - 1]).unwrap();
+    assert!(Checkpoint::open(&path).is_err());
+    let error = load_error(folder.path());
+    assert!(error.contains("model.safetensors"), "{error}");
+}

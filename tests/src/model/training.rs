@@ -1,0 +1,114 @@
+//! What is trained, and what it costs: checkpointing, freezing, adapters, reference policies.
+
+use percept_engine::{Device, Gradients};
+use percept_model::{Activations, LoraConfig, Model, Packing};
+
+use super::{assert_gradients_close, gradients_by_name, load, oracle, picture, prompt, relative_error, weighted_loss};
+
+/// Log-probabilities of one response, and the gradients of their weighted sum.
+fn step(model: &Model) -> (Vec<f64>, Gradients) {
+    let mut packing = Packing::new(model.config());
+    let rows = packing.row(&prompt(3), &[picture(1)], &[60, 61, 62, 63, 2]).unwrap();
+    let (log_probs, entropies) = model.log_probs(&model.hidden(&packing.into_batch(model)), &rows, 1.0);
+    (log_probs.to_f64_vec().unwrap(), weighted_loss(&log_probs, &entropies).backward())
+}
+
+#[test]
+fn recomputed_activations_give_the_same_gradients() {
+    let mut model = load("tied", &Device::cpu());
+    let (log_probs, kept) = step(&model);
+    let kept = gradients_by_name(&model, &kept);
+    model.set_activations(Activations::Recompute);
+    let (again, recomputed) = step(&model);
+    assert_eq!(again, log_probs);
+    assert_gradients_close(&gradients_by_name(&model, &recomputed), &kept, 1e-6);
+}
+
+#[test]
+fn recomputing_keeps_less() {
+    let device = Device::new_cpu();
+    let mut model = load("tied", &device);
+    let peak = |model: &Model| {
+        device.reset_peak();
+        let before = device.counters().live_bytes;
+        step(model);
+        device.counters().peak_bytes - before
+    };
+    let kept = peak(&model);
+    model.set_activations(Activations::Recompute);
+    let recomputed = peak(&model);
+    assert!(recomputed < kept, "{recomputed} bytes against {kept}");
+}
+
+#[test]
+fn every_weight_has_a_gradient() {
+    let model = oracle();
+    let (_, gradients) = step(&model);
+    for (name, tensor) in model.parameters() {
+        assert!(gradients.get(tensor).is_some(), "{name}");
+    }
+}
+
+#[test]
+fn a_frozen_vision_tower_has_no_gradients_and_the_rest_the_same() {
+    let mut model = oracle();
+    let all = model.trainable().len();
+    let (log_probs, gradients) = step(&model);
+    let expected = gradients_by_name(&model, &gradients);
+    model.freeze_vision();
+    let (frozen_log_probs, gradients) = step(&model);
+    assert_eq!(frozen_log_probs, log_probs);
+    let trainable = gradients_by_name(&model, &gradients);
+    assert!(trainable.len() < all && trainable.iter().any(|(name, _)| name.starts_with("model.connector")));
+    let expected: Vec<_> = expected.into_iter().filter(|(name, _)| !name.starts_with("model.vision_model.")).collect();
+    assert_gradients_close(&trainable, &expected, 1e-12);
+}
+
+#[test]
+fn adapters_begin_as_nothing_train_alone_and_merge() {
+    let mut model = oracle();
+    let (before, _) = step(&model);
+    let targets = vec!["q_proj".to_string(), "down_proj".to_string()];
+    model.add_lora(&LoraConfig { rank: 3, alpha: 6.0, targets, seed: 5 });
+    let (log_probs, gradients) = step(&model);
+    assert_eq!(log_probs, before);
+    let trainable = model.trainable();
+    assert_eq!(trainable.len(), 2 * 2 * 2, "A and B of two projections in two layers");
+    assert_eq!(gradients.len(), trainable.len());
+
+    for (i, (name, tensor)) in trainable.iter().filter(|(name, _)| name.contains("lora_B")).enumerate() {
+        assert!(gradients.get(tensor).unwrap().to_f64_vec().unwrap().iter().any(|g| g.abs() > 1e-6), "{name}");
+        tensor.write_slice(&(0..tensor.len()).map(|j| ((i + 3 * j) % 7) as f64 * 0.02 - 0.05).collect::<Vec<_>>());
+    }
+    let (applied, _) = step(&model);
+    assert!(relative_error(&applied, &before) > 1e-3);
+    model.merge_lora().unwrap();
+    model.unfreeze();
+    let (merged, _) = step(&model);
+    assert!(relative_error(&merged, &applied) < 1e-12);
+}
+
+#[test]
+#[should_panic(expected = "add_lora: no projection qproj in the decoder")]
+fn an_unknown_projection_panics() {
+    oracle().add_lora(&LoraConfig { targets: vec!["qproj".into()], ..LoraConfig::default() });
+}
+
+#[test]
+fn a_frozen_copy_does_not_follow() {
+    let model = oracle();
+    let copy = model.frozen_copy().unwrap();
+    assert!(copy.trainable().is_empty());
+    let hidden = |model: &Model| {
+        let mut packing = Packing::new(model.config());
+        packing.prompt(&prompt(3), &[picture(1)]).unwrap();
+        model.hidden(&packing.into_batch(model)).to_f64_vec().unwrap()
+    };
+    let before = hidden(&copy);
+    assert_eq!(before, hidden(&model));
+    for (_, tensor) in model.trainable() {
+        tensor.write_slice(&vec![0.01; tensor.len()]);
+    }
+    assert_eq!(hidden(&copy), before);
+    assert_ne!(hidden(&model), before);
+}
