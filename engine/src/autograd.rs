@@ -1,6 +1,6 @@
 //! Reverse-mode automatic differentiation.
 //!
-//! An op attaches its gradient rule to its output with [`Tensor::with_grad`]. A rule receives the gradient of the output and *returns* the
+//! An op attaches its gradient rule to its output with `Tensor::with_grad`. A rule receives the gradient of the output and *returns* the
 //! gradients of the inputs; the engine sums. Nodes hold what the rule captured and nothing else, and [`Tensor::backward`] frees each node as soon
 //! as its rule has run.
 

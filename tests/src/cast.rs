@@ -47,7 +47,7 @@ fn f32_rounds_to_nearest_even(device: &Device, dtype: DType) {
         };
         for sign in [0x0000, 0x8000] {
             for (step, rounded) in [(-1, low), (0, low + (low & 1)), (1, low + 1)] {
-                let bits = middle.to_bits().wrapping_add_signed(step) | u32::from(sign as u16) << 16;
+                let bits = middle.to_bits().wrapping_add_signed(step) | u32::from(sign) << 16;
                 floats.push(f32::from_bits(bits));
                 expected.push(rounded | sign);
             }

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Once;
 
-use percept_engine::{DType, Device, Tensor};
+use percept_engine::{DType, Device, Head, Sampling, Tensor, linear_kl};
 
 /// What is done wrongly, and what the panic says.
 type Case = (fn(&Device), &'static str);
@@ -58,6 +58,41 @@ const CASES: &[Case] = &[
         |d| drop(zeros(d, &[2, 3]).layer_norm(&zeros(d, &[3]), &zeros(d, &[1, 3]), 1e-5)),
         "layer_norm: bias [1, 3] for rows of [2, 3] (3 columns)",
     ),
+    // products and heads
+    (|d| drop(zeros(d, &[2, 3]).matmul(&zeros(d, &[4, 5]))), "matmul: inner sizes differ: [2, 3] and [4, 5] (3 and 4)"),
+    (|d| drop(zeros(d, &[3]).matmul(&zeros(d, &[3, 2]))), "matmul: both sides need two axes or more: [3] and [3, 2]"),
+    (|d| drop(zeros(d, &[2, 2, 3]).matmul(&zeros(d, &[3, 3, 2]))), "matmul: leading axes do not broadcast: [2, 2, 3] and [3, 3, 2]"),
+    (|d| drop(indices(d, &[2, 3]).matmul(&zeros(d, &[3, 2]))), "matmul: the left side is f32, the right f32, f16 or bf16: got u32 [2, 3]"),
+    (|d| zeros(d, &[2, 2]).add_matmul_(&zeros(d, &[2, 3]), &zeros(d, &[3, 4])), "add_matmul_: a product [2, 4] f32 into [2, 2] f32"),
+    (
+        |d| drop(zeros(d, &[2, 3]).linear_log_probs(&zeros(d, &[5, 4]), &indices(d, &[2]), 1.0)),
+        "linear_log_probs: hidden [2, 3] and weight [5, 4] are not [tokens, hidden] and [vocab, hidden]",
+    ),
+    (
+        |d| drop(zeros(d, &[2, 3]).linear_log_probs(&zeros(d, &[5, 3]), &indices(d, &[4]), 1.0)),
+        "linear_log_probs: hidden [2, 3] needs targets u32 [tokens], got u32 [4]",
+    ),
+    (
+        |d| drop(zeros(d, &[2, 3]).linear_log_probs(&zeros(d, &[5, 3]), &indices(d, &[2]), 0.0)),
+        "linear_log_probs: temperature 0 is not positive",
+    ),
+    (
+        |d| {
+            let (hidden, other, weight) = (zeros(d, &[2, 3]), zeros(d, &[4, 3]), zeros(d, &[5, 3]));
+            drop(linear_kl(Head { hidden: &hidden, weight: &weight }, Head { hidden: &other, weight: &weight }, 1.0));
+        },
+        "linear_kl: hidden [2, 3] with weight [5, 3] beside hidden [4, 3] with weight [5, 3]",
+    ),
+    // drawing and choosing
+    (
+        |d| drop(zeros(d, &[2, 3]).sample(&indices(d, &[3]), 0, &Sampling::GREEDY)),
+        "sample: logits [2, 3] need streams u32 [rows], got u32 [3]",
+    ),
+    (
+        |d| drop(zeros(d, &[2, 3]).sample(&indices(d, &[2]), 0, &Sampling { temperature: -1.0, ..Sampling::GREEDY })),
+        "sample: temperature -1 is not a number from 0 up",
+    ),
+    (|d| drop(zeros(d, &[2, 3]).top_k_mask(&indices(d, &[3]))), "top_k_mask: x [2, 3] needs k u32 [rows], got u32 [3]"),
     // gradients
     (|d| drop(zeros(d, &[2]).parameter().backward()), "backward: the loss must be one number, its shape is [2]"),
     (|d| drop(zeros(d, &[]).backward()), "backward: the loss does not depend on any parameter"),

@@ -11,7 +11,10 @@ fn responses() -> [Vec<Vec<u32>>; 2] {
     [vec![vec![40, 41, 42, 43, 2], vec![77], vec![], vec![50, 4, 52]], vec![vec![40, 41, 42, 43, 2], vec![99, 98]]]
 }
 
-fn log_probs_and_gradients(model: &Model, packing: Packing, rows: &[ResponseRows]) -> (Vec<f64>, Vec<f64>, Vec<(String, Vec<f64>)>) {
+/// Log-probabilities, entropies, gradients by name.
+type Outcome = (Vec<f64>, Vec<f64>, Vec<(String, Vec<f64>)>);
+
+fn log_probs_and_gradients(model: &Model, packing: Packing, rows: &[ResponseRows]) -> Outcome {
     let batch = packing.into_batch(model);
     let (log_probs, entropies) = model.log_probs(&model.hidden(&batch), &ResponseRows::concat(rows), 0.7);
     let gradients = weighted_loss(&log_probs, &entropies).backward();
