@@ -114,8 +114,9 @@ fn product_shape(op: &str, a: &Tensor, b: &Tensor) -> Vec<usize> {
         b.dtype(),
         b.shape()
     );
-    let mut shape = broadcast_shapes(a_batch, b_batch)
-        .unwrap_or_else(|| panic!("{op}: leading axes do not broadcast: {:?} and {:?}", a.shape(), b.shape()));
+    let Some(mut shape) = broadcast_shapes(a_batch, b_batch) else {
+        panic!("{op}: leading axes do not broadcast: {:?} and {:?}", a.shape(), b.shape())
+    };
     shape.extend([a_matrix[0], b_matrix[1]]);
     shape
 }
