@@ -41,7 +41,8 @@ pub enum Error {
     },
     /// An allocation was over the budget or refused by the driver.
     #[error(
-        "out of memory on {device}: {what} needs {needed_bytes} bytes; {live_bytes} are live, the budget is {budget_bytes}. Lower the batch, the token budget or the picture size, turn on checkpointing, or raise --memory"
+        "out of memory on {device}: {what} needs {needed_bytes} bytes; {live_bytes} are live, the budget is {}. Lower the batch, the token budget or the picture size, turn on checkpointing, or raise --memory",
+        budget(*budget_bytes)
     )]
     OutOfMemory {
         /// Device name.
@@ -121,6 +122,13 @@ pub enum Error {
         /// What is there.
         got: String,
     },
+}
+
+fn budget(bytes: u64) -> String {
+    match bytes {
+        u64::MAX => "what the driver gives".into(),
+        bytes => bytes.to_string(),
+    }
 }
 
 /// The first error of a device that nobody has read yet. Ops record it here and go on; whoever reads a result next receives it.

@@ -1,6 +1,6 @@
 //! The opened device with its queue, and how its errors reach us.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use super::MAX_PARAMS_BYTES;
@@ -15,6 +15,8 @@ pub(super) struct Context {
     pub(super) report: AdapterReport,
     pub(super) checks: Checks,
     pub(super) failure: Arc<Failure>,
+    /// Buffers made beside the pool: staging, parameters, read-back.
+    pub(super) internal_buffers: AtomicU64,
     lost: Arc<OnceLock<String>>,
     closing: Arc<AtomicBool>,
 }
@@ -48,6 +50,7 @@ impl Context {
             queue,
             checks: if selector.checked { Checks::On } else { Checks::Off },
             failure,
+            internal_buffers: AtomicU64::new(0),
             lost: Arc::default(),
             closing: Arc::default(),
             report,
@@ -68,7 +71,7 @@ impl Context {
     pub(super) fn try_tensor_buffer(&self, bytes: u64) -> Option<wgpu::Buffer> {
         let scope = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
         let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC;
-        let buffer = self.buffer(bytes, usage);
+        let buffer = self.create(bytes, usage);
         match pollster::block_on(scope.pop()) {
             Some(_) => None,
             None => Some(buffer),
@@ -77,6 +80,11 @@ impl Context {
 
     /// A buffer for internal use, writable by copies.
     pub(super) fn buffer(&self, bytes: u64, usage: wgpu::BufferUsages) -> wgpu::Buffer {
+        self.internal_buffers.fetch_add(1, Ordering::Relaxed);
+        self.create(bytes, usage)
+    }
+
+    fn create(&self, bytes: u64, usage: wgpu::BufferUsages) -> wgpu::Buffer {
         let usage = usage | wgpu::BufferUsages::COPY_DST;
         self.device.create_buffer(&wgpu::BufferDescriptor { label: None, size: bytes, usage, mapped_at_creation: false })
     }

@@ -12,6 +12,7 @@ mod recorder;
 mod timestamps;
 mod trusted;
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 pub use adapter::{AdapterReport, CooperativeTile, GpuSelector, adapters};
@@ -178,6 +179,7 @@ impl Gpu {
         let memory = self.pool.lock().expect("pool").counters();
         let recorder = self.recorder();
         Counters {
+            buffers_created: memory.buffers_created + self.context.internal_buffers.load(Ordering::Relaxed),
             pipelines_created: recorder.pipelines.created,
             bind_groups_created: recorder.bind_groups.created,
             launches: recorder.launches,
