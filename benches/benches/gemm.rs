@@ -84,8 +84,8 @@ fn cpu_entries([m, k, n]: [usize; 3]) -> Vec<Entry> {
     push("percept cpu, forward", 1, Box::new(move || drop(black_box(a1.matmul(&b1)))));
     for dtype in [DType::F16, DType::BF16] {
         let wide: Vec<f64> = bv.iter().map(|&v| f64::from(v)).collect();
-        let (a1, b1) = (a.clone(), Tensor::from_f64(&cpu, &wide, &[k, n], dtype));
-        push(&format!("percept cpu, forward, {dtype} weights"), 1, Box::new(move || drop(black_box(a1.matmul(&b1)))));
+        let (a1, b1) = (a.clone(), Tensor::from_f64(&cpu, &wide, &[n, k], dtype));
+        push(&format!("percept cpu, forward, {dtype} weights"), 1, Box::new(move || drop(black_box(a1.matmul(&b1.t())))));
     }
 
     // y = a b, da = dy bᵀ, db = aᵀ dy

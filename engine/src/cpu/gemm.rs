@@ -5,7 +5,7 @@ use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 use rayon::prelude::*;
 
-use super::Float;
+use super::{Float, reduce};
 use crate::dtype::Element;
 
 /// A strided matrix in a slice.
@@ -92,21 +92,24 @@ pub trait Half: Element {
     fn to_f32(self) -> f32;
 }
 
-macro_rules! half {
-    ($t:ident) => {
-        impl Half for $t {
-            fn widen(from: &[$t], to: &mut [f32]) {
-                from.convert_to_f32_slice(to);
-            }
-            fn to_f32(self) -> f32 {
-                self.to_f32()
-            }
-        }
-    };
+impl Half for f16 {
+    fn widen(from: &[f16], to: &mut [f32]) {
+        from.convert_to_f32_slice(to);
+    }
+    fn to_f32(self) -> f32 {
+        self.to_f32()
+    }
 }
 
-half!(f16);
-half!(bf16);
+impl Half for bf16 {
+    fn widen(from: &[bf16], to: &mut [f32]) {
+        // the upper half of an f32: this loop vectorises, the crate's keeps NaNs quiet one at a time
+        from.iter().zip(to).for_each(|(from, to)| *to = f32::from_bits(u32::from(from.to_bits()) << 16));
+    }
+    fn to_f32(self) -> f32 {
+        self.to_f32()
+    }
+}
 
 /// Elements of a converted panel: it stays in the second-level caches of a few cores.
 const PANEL_ELEMENTS: usize = 256 * 1024;
@@ -121,6 +124,9 @@ pub fn multiply_half<F: Float, H: Half>(out: &mut [F], out_stride: usize, left: 
     if left.rows == 0 || n == 0 {
         return;
     }
+    if left.rows <= FEW_ROWS && left.column_stride == 1 && right.row_stride == 1 {
+        return multiply_few_rows(out, out_stride, left, right, keep);
+    }
     let width = (PANEL_ELEMENTS / k.max(1)).clamp(64, n.max(64)).min(n);
     let mut scratch = vec![F::ZERO; width * k];
     for start in (0..n).step_by(width) {
@@ -128,6 +134,37 @@ pub fn multiply_half<F: Float, H: Half>(out: &mut [F], out_stride: usize, left: 
         let panel = Matrix { data: right.data.get(start * right.column_stride..).unwrap_or(&[]), columns, ..right };
         let widened = widen(panel, &mut scratch[..columns * k]);
         multiply(&mut out[start..], out_stride, left, widened, keep, Threads::All);
+    }
+}
+
+/// With so few rows a widened panel would be read hardly more often than it is written.
+const FEW_ROWS: usize = 4;
+
+/// [`multiply_half`] for decoding: each column of the right side, a weight's row, is widened piece by piece on the way into its dot products.
+fn multiply_few_rows<F: Float, H: Half>(out: &mut [F], out_stride: usize, left: Matrix<'_, F>, right: Matrix<'_, H>, keep: F) {
+    const PIECE: usize = 256;
+    let (m, k, n) = (left.rows, left.columns, right.columns);
+    let column = |index: usize, sums: &mut [F]| {
+        let mut widened = [F::ZERO; PIECE];
+        let weights = right.data.get(index * right.column_stride..).unwrap_or(&[]);
+        sums.fill(F::ZERO);
+        for start in (0..k).step_by(PIECE) {
+            let widened = &mut widened[..PIECE.min(k - start)];
+            widen_line(&weights[start..], 1, widened);
+            for (row, sum) in sums.iter_mut().enumerate() {
+                *sum += reduce::dot(&left.data[row * left.row_stride + start..][..widened.len()], widened);
+            }
+        }
+    };
+    let mut products = vec![F::ZERO; n * m];
+    let columns_per_task = (WIDEN_ELEMENTS / k.max(1)).max(1);
+    products.par_chunks_mut(columns_per_task * m).enumerate().for_each(|(task, products)| {
+        products.chunks_mut(m).enumerate().for_each(|(i, sums)| column(task * columns_per_task + i, sums));
+    });
+    for row in 0..m {
+        for (out, product) in out[row * out_stride..][..n].iter_mut().zip(products[row..].iter().step_by(m)) {
+            *out = if keep == F::ZERO { *product } else { keep * *out + *product };
+        }
     }
 }
 

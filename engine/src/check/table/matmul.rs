@@ -83,6 +83,11 @@ fn samples() -> Vec<Sample> {
             samples.push(Sample::new(format!("[2, 5, {}] {b:?} {dtype} {label}", b[1]), inputs, |x| vec![x[0].matmul(&x[1].t())]));
         }
     }
+    // decoding: few rows, weights [out, in], longer than the pieces that the CPU widens
+    for (m, dtype) in [(1, DType::BF16), (3, DType::F16)] {
+        let inputs = vec![rng.input(&[m, 300], -1.0, 1.0), rng.input(&[41, 300], -1.0, 1.0).stored_as(dtype)];
+        samples.push(Sample::new(format!("[{m}, 300] [41, 300]ᵀ {dtype}"), inputs, |x| vec![x[0].matmul(&x[1].t())]));
+    }
     // more columns than a converted panel of the CPU holds
     let inputs = vec![rng.input(&[2, 1100], -0.1, 0.1), rng.input(&[1100, 300], -1.0, 1.0).stored_as(DType::BF16)];
     samples.push(Sample::new("[2, 1100] [1100, 300] bf16", inputs, |x| vec![x[0].matmul(&x[1])]).forward_only());
