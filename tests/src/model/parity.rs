@@ -12,9 +12,9 @@ use super::{case_directory, load, relative_error};
 use crate::common::gpu;
 
 /// Of the largest logit, log-probability or entropy.
-const VALUES: f64 = 2e-4;
+const VALUES: f64 = 2e-5;
 /// Of the largest gradient of a tensor.
-const GRADIENTS: f64 = 1e-3;
+const GRADIENTS: f64 = 1e-4;
 
 #[test]
 fn a_tied_model_matches_on_the_cpu() {
