@@ -65,6 +65,16 @@ pub enum ModelError {
         /// What it has.
         got: String,
     },
+    /// A prompt and what is to follow it are longer than the positions the model has.
+    #[error("prompt of {prompt_tokens} tokens + {new_tokens} new exceeds max_position_embeddings ({context})")]
+    Context {
+        /// Tokens of the prompt.
+        prompt_tokens: usize,
+        /// Tokens of the completion, or the most that may be drawn.
+        new_tokens: usize,
+        /// `text_config.max_position_embeddings`.
+        context: usize,
+    },
     /// The tensors of a checkpoint are not those of the configuration beside it.
     #[error("{}: {}", path.display(), listed(problems))]
     Weights {

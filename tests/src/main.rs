@@ -20,6 +20,8 @@ mod shaders;
 mod tune;
 
 #[cfg(feature = "model")]
+mod generate;
+#[cfg(feature = "model")]
 mod hf;
 #[cfg(feature = "model")]
 mod image;

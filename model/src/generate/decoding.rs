@@ -1,0 +1,183 @@
+//! The state of a batch that is being decoded.
+
+use super::{Completion, Finish, GenerationOptions, GenerationRequest};
+use crate::{KvCache, Model, ModelError, Packing};
+use percept_engine::ops::{Mask, Segment, Segments};
+use percept_engine::{Indices, Tensor};
+use std::num::NonZeroUsize;
+use std::ops::Range;
+
+/// Steps between looks at the tokens on a GPU.
+const GPU_CHECK_EVERY: usize = 8;
+
+pub(super) struct Decoding<'a> {
+    model: &'a Model,
+    options: &'a GenerationOptions,
+    check_every: usize,
+    cache: KvCache,
+    /// Sequences in the batch, in the order of its rows.
+    running: Vec<Sequence>,
+    /// Their streams, `[running]` u32.
+    streams: Tensor,
+    /// Hidden states that predict their next tokens, `[running, hidden]`, if they are known already.
+    hidden: Option<Tensor>,
+    /// Their last tokens, `[running]` u32.
+    last: Option<Tensor>,
+    /// Tokens drawn so far.
+    step: usize,
+    /// Of all sequences, in the order of the requests.
+    completions: Vec<Completion>,
+}
+
+/// A sequence in the batch.
+#[derive(Clone)]
+struct Sequence {
+    /// Its place in the completions.
+    index: usize,
+    stream: u32,
+    /// Rows of its prompt in the cache.
+    prompt: Range<usize>,
+    /// Its first own row in the cache.
+    first_row: usize,
+}
+
+impl<'a> Decoding<'a> {
+    /// Encodes the prompts.
+    #[track_caller]
+    pub(super) fn start(model: &'a Model, requests: &[GenerationRequest], options: &'a GenerationOptions) -> Result<Self, ModelError> {
+        let (mut packing, mut prompts) = (Packing::new(model.config()), Vec::new());
+        for request in requests {
+            prompts.push(packing.prompt(request.prompt, request.pictures)?.rows);
+        }
+        let prompt_tokens = packing.tokens();
+        let own_rows = options.max_new_tokens.saturating_sub(1);
+        let mut running = Vec::new();
+        let mut last_prompt_rows = Vec::new();
+        for (request, prompt) in requests.iter().zip(&prompts) {
+            for stream in request.streams.clone() {
+                let index = running.len();
+                let first_row = prompt_tokens + index * own_rows;
+                running.push(Sequence { index, stream, prompt: prompt.clone(), first_row });
+                last_prompt_rows.push(prompt.end as u32 - 1);
+            }
+        }
+        let completions = vec![Completion { tokens: Vec::new(), log_probs: Vec::new(), finish: Finish::Length }; running.len()];
+        if options.max_new_tokens == 0 {
+            running.clear();
+        }
+        let rows = if running.is_empty() { 0 } else { prompt_tokens + running.len() * own_rows };
+        let cache = KvCache::new(model, rows);
+        let hidden = (!running.is_empty()).then(|| {
+            let hidden = prefill(model, packing, &cache);
+            hidden.index_select(&Indices::new(model.device(), &last_prompt_rows, &[last_prompt_rows.len()]))
+        });
+        let default = if model.device().is_cpu() { 1 } else { GPU_CHECK_EVERY };
+        let check_every = options.check_every.map_or(default, NonZeroUsize::get);
+        let streams = streams_of(model, &running);
+        Ok(Self { model, options, check_every, cache, running, streams, hidden, last: None, step: 0, completions })
+    }
+
+    pub(super) fn is_running(&self) -> bool {
+        !self.running.is_empty()
+    }
+
+    pub(super) fn completions(&self) -> &[Completion] {
+        &self.completions
+    }
+
+    pub(super) fn into_completions(self) -> Vec<Completion> {
+        self.completions
+    }
+
+    /// Ends all sequences here.
+    pub(super) fn interrupt(&mut self) {
+        for sequence in self.running.drain(..) {
+            self.completions[sequence.index].finish = Finish::Interrupted;
+        }
+    }
+
+    /// A few steps, then a look at what they drew: the finished sequences leave.
+    pub(super) fn advance(&mut self) -> Result<(), ModelError> {
+        let steps = self.check_every.min(self.options.max_new_tokens - self.step);
+        let (tokens, log_probs): (Vec<Tensor>, Vec<Tensor>) = (0..steps).map(|_| self.draw()).unzip();
+        let tokens = Tensor::concat(&tokens.iter().collect::<Vec<_>>(), 0).to_vec::<u32>()?; // [steps · running]
+        let log_probs = Tensor::concat(&log_probs.iter().collect::<Vec<_>>(), 0).to_f64_vec()?;
+
+        let batch = self.running.len();
+        let mut staying = Vec::new();
+        for (row, sequence) in self.running.iter().enumerate() {
+            let completion = &mut self.completions[sequence.index];
+            let drawn = (0..steps).map(|step| step * batch + row);
+            let stop = drawn.clone().position(|i| self.options.stop_tokens.contains(&tokens[i]));
+            // what was drawn after a stop token is dropped
+            for i in drawn.take(stop.map_or(steps, |at| at + 1)) {
+                completion.tokens.push(tokens[i]);
+                completion.log_probs.push(log_probs[i] as f32);
+            }
+            match stop {
+                Some(_) => completion.finish = Finish::Stop,
+                None => staying.push(row as u32),
+            }
+        }
+        if self.step == self.options.max_new_tokens {
+            staying.clear();
+        }
+        self.keep(&staying);
+        Ok(())
+    }
+
+    /// Draws the next token of every running sequence. `-> (tokens [running] u32, log_probs [running])`
+    fn draw(&mut self) -> (Tensor, Tensor) {
+        let hidden = self.hidden.take().unwrap_or_else(|| self.read_last());
+        let logits = self.model.logits(&hidden); // [running, vocab]
+        let (tokens, log_probs) = logits.sample(&self.streams, self.step as u32, &self.options.sampling);
+        self.step += 1;
+        self.last = Some(tokens.clone());
+        (tokens, log_probs)
+    }
+
+    /// Runs the last tokens through the decoder. `-> [running, hidden]`
+    fn read_last(&self) -> Tensor {
+        let tokens = self.last.as_ref().expect("every sequence has drawn a token");
+        let (batch, before) = (self.running.len(), self.step - 1);
+        let segment = |(query, sequence): (usize, &Sequence)| Segment {
+            query: query..query + 1,
+            keys: sequence.first_row..sequence.first_row + self.step,
+            prefix: Some(sequence.prompt.clone()),
+            mask: Mask::Causal,
+        };
+        let segments = Segments::new(self.running.iter().enumerate().map(segment).collect(), batch, self.cache.rows());
+        let rows: Vec<u32> = self.running.iter().map(|sequence| (sequence.first_row + before) as u32).collect();
+        let positions: Vec<u32> = self.running.iter().map(|sequence| (sequence.prompt.len() + before) as u32).collect();
+
+        let embeddings = self.model.embed_tokens(&Indices::on_device(tokens));
+        let rows = Indices::new(self.model.device(), &rows, &[batch]);
+        self.model.hidden_cached(&embeddings, &self.model.rope(&positions), &segments, &self.cache, &rows)
+    }
+
+    /// Keeps these rows of the batch, which are in order.
+    fn keep(&mut self, staying: &[u32]) {
+        if staying.len() == self.running.len() {
+            return;
+        }
+        self.running = staying.iter().map(|&row| self.running[row as usize].clone()).collect();
+        self.streams = streams_of(self.model, &self.running);
+        let staying = Indices::new(self.model.device(), staying, &[staying.len()]);
+        self.last = self.last.take().map(|tokens| tokens.index_select(&staying));
+    }
+}
+
+/// Hidden states of all prompts, and their keys and values in the first rows of the cache. `-> [prompt tokens, hidden]`
+fn prefill(model: &Model, packing: Packing, cache: &KvCache) -> Tensor {
+    let batch = packing.into_batch(model);
+    let tokens = batch.tokens();
+    let segments = Segments::new(batch.segments().list().to_vec(), tokens, cache.rows());
+    let rows: Vec<u32> = (0..tokens as u32).collect();
+    let rows = Indices::new(model.device(), &rows, &[tokens]);
+    model.hidden_cached(&model.embed(&batch), &model.rope(batch.positions()), &segments, cache, &rows)
+}
+
+fn streams_of(model: &Model, running: &[Sequence]) -> Tensor {
+    let streams: Vec<u32> = running.iter().map(|sequence| sequence.stream).collect();
+    Tensor::from_slice(model.device(), &streams, &[streams.len()])
+}

@@ -1,0 +1,41 @@
+//! How probable a given completion is.
+
+use crate::image::Tiles;
+use crate::{Model, ModelError, Packing};
+use percept_engine::no_grad;
+
+/// The model's view of each token of a completion, in nats, at temperature 1.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Scores {
+    /// Log-probability of each token.
+    pub log_probs: Vec<f32>,
+    /// Entropy of the distribution that each token comes from.
+    pub entropies: Vec<f32>,
+}
+
+/// Scores a completion under a prompt and its pictures, in one forward pass. No token is appended.
+///
+/// # Errors
+/// As [`Packing::prompt`]; if prompt and completion are longer than the context; those of the device.
+///
+/// # Panics
+/// If the pictures are not all of one size.
+#[track_caller]
+pub fn score(model: &Model, prompt: &[u32], pictures: &[Tiles<f32>], completion: &[u32]) -> Result<Scores, ModelError> {
+    let (prompt_tokens, new_tokens) = (prompt.len(), completion.len());
+    let context = model.config().text.max_position_embeddings;
+    if prompt_tokens + new_tokens > context {
+        return Err(ModelError::Context { prompt_tokens, new_tokens, context });
+    }
+    let mut packing = Packing::new(model.config());
+    let rows = packing.row(prompt, pictures, completion)?;
+    if rows.is_empty() {
+        return Ok(Scores::default());
+    }
+    no_grad(|| {
+        let hidden = model.hidden(&packing.into_batch(model));
+        let (log_probs, entropies) = model.log_probs(&hidden, &rows, 1.0);
+        let read = |values: percept_engine::Tensor| Ok::<_, ModelError>(values.to_f64_vec()?.into_iter().map(|x| x as f32).collect());
+        Ok(Scores { log_probs: read(log_probs)?, entropies: read(entropies)? })
+    })
+}

@@ -1,0 +1,276 @@
+//! Generation against the uncached forward pass and against itself with other company in the batch; scores against transformers.
+
+use std::num::NonZeroUsize;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+
+use percept_engine::ops::Sampling;
+use percept_engine::{DType, Device, no_grad};
+use percept_model::image::{ImageProcessor, ImageProcessorConfig, RgbImage, Tiles};
+use percept_model::{
+    Completion, Finish, GenerationOptions, GenerationRequest, Model, ModelFiles, Packing, Precision, Question, SpecialTokens, Tiling,
+    generate, score, stream,
+};
+
+use crate::common::gpu;
+
+/// The case of `tests/golden/idefics3` whose vocabulary is the tiny tokenizer's.
+fn case_directory() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/idefics3/tied")
+}
+
+fn load(device: &Device) -> Model {
+    Model::load(&case_directory(), device, Precision::Float32).unwrap()
+}
+
+/// In f64, where caching and packing change no digit that matters.
+fn oracle() -> Model {
+    load(&Device::cpu()).to(&Device::cpu(), DType::F64).unwrap()
+}
+
+fn picture(seed: usize) -> Tiles<f32> {
+    let values = (0..3 * 32 * 32).map(|i| ((i * (2 * seed + 7) + i * i / 11) % 256) as f32 / 127.5 - 1.0).collect();
+    Tiles { tiling: Tiling { rows: 0, cols: 0 }, edge: 32, values }
+}
+
+/// A prompt with one picture, and `words` tokens of text.
+fn prompt(words: u32) -> Vec<u32> {
+    let image = std::iter::repeat_n(4, 16);
+    [1, 3].into_iter().chain(image).chain((0..words).map(|i| 20 + 7 * i)).collect()
+}
+
+fn options(max_new_tokens: usize, sampling: Sampling) -> GenerationOptions {
+    GenerationOptions { max_new_tokens, sampling, stop_tokens: Vec::new(), check_every: None }
+}
+
+/// Prompts of different lengths and pictures, with three and two sequences.
+struct Batch {
+    prompts: [Vec<u32>; 2],
+    pictures: [[Tiles<f32>; 1]; 2],
+}
+
+impl Batch {
+    fn new() -> Self {
+        Self { prompts: [prompt(3), prompt(6)], pictures: [[picture(0)], [picture(1)]] }
+    }
+
+    fn requests(&self) -> [GenerationRequest<'_>; 2] {
+        [0, 1].map(|i| self.request(i, [0..3, 3..5][i].clone()))
+    }
+
+    fn request(&self, index: usize, streams: std::ops::Range<u32>) -> GenerationRequest<'_> {
+        GenerationRequest { prompt: &self.prompts[index], pictures: &self.pictures[index], streams }
+    }
+}
+
+fn assert_close(got: &[f32], expected: &[f32], tolerance: f32) {
+    assert_eq!(got.len(), expected.len());
+    for (i, (got, expected)) in got.iter().zip(expected).enumerate() {
+        assert!((got - expected).abs() <= tolerance, "log-probability {i}: {got}, expected {expected}");
+    }
+}
+
+fn assert_same(got: &[Completion], expected: &[Completion], tolerance: f32) {
+    assert_eq!(got.len(), expected.len());
+    for (got, expected) in got.iter().zip(expected) {
+        assert_eq!((&got.tokens, got.finish), (&expected.tokens, expected.finish));
+        assert_close(&got.log_probs, &expected.log_probs, tolerance);
+    }
+}
+
+/// Greedy decoding without a cache: the whole sequence is read anew for each token.
+fn greedy_uncached(model: &Model, prompt: &[u32], pictures: &[Tiles<f32>], new_tokens: usize) -> (Vec<u32>, Vec<f32>) {
+    let (mut tokens, mut log_probs) = (Vec::new(), Vec::new());
+    for _ in 0..new_tokens {
+        let mut packing = Packing::new(model.config());
+        // the response's last token is not read, so any token will do for the one to come
+        let rows = packing.row(prompt, pictures, &[&tokens[..], &[0]].concat()).unwrap();
+        let row = *rows.rows.last().unwrap() as usize;
+        let logits = no_grad(|| model.logits(&model.hidden(&packing.into_batch(model)).slice(0, row, 1))).to_f64_vec().unwrap();
+        let (token, largest) = logits.iter().enumerate().fold((0, f64::MIN), |best, (i, &x)| if x > best.1 { (i, x) } else { best });
+        tokens.push(token as u32);
+        log_probs.push(-logits.iter().map(|x| (x - largest).exp()).sum::<f64>().ln() as f32);
+    }
+    (tokens, log_probs)
+}
+
+#[test]
+fn cached_decoding_is_the_uncached_forward() {
+    let batch = Batch::new();
+    for (model, tolerance) in [(oracle(), 1e-6), (load(&Device::cpu()), 2e-5), (load(&gpu()), 2e-5)] {
+        let generated = generate(&model, &batch.requests(), &options(10, Sampling::GREEDY)).unwrap();
+        for (i, completions) in generated.iter().enumerate() {
+            let (tokens, log_probs) = greedy_uncached(&model, &batch.prompts[i], &batch.pictures[i], 10);
+            for completion in completions {
+                assert_eq!(completion.tokens, tokens);
+                assert_close(&completion.log_probs, &log_probs, tolerance);
+                assert_eq!(completion.finish, Finish::Length);
+            }
+        }
+    }
+}
+
+#[test]
+fn returned_log_probs_are_those_of_the_training_forward() {
+    let batch = Batch::new();
+    let temperature = 0.8;
+    let sampling = Sampling { temperature, top_k: Some(50), top_p: 0.9, seed: 11 };
+    for model in [load(&Device::cpu()), load(&gpu())] {
+        let generated = generate(&model, &batch.requests(), &options(9, sampling)).unwrap();
+        let mut packing = Packing::new(model.config());
+        let prompts = [0, 1].map(|i| packing.prompt(&batch.prompts[i], &batch.pictures[i]).unwrap());
+        let mut responses = Vec::new();
+        for (prompt, completions) in prompts.iter().zip(&generated) {
+            for completion in completions {
+                responses.push(packing.response(prompt, &completion.tokens).unwrap());
+            }
+        }
+        let hidden = model.hidden(&packing.into_batch(&model));
+        for (rows, completion) in responses.iter().zip(generated.iter().flatten()) {
+            let (log_probs, _) = model.log_probs(&hidden, rows, temperature);
+            assert_close(&completion.log_probs, &log_probs.to_vec::<f32>().unwrap(), 1e-4);
+        }
+    }
+}
+
+#[test]
+fn sequences_of_a_batch_are_those_drawn_alone() {
+    let (model, batch) = (oracle(), Batch::new());
+    let options = options(12, Sampling::plain(5));
+    let together = generate(&model, &batch.requests(), &options).unwrap();
+    for (i, completions) in together.iter().enumerate() {
+        for (stream, completion) in batch.requests()[i].streams.clone().zip(completions) {
+            let alone = generate(&model, &[batch.request(i, stream..stream + 1)], &options).unwrap();
+            assert_same(&alone[0], std::slice::from_ref(completion), 1e-6);
+        }
+    }
+    let tokens: std::collections::BTreeSet<&Vec<u32>> = together.iter().flatten().map(|completion| &completion.tokens).collect();
+    assert_eq!(tokens.len(), 5, "five streams draw five sequences");
+}
+
+#[test]
+fn a_seed_draws_the_same_again_and_another_seed_something_else() {
+    let (model, batch) = (load(&Device::cpu()), Batch::new());
+    let draw = |seed| generate(&model, &batch.requests(), &options(8, Sampling::plain(seed))).unwrap();
+    assert_eq!(draw(1), draw(1));
+    assert_ne!(draw(1), draw(2));
+}
+
+#[test]
+fn stop_tokens_end_a_sequence_and_leave_the_others_alone() {
+    let (model, batch) = (oracle(), Batch::new());
+    let free = options(14, Sampling::plain(3));
+    let unstopped = generate(&model, &batch.requests(), &free).unwrap();
+    // tokens from the middle of two sequences, so that sequences leave at different steps
+    let stop_tokens = vec![unstopped[0][1].tokens[4], unstopped[1][0].tokens[9]];
+    let cut = |completion: &Completion| match completion.tokens.iter().position(|token| stop_tokens.contains(token)) {
+        None => completion.clone(),
+        Some(at) => {
+            Completion { tokens: completion.tokens[..=at].to_vec(), log_probs: completion.log_probs[..=at].to_vec(), finish: Finish::Stop }
+        }
+    };
+    let expected: Vec<Completion> = unstopped.iter().flatten().map(cut).collect();
+    assert!(expected.iter().filter(|completion| completion.finish == Finish::Stop).count() >= 2);
+    for check_every in [1, 3, 20] {
+        let stopping = GenerationOptions { stop_tokens: stop_tokens.clone(), check_every: NonZeroUsize::new(check_every), ..free.clone() };
+        let stopped: Vec<Completion> = generate(&model, &batch.requests(), &stopping).unwrap().into_iter().flatten().collect();
+        assert_same(&stopped, &expected, 1e-6);
+        let first_stopped = stopped.iter().find(|completion| completion.finish == Finish::Stop).unwrap();
+        assert_eq!(first_stopped.content().len() + 1, first_stopped.tokens.len());
+    }
+}
+
+#[test]
+fn sequences_leave_the_batch_on_a_gpu() {
+    let (model, batch) = (load(&gpu()), Batch::new());
+    let free = options(8, Sampling::plain(3));
+    let unstopped = generate(&model, &batch.requests(), &free).unwrap();
+    let stop_tokens = vec![unstopped[0][1].tokens[2]];
+    let stopping = GenerationOptions { stop_tokens: stop_tokens.clone(), check_every: NonZeroUsize::new(2), ..free };
+    let stopped = generate(&model, &batch.requests(), &stopping).unwrap();
+    for (stopped, unstopped) in stopped.iter().flatten().zip(unstopped.iter().flatten()) {
+        let kept = unstopped.tokens.iter().position(|token| stop_tokens.contains(token)).map_or(8, |at| at + 1);
+        assert_eq!(stopped.tokens, unstopped.tokens[..kept]);
+        assert_close(&stopped.log_probs, &unstopped.log_probs[..kept], 2e-5);
+    }
+}
+
+#[test]
+fn nothing_to_draw_draws_nothing() {
+    let (model, batch) = (oracle(), Batch::new());
+    assert!(generate(&model, &[], &options(4, Sampling::GREEDY)).unwrap().is_empty());
+    assert_eq!(generate(&model, &[batch.request(0, 0..0)], &options(4, Sampling::GREEDY)).unwrap(), [vec![]]);
+    let empty = generate(&model, &[batch.request(0, 0..2)], &options(0, Sampling::GREEDY)).unwrap();
+    assert!(empty[0].iter().all(|completion| completion.tokens.is_empty() && completion.finish == Finish::Length));
+}
+
+#[test]
+fn a_prompt_without_room_for_its_answer_is_an_error() {
+    let (model, batch) = (oracle(), Batch::new());
+    let room = model.config().text.max_position_embeddings - batch.prompts[0].len();
+    let error = generate(&model, &[batch.request(0, 0..1)], &options(room + 1, Sampling::GREEDY)).unwrap_err();
+    assert_eq!(error.to_string(), format!("prompt of 21 tokens + {} new exceeds max_position_embeddings (512)", room + 1));
+    let error = score(&model, &batch.prompts[0], &batch.pictures[0], &vec![9; room + 1]).unwrap_err();
+    assert_eq!(error.to_string(), format!("prompt of 21 tokens + {} new exceeds max_position_embeddings (512)", room + 1));
+}
+
+#[test]
+fn a_stream_is_the_text_of_its_completion() {
+    let (model, batch) = (load(&Device::cpu()), Batch::new());
+    let tokenizer =
+        percept_model::Tokenizer::from_directory(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../assets/tiny-tokenizer")).unwrap();
+    let (request, options) = (batch.request(0, 7..8), options(30, Sampling::plain(9)));
+    let mut pieces = Vec::new();
+    let streamed = stream(&model, &tokenizer, &request, &options, |text| {
+        pieces.push(text.to_string());
+        ControlFlow::Continue(())
+    })
+    .unwrap();
+    assert_eq!(streamed, generate(&model, &[request.clone()], &options).unwrap()[0][0]);
+    assert_eq!(pieces.concat(), tokenizer.decode(&streamed.tokens, SpecialTokens::Skip).unwrap());
+    assert!(pieces.len() > 2, "in pieces: {pieces:?}");
+
+    let mut heard = 0;
+    let interrupted = stream(&model, &tokenizer, &request, &options, |_| {
+        heard += 1;
+        if heard == 2 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    })
+    .unwrap();
+    assert_eq!((heard, interrupted.finish), (2, Finish::Interrupted));
+    assert_eq!(interrupted.tokens, streamed.tokens[..interrupted.tokens.len()]);
+}
+
+/// The case's directory with the tiny tokenizer's files in it.
+pub(crate) fn whole_directory() -> tempfile::TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    for from in [case_directory(), Path::new(env!("CARGO_MANIFEST_DIR")).join("../assets/tiny-tokenizer")] {
+        for file in std::fs::read_dir(from).unwrap() {
+            let file = file.unwrap();
+            std::fs::copy(file.path(), directory.path().join(file.file_name())).unwrap();
+        }
+    }
+    directory
+}
+
+#[test]
+fn scores_are_those_of_transformers() {
+    let directory = whole_directory();
+    let files = ModelFiles::read(directory.path()).unwrap();
+    let image = RgbImage::open(directory.path().join("picture.png")).unwrap();
+    let golden: serde_json::Value = serde_json::from_slice(&std::fs::read(directory.path().join("score.json")).unwrap()).unwrap();
+    for device in [Device::cpu(), gpu()] {
+        let model = Model::load(directory.path(), &device, Precision::AsStored).unwrap();
+        for case in golden.as_array().unwrap() {
+            let do_image_splitting = case["split"].as_bool().unwrap();
+            let processor = ImageProcessor::new(ImageProcessorConfig { do_image_splitting, ..files.image_processor.clone() }).unwrap();
+            let question = Question::new(&files, &processor, &image, case["prompt"].as_str().unwrap()).unwrap();
+            let completion = files.tokenizer.encode(case["completion"].as_str().unwrap()).unwrap();
+            assert_eq!(question.tokens.len() as u64, case["prompt_tokens"].as_u64().unwrap());
+            assert_eq!(serde_json::json!(completion), case["tokens"]);
+            let scores = score(&model, &question.tokens, std::slice::from_ref(&question.picture), &completion).unwrap();
+            let numbers = |name: &str| case[name].as_array().unwrap().iter().map(|x| x.as_f64().unwrap() as f32).collect::<Vec<_>>();
+            assert_close(&scores.log_probs, &numbers("log_probs"), 1e-4);
+            assert_close(&scores.entropies, &numbers("entropies"), 1e-4);
+        }
+    }
+}
