@@ -7,5 +7,6 @@ pub mod losses;
 pub mod random;
 pub mod reward;
 pub mod selection;
+pub mod step;
 pub mod tasks;
 pub mod views;

@@ -37,6 +37,8 @@ mod data;
 #[cfg(feature = "cppo")]
 mod losses;
 #[cfg(feature = "cppo")]
+mod step;
+#[cfg(feature = "cppo")]
 mod tasks;
 #[cfg(feature = "cppo")]
 mod views;
