@@ -14,7 +14,7 @@ mod jsonl;
 mod parquet_rows;
 mod row;
 
-pub use export::write_problems;
+pub use export::{write_examples, write_problems};
 
 use std::fmt;
 use std::path::{Path, PathBuf};

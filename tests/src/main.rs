@@ -31,6 +31,10 @@ mod model;
 #[cfg(feature = "cppo")]
 mod answer;
 #[cfg(feature = "cppo")]
+mod cli;
+#[cfg(feature = "cppo")]
+mod config;
+#[cfg(feature = "cppo")]
 mod cppo_golden;
 #[cfg(feature = "cppo")]
 mod data;
@@ -38,6 +42,11 @@ mod data;
 mod losses;
 #[cfg(feature = "cppo")]
 mod step;
+mod report;
+#[cfg(feature = "cppo")]
+mod run;
+#[cfg(feature = "cppo")]
+mod statistics;
 #[cfg(feature = "cppo")]
 mod tasks;
 #[cfg(feature = "cppo")]

@@ -1,7 +1,5 @@
 //! `percept doctor`: which devices there are, and whether their kernels compute what they must.
 
-use std::process::ExitCode;
-
 use anyhow::{Context, Result};
 use percept_engine::check::{OpVerdict, examine};
 use percept_engine::gpu::adapters;
@@ -9,9 +7,11 @@ use percept_engine::tune::{self, Measurement, Precision, Tuning};
 use percept_engine::{AdapterReport, Device, GpuSelector};
 use serde::Serialize;
 
+use super::Outcome;
+
 /// Arguments of `percept doctor`.
 #[derive(clap::Args)]
-pub(crate) struct Args {
+pub(super) struct Args {
     /// Check this adapter only: its number or a part of its name.
     #[arg(long)]
     adapter: Option<String>,
@@ -50,7 +50,7 @@ struct DeviceReport {
 }
 
 /// Exit code 1 if a kernel is wrong or an adapter does not open.
-pub(crate) fn run(args: &Args) -> Result<ExitCode> {
+pub(super) fn run(args: &Args) -> Result<Outcome> {
     let adapters = adapters();
     if !args.json {
         print_devices(&adapters);
@@ -72,7 +72,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     } else {
         print_summary(&devices);
     }
-    Ok(if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if ok { Outcome::Done } else { Outcome::Failed })
 }
 
 fn check_gpu(selector: &str, args: &Args) -> Result<DeviceReport> {

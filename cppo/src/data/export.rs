@@ -6,7 +6,7 @@ use std::path::Path;
 use image::ImageFormat;
 use serde_json::json;
 
-use super::DataError;
+use super::{DataError, Example};
 use crate::tasks::Problem;
 
 /// Writes `folder/data.jsonl` and `folder/images/000000.png`, …: picture, problem and answer of each, and what only a task knows
@@ -42,9 +42,39 @@ pub fn write_problems(folder: &Path, problems: &[Problem]) -> Result<(), DataErr
         });
         lines += &format!("{row}\n");
     }
+    write_lines(folder, &lines)
+}
+
+/// Writes `folder/data.jsonl` and `folder/images/000000-0.png`, …: pictures (as they were encoded), problem and answer of each.
+/// The JSONL file appears last and whole.
+///
+/// # Errors
+/// The file or folder that cannot be written, or a picture that can no longer be read.
+pub fn write_examples(folder: &Path, examples: &[Example]) -> Result<(), DataError> {
+    let images = folder.join("images");
+    let io = |path: &Path, source| DataError::Io { path: path.to_owned(), source };
+    std::fs::create_dir_all(&images).map_err(|e| io(&images, e))?;
+    let mut lines = String::new();
+    for (number, example) in examples.iter().enumerate() {
+        let mut names = Vec::new();
+        for (picture, source) in example.images.iter().enumerate() {
+            let bytes = source.bytes().map_err(|problem| DataError::Image { place: example.place.to_string(), problem })?;
+            let extension = if bytes.starts_with(b"\x89PNG") { "png" } else { "jpg" };
+            let name = format!("images/{number:06}-{picture}.{extension}");
+            let path = folder.join(&name);
+            std::fs::write(&path, &bytes).map_err(|e| io(&path, e))?;
+            names.push(name);
+        }
+        lines += &format!("{}\n", json!({ "images": names, "problem": example.problem, "answer": example.answer }));
+    }
+    write_lines(folder, &lines)
+}
+
+fn write_lines(folder: &Path, lines: &str) -> Result<(), DataError> {
     let path = folder.join("data.jsonl");
-    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(io(folder))?;
-    file.write_all(lines.as_bytes()).map_err(io(&path))?;
-    file.persist(&path).map_err(|e| io(&path)(e.error))?;
+    let io = |source| DataError::Io { path: path.clone(), source };
+    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(io)?;
+    file.write_all(lines.as_bytes()).map_err(io)?;
+    file.persist(&path).map_err(|e| io(e.error))?;
     Ok(())
 }

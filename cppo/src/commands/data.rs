@@ -1,0 +1,195 @@
+//! `percept data`: problems are made, imported and looked at.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use image::RgbImage;
+use serde_json::json;
+
+use super::{ConfigArgs, Outcome};
+use crate::config::Config;
+use crate::data::{DataConfig, Dataset, import, write_examples, write_problems};
+use crate::tasks::{Split, Task};
+use crate::views::contact_sheet::write_contact_sheet;
+use crate::views::{ViewsConfig, draw_views};
+
+/// Subcommands of `percept data`.
+#[derive(clap::Subcommand)]
+pub(super) enum Command {
+    /// Draw problems of the configured task and write them as JSONL with pictures, for any trainer.
+    Make(MakeArgs),
+    /// Read a JSONL or parquet data set (or a folder of them), say which rows are bad, and write the others as JSONL with pictures.
+    Import(ImportArgs),
+    /// Print problems, and write a sheet of their pictures, with --views beside their perturbed versions.
+    Show(ShowArgs),
+}
+
+/// Arguments of `percept data make`.
+#[derive(clap::Args)]
+pub(super) struct MakeArgs {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// Folder to write to: data.jsonl and images/.
+    #[arg(long)]
+    to: PathBuf,
+    /// How many problems.
+    #[arg(long, default_value_t = 1000)]
+    problems: u64,
+    /// Which problems: those that are trained on or those that are measured on.
+    #[arg(long, value_enum, default_value_t = SplitArg::Train)]
+    split: SplitArg,
+}
+
+/// Arguments of `percept data import`.
+#[derive(clap::Args)]
+pub(super) struct ImportArgs {
+    /// A .jsonl or .parquet file, or a folder of such files.
+    path: PathBuf,
+    /// Folder to write to: data.jsonl and images/. Without it the data are only checked.
+    #[arg(long)]
+    to: Option<PathBuf>,
+    /// Override a field: `--set data.on_bad_row=refuse`, `--set data.answer_column=label`.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    overrides: Vec<String>,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Arguments of `percept data show`.
+#[derive(clap::Args)]
+pub(super) struct ShowArgs {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// The PNG file to write.
+    #[arg(long, default_value = "sheet.png")]
+    to: PathBuf,
+    /// How many problems.
+    #[arg(long, default_value_t = 8)]
+    problems: u64,
+    /// Which problems of a task.
+    #[arg(long, value_enum, default_value_t = SplitArg::Train)]
+    split: SplitArg,
+    /// A row of the sheet is the picture, its information-preserving view and its information-removing view.
+    #[arg(long)]
+    views: bool,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum SplitArg {
+    Train,
+    Test,
+}
+
+impl From<SplitArg> for Split {
+    fn from(split: SplitArg) -> Split {
+        match split {
+            SplitArg::Train => Split::Train,
+            SplitArg::Test => Split::Test,
+        }
+    }
+}
+
+/// Data that cannot be used end with exit code 2.
+pub(super) fn run(command: &Command, out: &mut dyn Write) -> Result<Outcome> {
+    match command {
+        Command::Make(args) => make(args, out),
+        Command::Import(args) => import_data(args, out),
+        Command::Show(args) => show(args, out),
+    }
+}
+
+fn make(args: &MakeArgs, out: &mut dyn Write) -> Result<Outcome> {
+    let config = args.config.load()?;
+    let problems = Task::new(&config.task)?.problems(args.split.into(), 0..args.problems);
+    write_problems(&args.to, &problems)?;
+    writeln!(out, "{} problems in {}", problems.len(), args.to.display())?;
+    Ok(Outcome::Done)
+}
+
+fn import_data(args: &ImportArgs, out: &mut dyn Write) -> Result<Outcome> {
+    let overrides = Config::load(None, &args.overrides)?.data.unwrap_or_default();
+    let dataset = import(&DataConfig { path: args.path.clone(), ..overrides })?;
+    if let Some(folder) = &args.to {
+        write_examples(folder, &dataset.examples)?;
+    }
+    if args.json {
+        let bad: Vec<_> =
+            dataset.bad_rows.iter().map(|bad| json!({ "path": bad.place.path, "row": bad.place.row, "reason": bad.reason })).collect();
+        writeln!(out, "{}", json!({ "problems": dataset.examples.len(), "bad_rows": bad, "folder": args.to }))?;
+        return Ok(Outcome::Done);
+    }
+    print_dataset(&dataset, out)?;
+    if let Some(folder) = &args.to {
+        writeln!(out, "written to {}", folder.display())?;
+    }
+    Ok(Outcome::Done)
+}
+
+fn print_dataset(dataset: &Dataset, out: &mut dyn Write) -> Result<()> {
+    const SHOWN: usize = 10;
+    let Dataset { examples, bad_rows } = dataset;
+    writeln!(out, "{} problems, {} bad rows left out", examples.len(), bad_rows.len())?;
+    for bad in bad_rows.iter().take(SHOWN) {
+        writeln!(out, "  {bad}")?;
+    }
+    if bad_rows.len() > SHOWN {
+        writeln!(out, "  … and {} more (--json names them all)", bad_rows.len() - SHOWN)?;
+    }
+    Ok(())
+}
+
+fn show(args: &ShowArgs, out: &mut dyn Write) -> Result<Outcome> {
+    let config = args.config.load()?;
+    let shown = problems(args, &config)?;
+    let rows: Vec<Vec<RgbImage>> = shown
+        .iter()
+        .enumerate()
+        .map(|(number, shown)| with_views(&shown.picture, args, &config.views, config.run.seed, number as u64))
+        .collect();
+    for (number, Shown { text, answer, reference, .. }) in shown.iter().enumerate() {
+        writeln!(out, "{}. {text}", number + 1)?;
+        writeln!(out, "   answer {answer}{}", reference.as_ref().map(|text| format!("  {text}")).unwrap_or_default())?;
+    }
+    let pictures: Vec<Vec<&RgbImage>> = rows.iter().map(|row| row.iter().collect()).collect();
+    let widest = shown.iter().map(|shown| shown.picture.width()).max().context("nothing to show: --problems is 0")?;
+    // small pictures are enlarged to about 192 pixels
+    write_contact_sheet(&args.to, &pictures, (192 / widest).max(1)).with_context(|| args.to.display().to_string())?;
+    writeln!(out, "pictures in {}", args.to.display())?;
+    Ok(Outcome::Done)
+}
+
+/// What is printed of a problem.
+struct Shown {
+    picture: RgbImage,
+    text: String,
+    answer: String,
+    reference: Option<String>,
+}
+
+/// The first problems of the data, if there are any, else of the task.
+fn problems(args: &ShowArgs, config: &Config) -> Result<Vec<Shown>> {
+    let Some(data) = &config.data else {
+        let drawn = Task::new(&config.task)?.problems(args.split.into(), 0..args.problems);
+        return Ok(drawn
+            .into_iter()
+            .map(|p| Shown { reference: Some(p.reference_text()), picture: p.picture, text: p.text, answer: p.answer })
+            .collect());
+    };
+    let examples = import(data)?.examples;
+    let shown = examples.iter().take(args.problems as usize).map(|example| {
+        let picture = example.pictures()?.swap_remove(0);
+        Ok(Shown { picture, text: example.problem.clone(), answer: example.answer.clone(), reference: None })
+    });
+    shown.collect()
+}
+
+fn with_views(picture: &RgbImage, args: &ShowArgs, config: &ViewsConfig, seed: u64, prompt: u64) -> Vec<RgbImage> {
+    let mut row = vec![picture.clone()];
+    if args.views {
+        let views = draw_views(picture, config, seed, prompt, 0);
+        row.extend([views.preserved, views.removed]);
+    }
+    row
+}

@@ -1,0 +1,235 @@
+//! The configuration of a run: one nested TOML file, every field with a default.
+//!
+//! | section | says | fields |
+//! |---|---|---|
+//! | `run` | where results go, seed, device | [`RunConfig`] |
+//! | `model` | the starting checkpoint | [`ModelConfig`] |
+//! | `task` | problems that are drawn | [`TaskConfig`] |
+//! | `data` | problems from files, in place of the task's | [`DataConfig`] |
+//! | `views` | the perturbed pictures | [`ViewsConfig`] |
+//! | `method` | the algorithm | [`MethodConfig`] |
+//! | `rollout` | how responses are sampled | [`RolloutConfig`] |
+//! | `optim` | AdamW and its schedule | [`OptimConfig`] |
+//! | `train` | length, micro-batches, what is saved and when | [`TrainConfig`] |
+//! | `eval` | how the model is measured | [`EvalConfig`] |
+//!
+//! A key that does not exist is an error that names the nearest one that does. `--set method.group_size=4` overrides a field: the
+//! value is TOML, a bare word is text. What was in force is written to `config.toml` of the run and reads back to the same.
+
+mod keys;
+mod load;
+mod method;
+mod optim;
+
+pub use load::ConfigError;
+pub use method::{Method, MethodConfig};
+pub use optim::{OptimConfig, Schedule};
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::data::DataConfig;
+use crate::tasks::{Task, TaskConfig};
+use crate::views::ViewsConfig;
+
+/// Everything that decides what a run does.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Where results go, seed, device.
+    pub run: RunConfig,
+    /// The starting checkpoint.
+    pub model: ModelConfig,
+    /// Problems that are drawn. Not used where `data` is given.
+    pub task: TaskConfig,
+    /// Problems from files, in place of the task's. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data: Option<DataConfig>,
+    /// The perturbed pictures.
+    pub views: ViewsConfig,
+    /// The algorithm.
+    pub method: MethodConfig,
+    /// How responses are sampled.
+    pub rollout: RolloutConfig,
+    /// AdamW and its schedule.
+    pub optim: OptimConfig,
+    /// Length, micro-batches, what is saved and when.
+    pub train: TrainConfig,
+    /// How the model is measured.
+    pub eval: EvalConfig,
+}
+
+/// Where results go, seed, device.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RunConfig {
+    /// Name of the run's folder. Default: method, task and time (UTC), as in `cppo-digits-20260131-140509`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Folder of all runs. Default `runs`.
+    pub folder: PathBuf,
+    /// Seed of every random draw of the run but the task's problems, which have their own. 0 to 2^63 − 1. Default 0.
+    pub seed: u64,
+    /// `auto` (a hardware GPU if there is one, else the CPU), `cpu`, `gpu`, or an adapter by number or part of its name. Default `auto`.
+    pub device: String,
+}
+
+impl Default for RunConfig {
+    fn default() -> Self {
+        Self { name: None, folder: "runs".into(), seed: 0, device: "auto".into() }
+    }
+}
+
+/// The starting checkpoint.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ModelConfig {
+    /// A Hugging Face directory. Default `assets/tiny-vlm`.
+    pub path: PathBuf,
+}
+
+impl Default for ModelConfig {
+    fn default() -> Self {
+        Self { path: "assets/tiny-vlm".into() }
+    }
+}
+
+/// How responses are sampled. The losses divide logits by the same temperature.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RolloutConfig {
+    /// Prompts of a step; each gets `method.group_size` responses. Default 32.
+    pub prompts_per_step: usize,
+    /// A response is cut after this many tokens. Default 48.
+    pub max_new_tokens: usize,
+    /// Logits are divided by it, above 0. Default 1.
+    pub temperature: f32,
+    /// Share of the probability that is sampled from, in (0, 1]. Default 1: all of it.
+    pub top_p: f32,
+}
+
+impl Default for RolloutConfig {
+    fn default() -> Self {
+        Self { prompts_per_step: 32, max_new_tokens: 48, temperature: 1.0, top_p: 1.0 }
+    }
+}
+
+/// Length, micro-batches, what is saved and when.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TrainConfig {
+    /// Steps: each samples responses and updates the weights. Default 160.
+    pub steps: u64,
+    /// Updates per step, each on its share of the step's prompts; must divide them. Default 1.
+    pub updates_per_step: usize,
+    /// Most tokens that go through the model at once; gradients of micro-batches are summed. Default 16384.
+    pub micro_batch_tokens: usize,
+    /// A checkpoint every this many steps, and at the end; 0: only at the end. Default 50.
+    pub save_every: u64,
+    /// Checkpoints that are kept besides the best one, at least 1. Default 2.
+    pub keep_checkpoints: usize,
+    /// Responses of this many prompts go to `samples.jsonl` each time. Default 4.
+    pub sample_prompts: usize,
+    /// Samples are written every this many steps, and at the first and last; 0: never. Default 20.
+    pub sample_every: u64,
+}
+
+impl Default for TrainConfig {
+    fn default() -> Self {
+        Self {
+            steps: 160,
+            updates_per_step: 1,
+            micro_batch_tokens: 16384,
+            save_every: 50,
+            keep_checkpoints: 2,
+            sample_prompts: 4,
+            sample_every: 20,
+        }
+    }
+}
+
+/// How the model is measured, during training and by `percept eval`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct EvalConfig {
+    /// Problems of the test split before the first and after the last step. Default 1000.
+    pub problems: usize,
+    /// Problems in between. Default 200.
+    pub problems_during_training: usize,
+    /// Evaluate every this many steps; 0: only before and after. Default 40.
+    pub every: u64,
+    /// N of avg@N: sampled responses per problem, besides one greedy response. Default 4.
+    pub samples: usize,
+    /// Logits are divided by it, above 0. Default 1.
+    pub temperature: f32,
+    /// Problems from files that are evaluated on. Default: none, the task's test split; with `data` and without this there is no evaluation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data: Option<DataConfig>,
+}
+
+impl Default for EvalConfig {
+    fn default() -> Self {
+        Self { problems: 1000, problems_during_training: 200, every: 40, samples: 4, temperature: 1.0, data: None }
+    }
+}
+
+impl Config {
+    /// `run.name`, or what stands for it: method, task and `seconds` since 1970 as a date.
+    pub fn run_name(&self, seconds: u64) -> String {
+        let task = match &self.data {
+            Some(data) => data.path.file_stem().map_or("data".into(), |stem| stem.to_string_lossy().into_owned()),
+            None => self.task.families.iter().map(|family| family.name()).collect::<Vec<_>>().join("-"),
+        };
+        self.run.name.clone().unwrap_or_else(|| format!("{}-{task}-{}", self.method.name.name(), timestamp(seconds)))
+    }
+
+    /// The first field that is out of range: its key, what is expected and what was given.
+    pub fn check(&self) -> Result<(), String> {
+        let section = |name: &'static str| move |problem: String| format!("{name}.{problem}");
+        Task::new(&self.task).map_err(|e| e.to_string())?; // says `task.` itself
+        self.views.check().map_err(section("views"))?;
+        self.method.check().map_err(section("method"))?;
+        self.optim.check().map_err(section("optim"))?;
+        let (rollout, train, eval) = (&self.rollout, &self.train, &self.eval);
+        let positive = |value: f32| value > 0.0 && value.is_finite();
+        let updates = train.updates_per_step;
+        let name = self.run.name.as_deref().unwrap_or("x");
+        let checks = [
+            (
+                !name.is_empty() && !name.starts_with('.') && !name.contains(['/', '\\']),
+                "run.name: expected the name of a folder",
+                name.to_owned(),
+            ),
+            (self.run.seed <= i64::MAX as u64, "run.seed: expected at most 2^63 − 1", self.run.seed.to_string()),
+            (rollout.prompts_per_step > 0, "rollout.prompts_per_step: expected at least 1", rollout.prompts_per_step.to_string()),
+            (rollout.max_new_tokens > 0, "rollout.max_new_tokens: expected at least 1", rollout.max_new_tokens.to_string()),
+            (positive(rollout.temperature), "rollout.temperature: expected above 0", rollout.temperature.to_string()),
+            (rollout.top_p > 0.0 && rollout.top_p <= 1.0, "rollout.top_p: expected above 0 and at most 1", rollout.top_p.to_string()),
+            (
+                updates > 0 && rollout.prompts_per_step.is_multiple_of(updates),
+                "train.updates_per_step: expected a divisor of rollout.prompts_per_step",
+                format!("{updates} for {} prompts", rollout.prompts_per_step),
+            ),
+            (train.micro_batch_tokens > 0, "train.micro_batch_tokens: expected at least 1", train.micro_batch_tokens.to_string()),
+            (train.keep_checkpoints > 0, "train.keep_checkpoints: expected at least 1", train.keep_checkpoints.to_string()),
+            (eval.samples > 0, "eval.samples: expected at least 1", eval.samples.to_string()),
+            (positive(eval.temperature), "eval.temperature: expected above 0", eval.temperature.to_string()),
+        ];
+        let failed = checks.into_iter().find(|(holds, ..)| !holds);
+        failed.map_or(Ok(()), |(_, message, got)| Err(format!("{message}, got {got}")))
+    }
+}
+
+/// `seconds` since 1970 as `YYYYMMDD-HHMMSS`, UTC (Howard Hinnant's civil-from-days).
+fn timestamp(seconds: u64) -> String {
+    let (days, time) = (seconds / 86_400 + 719_468, seconds % 86_400);
+    let (era, day_of_era) = (days / 146_097, days % 146_097);
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted_month = (5 * day_of_year + 2) / 153; // March is 0
+    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
+    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
+    let year = year_of_era + era * 400 + u64::from(month <= 2);
+    format!("{year:04}{month:02}{day:02}-{:02}{:02}{:02}", time / 3600, time / 60 % 60, time % 60)
+}

@@ -1,0 +1,158 @@
+//! From TOML text and `--set` to a [`Config`], and back.
+
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use toml::{Table, Value};
+
+use super::Config;
+use super::keys::{known_keys, leaves, nearest, table_of};
+
+/// Why there is no configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// It is not TOML.
+    #[error("{origin}: {problem}")]
+    Syntax {
+        /// The file, or the `--set`.
+        origin: String,
+        /// What is wrong and where.
+        problem: String,
+    },
+    /// A key that does not exist.
+    #[error("{origin}: {key}: no such key{}", nearest.as_ref().map(|key| format!("; did you mean {key}?")).unwrap_or_default())]
+    UnknownKey {
+        /// The file, or the `--set`.
+        origin: String,
+        /// The key, dotted.
+        key: String,
+        /// The most similar key that exists, if one is similar at all.
+        nearest: Option<String>,
+    },
+    /// A value of the wrong type.
+    #[error("{origin}: {key}: {problem}")]
+    Value {
+        /// The file, or the `--set`.
+        origin: String,
+        /// The key, dotted.
+        key: String,
+        /// What is expected and what was given.
+        problem: String,
+    },
+    /// A value out of range, or one that does not fit another.
+    #[error("{origin}: {problem}")]
+    Range {
+        /// The file and the overrides.
+        origin: String,
+        /// The key, what is expected and what was given.
+        problem: String,
+    },
+}
+
+impl Config {
+    /// The defaults, overridden by the file at `path`, overridden by `overrides` (each `key=value`), checked.
+    ///
+    /// # Errors
+    /// A file that cannot be read, text that is not TOML, an unknown key, a value of the wrong type or out of range.
+    pub fn load(path: Option<&Path>, overrides: &[String]) -> Result<Config, ConfigError> {
+        let text = match path {
+            Some(path) => std::fs::read_to_string(path).map_err(|source| ConfigError::Io { path: path.to_owned(), source })?,
+            None => String::new(),
+        };
+        let origin = path.map_or("defaults".to_owned(), |path| path.display().to_string());
+        Config::parse(&text, &origin, overrides)
+    }
+
+    /// As [`Config::load`], from text. Errors call it `origin`.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn parse(text: &str, origin: &str, overrides: &[String]) -> Result<Config, ConfigError> {
+        let syntax = |e: toml::de::Error| ConfigError::Syntax { origin: origin.to_owned(), problem: e.to_string().trim_end().to_owned() };
+        let mut whole: Table = toml::from_str(text).map_err(syntax)?;
+        check_table(&whole, origin)?;
+        for assignment in overrides {
+            let (path, value) = parse_assignment(assignment)?;
+            let origin = format!("--set {assignment}");
+            check_table(&table_of(&path, value.clone()), &origin)?;
+            set(&mut whole, &path, value);
+        }
+        let origin = || match overrides {
+            [] => origin.to_owned(),
+            _ => format!("{origin} with --set {}", overrides.join(" --set ")),
+        };
+        let config = Config::deserialize(Value::Table(whole)).map_err(|e| ConfigError::Range { origin: origin(), problem: message(&e) })?;
+        config.check().map_err(|problem| ConfigError::Range { origin: origin(), problem })?;
+        Ok(config)
+    }
+
+    /// All that is in force, as TOML that [`Config::parse`] reads back to the same.
+    pub fn to_toml(&self) -> String {
+        toml::to_string(self).expect("a configuration is representable in TOML: check() limits the seed")
+    }
+}
+
+/// Every key of `table` exists, and each value has its key's type, whatever stands beside it.
+fn check_table(table: &Table, origin: &str) -> Result<(), ConfigError> {
+    let known = known_keys();
+    for (path, value) in leaves(table) {
+        let key = path.join(".");
+        if !known.contains(&key) {
+            return Err(ConfigError::UnknownKey { origin: origin.to_owned(), nearest: nearest(&key, &known), key });
+        }
+        // serde does not say where it stopped: one key at a time, it need not
+        if let Err(e) = Config::deserialize(Value::Table(table_of(&path, value.clone()))) {
+            return Err(ConfigError::Value { origin: origin.to_owned(), key, problem: message(&e) });
+        }
+    }
+    Ok(())
+}
+
+/// `a.b=value`: the value as TOML; what is not TOML and does not start like a list, table or quoted text is text.
+fn parse_assignment(assignment: &str) -> Result<(Vec<String>, Value), ConfigError> {
+    let syntax = |problem: String| ConfigError::Syntax { origin: format!("--set {assignment}"), problem };
+    let (key, text) = assignment.split_once('=').ok_or_else(|| syntax("expected key=value".to_owned()))?;
+    let path: Vec<String> = key.split('.').map(|part| part.trim().to_owned()).collect();
+    if path.iter().any(String::is_empty) {
+        return Err(syntax(format!("expected a dotted key before the =, got {key:?}")));
+    }
+    let text = text.trim();
+    let value = match toml::from_str::<Table>(&format!("value = {text}")) {
+        Ok(mut table) if table.len() == 1 => table.remove("value"),
+        Ok(_) => None,
+        Err(e) if text.starts_with(['[', '{', '"', '\'']) => return Err(syntax(e.message().to_owned())),
+        Err(_) => None,
+    };
+    match value {
+        Some(Value::Datetime(_)) | None => Ok((path, Value::String(text.to_owned()))),
+        Some(value) => Ok((path, value)),
+    }
+}
+
+/// Puts `value` at `path`, making tables on the way. [`check_table`] has seen that no value stands in the way.
+fn set(table: &mut Table, path: &[String], value: Value) {
+    match path {
+        [] => {}
+        [last] => {
+            table.insert(last.clone(), value);
+        }
+        [first, rest @ ..] => {
+            let inner = table.entry(first.clone()).or_insert_with(|| Value::Table(Table::new()));
+            if let Value::Table(inner) = inner {
+                set(inner, rest, value);
+            }
+        }
+    }
+}
+
+fn message(error: &toml::de::Error) -> String {
+    error.message().trim_end().to_owned()
+}

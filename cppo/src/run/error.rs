@@ -1,0 +1,43 @@
+//! What can go wrong with a run's folder.
+
+use std::path::{Path, PathBuf};
+
+use percept_model::ModelError;
+
+/// Why a run's folder cannot be written or read.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// A file or folder cannot be read or written: no space, no permission, not there.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// A new run would overwrite an old one.
+    #[error("{}: this run exists already: continue it with --resume, or choose another name with --set run.name=…", path.display())]
+    Exists {
+        /// Its folder.
+        path: PathBuf,
+    },
+    /// A line that is not what it should be.
+    #[error("{}: line {line}: {problem}", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// What is wrong.
+        problem: String,
+    },
+    /// An atomic write failed.
+    #[error(transparent)]
+    Write(#[from] ModelError),
+}
+
+impl RunError {
+    pub(super) fn io(path: &Path, source: std::io::Error) -> RunError {
+        RunError::Io { path: path.to_owned(), source }
+    }
+}

@@ -1,0 +1,159 @@
+//! How good, and how sure: rates with 95 % intervals, pass@k, and the quality of a detector.
+//!
+//! | what | source |
+//! |---|---|
+//! | [`wilson`] | Wilson 1927, "Probable inference, the law of succession, and statistical inference" |
+//! | [`average_at_n`] | cluster-robust standard error: responses to one problem are not independent (Miller 2024, arXiv 2411.00640, §2.2) |
+//! | [`pass_at_k`] | Chen et al. 2021, arXiv 2107.03374, equation 1 |
+//! | [`detection`] | Fawcett 2006, "An introduction to ROC analysis"; ties count one half |
+
+use serde::{Deserialize, Serialize};
+
+/// A rate and its 95 % interval, each 0 to 1.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Estimate {
+    /// What was observed.
+    pub rate: f64,
+    /// Lower end of the interval.
+    pub low: f64,
+    /// Upper end.
+    pub high: f64,
+}
+
+/// The standard normal's 97.5 % quantile.
+const Z: f64 = 1.959_963_984_540_054;
+
+/// Wilson's interval of `successes` out of `trials` that do not depend on each other. Of no trials: 0 to 1, with rate NaN.
+///
+/// # Panics
+/// If there are more successes than trials.
+#[track_caller]
+pub fn wilson(successes: u64, trials: u64) -> Estimate {
+    assert!(successes <= trials, "wilson: more successes than trials: {successes} of {trials}");
+    if trials == 0 {
+        return Estimate { rate: f64::NAN, low: 0.0, high: 1.0 };
+    }
+    let n = trials as f64;
+    let rate = successes as f64 / n;
+    let scale = 1.0 + Z * Z / n;
+    let centre = (rate + Z * Z / (2.0 * n)) / scale;
+    let half = Z / scale * (rate * (1.0 - rate) / n + Z * Z / (4.0 * n * n)).sqrt();
+    // at the ends the formula gives 0 and 1 up to rounding
+    let low = if successes == 0 { 0.0 } else { centre - half };
+    let high = if successes == trials { 1.0 } else { centre + half };
+    Estimate { rate, low, high }
+}
+
+/// avg@N: the mean over problems of the share of right responses, with an interval from the spread between problems.
+/// `correct [problems]`: right ones of the `samples` responses to each.
+///
+/// The standard error is that of the mean of per-problem rates, `sqrt(Σ (rate_i − mean)² / (n (n − 1)))`. Where the problems do not
+/// differ at all, or there is but one response to each, it is [`wilson`]'s interval over problems.
+///
+/// # Panics
+/// If `samples` is 0 or smaller than a count.
+#[track_caller]
+pub fn average_at_n(correct: &[u32], samples: usize) -> Estimate {
+    assert_counts("average_at_n", correct, samples);
+    let n = correct.len() as f64;
+    let rates = || correct.iter().map(|&c| f64::from(c) / samples as f64);
+    let mean = rates().sum::<f64>() / n;
+    let squares: f64 = rates().map(|rate| (rate - mean) * (rate - mean)).sum();
+    if samples == 1 || correct.len() < 2 || squares == 0.0 {
+        let total = correct.iter().map(|&c| u64::from(c)).sum::<u64>();
+        // all problems alike: as many independent trials as problems, not as responses
+        let interval = wilson((total as f64 / samples as f64).round() as u64, correct.len() as u64);
+        return Estimate { rate: mean, low: interval.low.min(mean), high: interval.high.max(mean) };
+    }
+    let error = (squares / (n * (n - 1.0))).sqrt();
+    Estimate { rate: mean, low: (mean - Z * error).max(0.0), high: (mean + Z * error).min(1.0) }
+}
+
+/// pass@k: the probability that at least one of `k` responses is right, the mean over problems of the unbiased
+/// `1 − C(n − c, k) / C(n, k)`. `correct [problems]`: c, of the `samples` = n responses to each.
+///
+/// # Panics
+/// If k is 0 or more than `samples`, or `samples` is smaller than a count.
+#[track_caller]
+pub fn pass_at_k(correct: &[u32], samples: usize, k: usize) -> f64 {
+    assert_counts("pass_at_k", correct, samples);
+    assert!(k >= 1 && k <= samples, "pass_at_k: k is not among the responses: {k} of {samples}");
+    let of_problem = |&c: &u32| {
+        let wrong = samples - c as usize;
+        if wrong < k {
+            return 1.0;
+        }
+        // C(wrong, k) / C(samples, k) as a product, which cannot overflow
+        1.0 - (0..k).map(|i| (wrong - i) as f64 / (samples - i) as f64).product::<f64>()
+    };
+    correct.iter().map(of_problem).sum::<f64>() / correct.len() as f64
+}
+
+/// How well a score and a mask tell one kind of token from the others.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Detection {
+    /// Share of the chosen that are of the kind; NaN if none is chosen.
+    pub precision: f64,
+    /// Share of the kind that is chosen; NaN if there is none of it.
+    pub recall: f64,
+    /// Probability that one of the kind scores higher than one of the others, a tie counting one half; NaN if either is missing.
+    pub auc: f64,
+    /// How many are of the kind.
+    pub positives: usize,
+    /// How many are not.
+    pub negatives: usize,
+    /// How many are chosen.
+    pub chosen: usize,
+}
+
+/// Precision and recall of `chosen`, and area under the ROC curve of `scores`, against `truth`. All `[tokens]`.
+///
+/// # Panics
+/// If the lengths differ, or a score is NaN.
+#[track_caller]
+pub fn detection(scores: &[f32], chosen: &[bool], truth: &[bool]) -> Detection {
+    assert!(
+        scores.len() == truth.len() && chosen.len() == truth.len(),
+        "detection: lengths differ: {} scores, {} chosen, {} true",
+        scores.len(),
+        chosen.len(),
+        truth.len()
+    );
+    assert!(!scores.iter().any(|score| score.is_nan()), "detection: a score is NaN: one of {}", scores.len());
+    let positives = truth.iter().filter(|&&t| t).count();
+    let negatives = truth.len() - positives;
+    let hits = truth.iter().zip(chosen).filter(|&(&t, &c)| t && c).count();
+    let count = chosen.iter().filter(|&&c| c).count();
+    Detection {
+        precision: hits as f64 / count as f64,
+        recall: hits as f64 / positives as f64,
+        auc: area_under_curve(scores, truth, positives, negatives),
+        positives,
+        negatives,
+        chosen: count,
+    }
+}
+
+/// The rank-sum statistic: `(Σ ranks of positives − P(P+1)/2) / (P·N)`, ties sharing their mean rank.
+fn area_under_curve(scores: &[f32], truth: &[bool], positives: usize, negatives: usize) -> f64 {
+    let mut order: Vec<usize> = (0..scores.len()).collect();
+    order.sort_by(|&a, &b| scores[a].total_cmp(&scores[b]));
+    let mut rank_sum = 0.0;
+    let mut before = 0;
+    // equal by value, so that −0 ties with 0
+    for tied in order.chunk_by(|&a, &b| scores[a] == scores[b]) {
+        let mean_rank = before as f64 + (tied.len() + 1) as f64 / 2.0;
+        rank_sum += mean_rank * tied.iter().filter(|&&i| truth[i]).count() as f64;
+        before += tied.len();
+    }
+    let (p, n) = (positives as f64, negatives as f64);
+    (rank_sum - p * (p + 1.0) / 2.0) / (p * n)
+}
+
+#[track_caller]
+fn assert_counts(op: &str, correct: &[u32], samples: usize) {
+    assert!(samples > 0, "{op}: no responses: {samples} for each of {} problems", correct.len());
+    if let Some(count) = correct.iter().find(|&&count| count as usize > samples) {
+        panic!("{op}: more right responses than responses: {count} of {samples}");
+    }
+}

@@ -1,0 +1,164 @@
+//! Configurations: defaults, files, overrides, and what is wrong with them.
+
+use percept_cppo::config::{Config, Method, Schedule};
+use percept_cppo::losses::{Divergence, Objective};
+use percept_cppo::selection::{Gate, Selection};
+use percept_cppo::tasks::Family;
+
+fn parse(text: &str) -> Config {
+    Config::parse(text, "test.toml", &[]).unwrap_or_else(|e| panic!("{e}"))
+}
+
+fn error(text: &str) -> String {
+    Config::parse(text, "test.toml", &[]).unwrap_err().to_string()
+}
+
+fn set(overrides: &[&str]) -> Result<Config, String> {
+    let overrides: Vec<String> = overrides.iter().map(|text| (*text).to_owned()).collect();
+    Config::parse("", "defaults", &overrides).map_err(|e| e.to_string())
+}
+
+#[test]
+fn an_empty_file_is_the_default_and_all_in_force_reads_back() {
+    assert_eq!(parse(""), Config::default());
+    assert_eq!(parse(&Config::default().to_toml()), Config::default());
+    let config = parse(
+        "run = { name = 'x', seed = 7 }\n\
+         [task]\nfamilies = ['digits', 'chart']\ndigits = { count = 4, noise = 0.12 }\n\
+         [data]\npath = 'rows.jsonl'\nlimit = 10\n\
+         [views]\npreset = 'paper'\nrotation_degrees = 3\n\
+         [method]\nname = 'grpo'\ngroup_size = 5\nclip_high = 0.28\ncpl_coef = 0.02\ndivergence = 'full'\nselection = 'ceil'\ngate = 'none'\n\
+         [optim]\nlearning_rate = 1e-6\nschedule = 'cosine'\n\
+         [eval.data]\npath = 'test.parquet'\n",
+    );
+    assert_eq!(parse(&config.to_toml()), config, "{}", config.to_toml());
+    assert_eq!((config.method.name, config.method.group_size, config.method.policy.clip_high), (Method::Grpo, 5, 0.28));
+    assert_eq!((config.method.contrastive.cpl_coef, config.method.contrastive.divergence), (0.02, Divergence::Full));
+    assert_eq!((config.method.selection.selection, config.method.selection.gate), (Selection::Ceil, Gate::None));
+    assert_eq!((config.method.contrastive.objective, config.optim.schedule), (Objective::Contrastive, Schedule::Cosine));
+    // what is not given in a preset, or in a scene, has its default
+    assert_eq!((config.views.rotation_degrees, config.views.occlusion_count), (3.0, 50));
+    assert_eq!(config.task.digits.as_ref().map(|digits| (digits.count, digits.clutter)), Some((4, 3)));
+}
+
+#[test]
+fn an_unknown_key_names_the_file_the_key_and_the_nearest_key() {
+    assert_eq!(error("[method]\ngroup_sise = 4\n"), "test.toml: method.group_sise: no such key; did you mean method.group_size?");
+    assert_eq!(error("[method]\nclip_hi = 4\n"), "test.toml: method.clip_hi: no such key; did you mean method.clip_high?");
+    assert_eq!(error("[train]\nlearning_rate = 4\n"), "test.toml: train.learning_rate: no such key; did you mean optim.learning_rate?");
+    assert_eq!(error("[views]\nbrightnes = [1, 1]\n"), "test.toml: views.brightnes: no such key; did you mean views.brightness?");
+    assert_eq!(error("[task.digits]\ncuont = 3\n"), "test.toml: task.digits.cuont: no such key; did you mean task.digits.count?");
+    assert_eq!(error("[zebra]\nstripes = 3\n"), "test.toml: zebra.stripes: no such key");
+    assert_eq!(error("[method.group_size]\nx = 3\n"), "test.toml: method.group_size.x: no such key");
+    assert_eq!(set(&["metod.name=grpo"]).unwrap_err(), "--set metod.name=grpo: metod.name: no such key; did you mean method.name?");
+}
+
+#[test]
+fn every_optional_key_is_known() {
+    let config = set(&[
+        "run.name=x",
+        "task.digits.count=3",
+        "task.shapes={}",
+        "task.chart={}",
+        "data.path=x",
+        "data.image_root=x",
+        "data.limit=1",
+        "data.image_column=a",
+        "data.problem_column=b",
+        "data.answer_column=c",
+        "eval.data.path=y",
+        "eval.data.limit=2",
+    ])
+    .unwrap();
+    assert_eq!(config.data.as_ref().and_then(|data| data.answer_column.as_deref()), Some("c"));
+    assert_eq!(parse(&config.to_toml()), config);
+}
+
+#[test]
+fn a_wrong_type_names_its_key() {
+    let wrong = error("[method]\nname = 'cppo'\ncpl_coef = 'large'\n");
+    assert!(wrong.starts_with("test.toml: method.cpl_coef: ") && wrong.contains("large"), "{wrong}");
+    let wrong = error("[method]\nname = 'ppo'\n");
+    assert!(wrong.starts_with("test.toml: method.name: ") && wrong.contains("grpo"), "{wrong}");
+    let wrong = error("method = 3\n");
+    assert!(wrong.starts_with("test.toml: method: "), "{wrong}");
+    let wrong = error("[train]\nsteps = -1\n");
+    assert!(wrong.starts_with("test.toml: train.steps: "), "{wrong}");
+    let wrong = error("[task]\nfamilies = ['digits', 'letters']\n");
+    assert!(wrong.starts_with("test.toml: task.families: ") && wrong.contains("letters"), "{wrong}");
+    let wrong = error("[train\nsteps = 1\n");
+    assert!(wrong.starts_with("test.toml: ") && wrong.contains("line 1"), "{wrong}");
+}
+
+#[test]
+fn values_out_of_range_are_refused() {
+    let range = |assignment: &str| set(&[assignment]).unwrap_err();
+    let ends = |assignment: &str, end: &str| {
+        let wrong = range(assignment);
+        assert_eq!(wrong, format!("defaults with --set {assignment}: {end}"));
+    };
+    ends("method.group_size=1", "method.group_size: expected at least 2, got 1");
+    ends("method.cpl_temperature=0", "method.cpl_temperature: expected above 0, got 0");
+    ends("task.level=9", "task.level: expected 1 to 5, got 9");
+    ends("train.updates_per_step=5", "train.updates_per_step: expected a divisor of rollout.prompts_per_step, got 5 for 32 prompts");
+    ends("rollout.temperature=0", "rollout.temperature: expected above 0, got 0");
+    ends("run.name=a/b", "run.name: expected the name of a folder, got a/b");
+    assert!(range("optim.max_grad_norm=nan").contains("optim.max_grad_norm: expected above 0"));
+}
+
+#[test]
+fn overrides_are_toml_values_or_bare_words() {
+    let config = set(&[
+        "method.name=grpo",
+        "method.group_size = 4",
+        "optim.learning_rate=3e-5",
+        "run.name=2026-11-23",
+        "task.families=[\"shapes\", \"chart\"]",
+        "views.preset=paper",
+        "model.path=../models/smol vlm",
+        "method.group_size=6",
+    ])
+    .unwrap();
+    assert_eq!((config.method.name, config.method.group_size, config.optim.learning_rate), (Method::Grpo, 6, 3e-5));
+    assert_eq!(config.run.name.as_deref(), Some("2026-11-23"));
+    assert_eq!(config.task.families, [Family::Shapes, Family::Chart]);
+    assert_eq!((config.views.occlusion_count, config.model.path.to_str()), (50, Some("../models/smol vlm")));
+    assert!(set(&["task.families=[\"shapes\""]).unwrap_err().starts_with("--set task.families=[\"shapes\": "));
+    assert_eq!(set(&["steps"]).unwrap_err(), "--set steps: expected key=value");
+    // an override wins over the file
+    let both = Config::parse("[train]\nsteps = 3\nsave_every = 2\n", "f", &["train.steps=5".to_owned()]).unwrap();
+    assert_eq!((both.train.steps, both.train.save_every), (5, 2));
+}
+
+#[test]
+fn a_missing_file_is_named() {
+    let wrong = Config::load(Some("no/such.toml".as_ref()), &[]).unwrap_err().to_string();
+    assert!(wrong.starts_with("no/such.toml: "), "{wrong}");
+}
+
+#[test]
+fn runs_are_named_after_method_task_and_time() {
+    let config = Config::default();
+    assert_eq!(config.run_name(0), "cppo-digits-19700101-000000");
+    // `date -u -d @951782399` and its neighbours: the end of a leap day
+    assert_eq!(config.run_name(951_868_799), "cppo-digits-20000229-235959");
+    assert_eq!(config.run_name(951_868_800), "cppo-digits-20000301-000000");
+    assert_eq!(config.run_name(1_795_456_509), "cppo-digits-20261123-175509");
+    assert_eq!(set(&["data.path=sets/geo.parquet", "method.name=grpo"]).unwrap().run_name(0), "grpo-geo-19700101-000000");
+    assert_eq!(set(&["run.name=mine"]).unwrap().run_name(0), "mine");
+}
+
+#[test]
+fn the_learning_rate_warms_up_and_falls() {
+    let mut optim = Config::default().optim;
+    (optim.learning_rate, optim.warmup_steps) = (1.0, 4);
+    let rates = |optim: &percept_cppo::config::OptimConfig| [1, 2, 4, 5, 9, 14].map(|step| optim.learning_rate_at(step, 14));
+    assert_eq!(rates(&optim), [0.25, 0.5, 1.0, 1.0, 1.0, 1.0]);
+    (optim.schedule, optim.final_fraction) = (Schedule::Cosine, 0.2);
+    let expected = [0.25, 0.5, 1.0, 0.2 + 0.4 * (1.0 + (std::f64::consts::PI * 0.1).cos()), 0.6, 0.2];
+    for (rate, expected) in rates(&optim).iter().zip([expected[0], expected[1], expected[2], expected[3], 0.2 + 0.4, expected[5]]) {
+        assert!((rate - expected).abs() < 1e-12, "{rate} {expected}");
+    }
+    optim.warmup_steps = 0;
+    assert_eq!((optim.learning_rate_at(1, 1), optim.learning_rate_at(1, 10)), (1.0, 1.0));
+}
