@@ -39,10 +39,10 @@ impl EventWriter {
         let mut number = 0;
         // two in a second must not share a file, and the later name must sort later
         let (path, file) = loop {
-            let path = folder.join(format!("events.out.tfevents.{:010}.{:07}.{number}.percept", wall_time as u64, std::process::id()));
+            let path = folder.join(format!("events.out.tfevents.{:010}.{:07}.{number:04}.percept", wall_time as u64, std::process::id()));
             match OpenOptions::new().create_new(true).write(true).open(&path) {
                 Ok(file) => break (path, file),
-                Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists && number < 9 => number += 1,
+                Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists && number < 9999 => number += 1,
                 Err(e) => return Err(RunError::io(&path, e)),
             }
         };
