@@ -3,6 +3,7 @@
 mod data;
 mod doctor;
 mod report;
+mod sft;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -32,6 +33,8 @@ enum Command {
     Doctor(doctor::Args),
     /// Rebuild the report of a run.
     Report(report::Args),
+    /// Train a new model on reference responses: the start of reinforcement learning.
+    Sft(sft::Args),
 }
 
 /// How a command ended.
@@ -71,6 +74,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, out: &mut dyn Write, e
         Command::Data(command) => data::run(&command, out),
         Command::Doctor(args) => doctor::run(&args),
         Command::Report(args) => report::run(&args, out),
+        Command::Sft(args) => sft::run(&args, out),
     };
     result.unwrap_or_else(|error| {
         // an error that cannot be printed is told by the exit code alone

@@ -41,13 +41,16 @@ mod data;
 #[cfg(feature = "cppo")]
 mod losses;
 #[cfg(feature = "cppo")]
-mod step;
 mod report;
 #[cfg(feature = "cppo")]
 mod run;
 #[cfg(feature = "cppo")]
 mod statistics;
 #[cfg(feature = "cppo")]
+mod step;
+#[cfg(feature = "cppo")]
 mod tasks;
+#[cfg(feature = "cppo")]
+mod trainer;
 #[cfg(feature = "cppo")]
 mod views;

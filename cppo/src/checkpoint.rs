@@ -1,0 +1,123 @@
+//! A training state on disk, from which training goes on to the same bits.
+//!
+//! ```text
+//! step-120/
+//!   config.json, model.safetensors, tokenizer.json, ...   a Hugging Face directory, adapters merged in
+//!   trainer.safetensors                                   weights.{name} of all that is trained, optimizer.{name} of its state
+//!   trainer.json                                          [`Progress`]
+//! ```
+//!
+//! The trained weights are there twice: adapters cannot be told from a merged matrix, and the directory alone must load
+//! anywhere. A directory is written whole or not at all.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+
+use percept_engine::safetensors::{self, Checkpoint};
+use percept_engine::{AdamW, Tensor};
+use percept_model::{Model, ModelFiles, atomic};
+use serde::{Deserialize, Serialize};
+
+use crate::error::TrainError;
+
+/// How far a run has come.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Progress {
+    /// Steps that are done.
+    pub step: u64,
+    /// Problems that were taken from the source.
+    pub problems: u64,
+    /// The best evaluation so far.
+    pub best: Option<Best>,
+}
+
+/// The best evaluation of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Best {
+    /// After which step.
+    pub step: u64,
+    /// Its accuracy, 0 to 1.
+    pub accuracy: f64,
+}
+
+const TENSORS: &str = "trainer.safetensors";
+const PROGRESS: &str = "trainer.json";
+
+/// Writes model, optimiser and progress to `directory`.
+///
+/// # Errors
+/// Those of the disk and the device; a directory that was there is then untouched.
+pub fn save(directory: &Path, model: &Model, files: &ModelFiles, optimizer: &AdamW, progress: &Progress) -> Result<(), TrainError> {
+    let mut tensors: Vec<(String, Tensor)> = Vec::new();
+    tensors.extend(model.trainable().into_iter().map(|(name, tensor)| (format!("weights.{name}"), tensor)));
+    tensors.extend(optimizer.state().into_iter().map(|(name, tensor)| (format!("optimizer.{name}"), tensor)));
+    let progress = serde_json::to_string_pretty(progress).expect("plain data");
+    atomic::write_directory(directory, |new| {
+        model.save(new, files)?;
+        safetensors::save(&new.join(TENSORS), &tensors, HashMap::new())?;
+        atomic::write_file(&new.join(PROGRESS), format!("{progress}\n").as_bytes())
+    })?;
+    Ok(())
+}
+
+/// Puts what [`save`] wrote into a model and an optimiser of the same configuration.
+///
+/// # Errors
+/// If a file is missing, damaged, or of another model or optimiser; then nothing has changed.
+pub fn restore(directory: &Path, model: &Model, optimizer: &mut AdamW) -> Result<Progress, TrainError> {
+    let progress = read_progress(directory)?;
+    let path = directory.join(TENSORS);
+    let checkpoint = Checkpoint::open(&path)?;
+    let load = |name: String, own: &Tensor| -> Result<Tensor, TrainError> {
+        let saved = checkpoint.load(&name, own.shape(), own.device())?;
+        if saved.dtype() == own.dtype() {
+            return Ok(saved);
+        }
+        let problem = format!("{name}: expected {}, got {}", own.dtype(), saved.dtype());
+        Err(TrainError::Saved { path: path.clone(), problem })
+    };
+    let weights = model.trainable();
+    let saved_weights = weights.iter().map(|(name, own)| load(format!("weights.{name}"), own)).collect::<Result<Vec<_>, _>>()?;
+    let mut state = BTreeMap::new();
+    for (name, own) in optimizer.state() {
+        let saved = load(format!("optimizer.{name}"), &own)?;
+        state.insert(name, saved);
+    }
+    let known = weights.len() + state.len();
+    let saved = checkpoint.names().count();
+    if saved != known {
+        let problem = format!("expected {known} tensors, got {saved}: another choice of what is trained");
+        return Err(TrainError::Saved { path, problem });
+    }
+    optimizer.load_state(&path, &state)?;
+    for ((_, own), saved) in weights.iter().zip(&saved_weights) {
+        overwrite(own, saved)?;
+    }
+    Ok(progress)
+}
+
+/// The progress of a checkpoint.
+///
+/// # Errors
+/// If the file is missing or damaged.
+pub fn read_progress(directory: &Path) -> Result<Progress, TrainError> {
+    let path = directory.join(PROGRESS);
+    let read = std::fs::read_to_string(&path).map_err(|error| error.to_string());
+    let parsed = read.and_then(|text| serde_json::from_str(&text).map_err(|error| error.to_string()));
+    parsed.map_err(|problem| TrainError::Saved { path, problem })
+}
+
+fn overwrite(own: &Tensor, saved: &Tensor) -> Result<(), TrainError> {
+    use half::{bf16, f16};
+    use percept_engine::DType;
+    match own.dtype() {
+        DType::F32 => own.write_slice(&saved.to_vec::<f32>()?),
+        DType::F64 => own.write_slice(&saved.to_vec::<f64>()?),
+        DType::F16 => own.write_slice(&saved.to_vec::<f16>()?),
+        DType::BF16 => own.write_slice(&saved.to_vec::<bf16>()?),
+        DType::U32 => unreachable!("integers are not trained"),
+    }
+    Ok(())
+}

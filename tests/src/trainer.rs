@@ -1,0 +1,194 @@
+//! The trainers: supervised training learns, reinforcement learning repeats and resumes to the same bits, and says what is wrong.
+
+use std::path::Path;
+use std::sync::OnceLock;
+
+use percept_cppo::checkpoint::read_progress;
+use percept_cppo::config::{Config, Method, OptimConfig};
+use percept_cppo::prompts::{Encoder, Problems};
+use percept_cppo::sft::{Sft, SftConfig, WarmStart};
+use percept_cppo::tasks::{Task, TaskConfig};
+use percept_cppo::trainer::{Metrics, StepOutput, Trainer};
+use percept_engine::{DType, Device};
+use percept_model::{Model, ModelConfig, ModelFiles, Precision};
+
+fn tiny_config() -> ModelConfig {
+    let mut config = ModelConfig::tiny();
+    (config.text.num_hidden_layers, config.vision.num_hidden_layers) = (2, 1);
+    config
+}
+
+fn encoder() -> Encoder {
+    let tokenizer = Path::new(env!("CARGO_MANIFEST_DIR")).join("../assets/tiny-tokenizer");
+    Encoder::new(ModelFiles::read_with_config(&tokenizer, tiny_config()).unwrap()).unwrap()
+}
+
+fn task_config() -> TaskConfig {
+    TaskConfig { level: 1, ..TaskConfig::default() }
+}
+
+fn task() -> Task {
+    Task::new(&task_config()).unwrap()
+}
+
+fn value(metrics: &Metrics, name: &str) -> f64 {
+    metrics.iter().find(|(known, _)| *known == name).unwrap_or_else(|| panic!("no metric {name}")).1
+}
+
+/// A model that has seen a few reference responses: it often keeps their form, so that rewards differ.
+fn start() -> &'static Path {
+    static START: OnceLock<tempfile::TempDir> = OnceLock::new();
+    let folder = START.get_or_init(|| {
+        let (model, encoder, task) = (Model::random(&tiny_config(), &Device::cpu(), 0, DType::F32), encoder(), task());
+        let config = SftConfig { steps: 40, batch_size: 8, ..SftConfig::default() };
+        let optim = OptimConfig { learning_rate: 3e-3, ..OptimConfig::default() };
+        let mut sft = Sft::new(&model, &encoder, &task, &config, &optim);
+        let losses: Vec<f64> = (0..40).map(|_| value(&sft.step().unwrap(), "loss")).collect();
+        assert!(losses[39] < 0.5 * losses[0], "{losses:?}");
+        let folder = tempfile::tempdir().unwrap();
+        model.save(&folder.path().join("model"), encoder.files()).unwrap();
+        folder
+    });
+    folder.path()
+}
+
+fn trainer(method: Method, change: impl Fn(&mut Config)) -> Trainer {
+    let model = Model::load(&start().join("model"), &Device::cpu(), Precision::Float32).unwrap();
+    let mut config = Config { task: task_config(), ..Config::default() };
+    config.method.name = method;
+    config.method.group_size = 4;
+    config.rollout.prompts_per_step = 4;
+    config.rollout.max_new_tokens = 30;
+    change(&mut config);
+    Trainer::new(model, encoder(), Problems::Task(task()), config).unwrap()
+}
+
+/// Everything but the times and the memory, which other tests of the process share.
+fn repeatable(output: &StepOutput) -> Vec<(&'static str, u64)> {
+    let is_repeatable = |name: &str| !name.starts_with("time/") && !name.ends_with("_per_second") && !name.starts_with("memory/");
+    output.metrics.iter().filter(|(name, _)| is_repeatable(name)).map(|&(name, value)| (name, value.to_bits())).collect()
+}
+
+fn weights(trainer: &Trainer) -> Vec<f32> {
+    trainer.model().parameters().flat_map(|(_, tensor)| tensor.to_vec::<f32>().unwrap()).collect()
+}
+
+#[test]
+fn the_warm_start_learns_to_see() {
+    let (model, encoder, task) = (Model::random(&tiny_config(), &Device::cpu(), 0, DType::F32), encoder(), task());
+    let config = SftConfig { warm_start_steps: 30, warm_start_batch_size: 16, ..SftConfig::default() };
+    let mut warm_start = WarmStart::new(&model, &encoder, &task, &config, &OptimConfig::default(), 0).unwrap();
+    let losses: Vec<f64> = (0..30).map(|_| value(&warm_start.step().unwrap(), "loss")).collect();
+    // ln 50 = 3.9 at first; that most cells are empty is learnt at once
+    assert!(losses[0] > 3.0 && losses[29] < 0.8, "{losses:?}");
+}
+
+#[test]
+fn steps_repeat_and_resume_to_the_same_bits() {
+    for method in [Method::Cppo, Method::Grpo] {
+        let folder = tempfile::tempdir().unwrap();
+        let checkpoint = folder.path().join("step-2");
+        let mut whole = trainer(method, |_| {});
+        let mut outputs = Vec::new();
+        for step in 1..=4 {
+            outputs.push(whole.step().unwrap());
+            assert_eq!(outputs.last().unwrap().step, step);
+            if step == 2 {
+                assert!(whole.note_accuracy(0.25));
+                whole.save(&checkpoint).unwrap();
+            }
+        }
+        assert!(outputs.iter().any(|output| value(&output.metrics, "frac_reward_zero_std") < 1.0), "no group has a signal");
+        assert!(outputs.iter().any(|output| value(&output.metrics, "grad_norm") > 0.0));
+
+        let mut again = trainer(method, |_| {});
+        assert_eq!(repeatable(&again.step().unwrap()), repeatable(&outputs[0]));
+
+        let mut resumed = trainer(method, |_| {});
+        resumed.restore(&checkpoint).unwrap();
+        assert_eq!(resumed.progress(), &read_progress(&checkpoint).unwrap());
+        assert_eq!(resumed.progress().best.map(|best| (best.step, best.accuracy)), Some((2, 0.25)));
+        for output in &outputs[2..] {
+            assert_eq!(repeatable(&resumed.step().unwrap()), repeatable(output));
+        }
+        assert!(weights(&resumed) == weights(&whole), "weights differ");
+        // The directory is a model by itself.
+        Model::load(&checkpoint, &Device::cpu(), Precision::AsStored).unwrap();
+    }
+}
+
+#[test]
+fn a_step_says_what_users_know_from_other_trainers() {
+    let mut cppo = trainer(Method::Cppo, |_| {});
+    let output = cppo.step().unwrap();
+    for name in [
+        "reward",
+        "reward_std",
+        "frac_reward_zero_std",
+        "rewards/accuracy",
+        "rewards/format",
+        "completions/mean_length",
+        "completions/clipped_ratio",
+        "clip_ratio",
+        "entropy",
+        "kl",
+        "grad_norm",
+        "lr",
+        "cpl_loss",
+        "perception/fraction",
+        "perception/delta_entropy",
+        "rollout/log_prob_gap",
+        "tokens_per_second",
+        "time/rollout",
+        "time/update",
+        "memory/peak_bytes",
+    ] {
+        assert!(value(&output.metrics, name).is_finite(), "{name}");
+    }
+    assert!(value(&output.metrics, "rollout/log_prob_gap") < 1e-4, "sampling and training disagree");
+    assert_eq!(output.groups.len(), 4);
+    for group in &output.groups {
+        assert_eq!([group.rollout.responses.len(), group.advantages.len(), group.traces.len()], [4; 3]);
+        assert_eq!(group.views.len(), usize::from(group.advantages.iter().any(|&a| a > 0.0)));
+    }
+    let grpo = trainer(Method::Grpo, |_| {}).step().unwrap();
+    assert!(grpo.groups.iter().all(|group| group.views.is_empty()));
+    assert_eq!(value(&grpo.metrics, "reward"), value(&output.metrics, "reward"), "the first rollout does not depend on the method");
+}
+
+#[test]
+fn several_updates_of_one_rollout_move_the_ratio() {
+    let mut trainer = trainer(Method::Grpo, |config| {
+        config.train.updates_per_step = 2;
+        config.optim.learning_rate = 3e-3;
+        config.optim.warmup_steps = 0;
+        config.method.policy.kl_coef = 0.0;
+        config.method.policy.clip_low = 0.01;
+        config.method.policy.clip_high = 0.01;
+    });
+    let clipped: f64 = (0..4).map(|_| value(&trainer.step().unwrap().metrics, "clip_ratio")).sum();
+    assert!(clipped > 0.0);
+}
+
+#[test]
+fn a_checkpoint_that_does_not_fit_changes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let checkpoint = folder.path().join("step-1");
+    let mut source = trainer(Method::Grpo, |_| {});
+    source.step().unwrap();
+    source.save(&checkpoint).unwrap();
+
+    let mut trainer = trainer(Method::Grpo, |_| {});
+    let before = weights(&trainer);
+    let tensors = checkpoint.join("trainer.safetensors");
+    let whole = std::fs::read(&tensors).unwrap();
+    std::fs::write(&tensors, &whole[..whole.len() / 2]).unwrap();
+    let error = trainer.restore(&checkpoint).unwrap_err().to_string();
+    assert!(error.contains("trainer.safetensors"), "{error}");
+    std::fs::remove_file(&tensors).unwrap();
+    assert!(trainer.restore(&checkpoint).unwrap_err().to_string().contains("trainer.safetensors"));
+    std::fs::write(checkpoint.join("trainer.json"), "{\"step\": 1}").unwrap();
+    let error = trainer.restore(&checkpoint).unwrap_err().to_string();
+    assert!(error.contains("trainer.json") && error.contains("problems"), "{error}");
+    assert!(weights(&trainer) == before && trainer.progress().step == 0);
+}
