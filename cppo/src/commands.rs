@@ -2,8 +2,10 @@
 
 mod data;
 mod doctor;
+mod eval;
 mod report;
 mod sft;
+mod train;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -31,10 +33,14 @@ enum Command {
     Data(data::Command),
     /// List devices, and check every kernel on each against the CPU in f64. Run this first on a new GPU.
     Doctor(doctor::Args),
+    /// Measure a model on problems it has not seen.
+    Eval(eval::Args),
     /// Rebuild the report of a run.
     Report(report::Args),
     /// Train a new model on reference responses: the start of reinforcement learning.
     Sft(sft::Args),
+    /// Train a model by reinforcement learning. Without arguments: the shipped one, on pictures of handwritten digits.
+    Train(train::Args),
 }
 
 /// How a command ended.
@@ -73,8 +79,10 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, out: &mut dyn Write, e
     let result = match cli.command {
         Command::Data(command) => data::run(&command, out),
         Command::Doctor(args) => doctor::run(&args),
+        Command::Eval(args) => eval::run(&args, out),
         Command::Report(args) => report::run(&args, out),
         Command::Sft(args) => sft::run(&args, out),
+        Command::Train(args) => train::run(&args, out),
     };
     result.unwrap_or_else(|error| {
         // an error that cannot be printed is told by the exit code alone

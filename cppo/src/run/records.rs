@@ -81,6 +81,21 @@ pub struct CategoryResult {
 }
 
 impl CategoryResult {
+    /// Nothing counted yet.
+    pub fn empty(name: &str, samples: usize) -> CategoryResult {
+        CategoryResult {
+            name: name.into(),
+            samples,
+            correct: Vec::new(),
+            well_formed: 0,
+            perception_errors: None,
+            reasoning_errors: None,
+            both_errors: None,
+            unreadable: None,
+            tokens: 0,
+        }
+    }
+
     /// Number of problems.
     pub fn problems(&self) -> usize {
         self.correct.len()
