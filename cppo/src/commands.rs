@@ -3,7 +3,10 @@
 mod data;
 mod doctor;
 mod eval;
+mod generate;
+mod question;
 mod report;
+mod score;
 mod sft;
 mod train;
 
@@ -14,6 +17,8 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
+use percept_model::ModelError;
+use percept_model::image::ImageError;
 
 use crate::config::{Config, ConfigError};
 use crate::data::DataError;
@@ -35,8 +40,12 @@ enum Command {
     Doctor(doctor::Args),
     /// Measure a model on problems it has not seen.
     Eval(eval::Args),
+    /// Answer a question about a picture.
+    Generate(generate::Args),
     /// Rebuild the report of a run.
     Report(report::Args),
+    /// Log-probability and entropy of every token of a given answer to a question about a picture.
+    Score(score::Args),
     /// Train a new model on reference responses: the start of reinforcement learning.
     Sft(sft::Args),
     /// Train a model by reinforcement learning. Without arguments: the shipped one, on pictures of handwritten digits.
@@ -80,18 +89,30 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, out: &mut dyn Write, e
         Command::Data(command) => data::run(&command, out),
         Command::Doctor(args) => doctor::run(&args),
         Command::Eval(args) => eval::run(&args, out),
+        Command::Generate(args) => generate::run(&args, out, errors),
         Command::Report(args) => report::run(&args, out),
+        Command::Score(args) => score::run(&args, out, errors),
         Command::Sft(args) => sft::run(&args, out),
         Command::Train(args) => train::run(&args, out),
     };
     result.unwrap_or_else(|error| {
         // an error that cannot be printed is told by the exit code alone
         let _ = writeln!(errors, "error: {error:#}");
-        match error.is::<ConfigError>() || error.is::<DataError>() {
+        match is_bad_input(&error) {
             true => Outcome::BadInput,
             false => Outcome::Failed,
         }
     })
+}
+
+/// Whether the fault lies in what the program was given.
+fn is_bad_input(error: &anyhow::Error) -> bool {
+    use percept_engine::Error as EngineError;
+    match error.downcast_ref::<ModelError>() {
+        Some(ModelError::Engine(error)) => matches!(error, EngineError::File { .. } | EngineError::Content { .. }),
+        Some(_) => true,
+        None => error.is::<ConfigError>() || error.is::<DataError>() || error.is::<ImageError>(),
+    }
 }
 
 /// The arguments of every command that has a configuration.

@@ -1,5 +1,8 @@
 //! Generation against the uncached forward pass and against itself with other company in the batch; scores against transformers.
 
+#[cfg(feature = "cppo")]
+mod commands;
+
 use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -241,7 +244,7 @@ fn a_stream_is_the_text_of_its_completion() {
 }
 
 /// The case's directory with the tiny tokenizer's files in it.
-pub(crate) fn whole_directory() -> tempfile::TempDir {
+fn whole_directory() -> tempfile::TempDir {
     let directory = tempfile::tempdir().unwrap();
     for from in [case_directory(), Path::new(env!("CARGO_MANIFEST_DIR")).join("../assets/tiny-tokenizer")] {
         for file in std::fs::read_dir(from).unwrap() {

@@ -1,0 +1,78 @@
+//! The arguments of commands that show a model a picture and ask about it.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use anyhow::Result;
+use percept_engine::{Device, GpuSelector};
+use percept_model::image::{ImageProcessor, ImageProcessorConfig, RgbImage};
+use percept_model::{Model, ModelFiles, Precision, Question};
+
+/// Which model, which picture, which question.
+#[derive(clap::Args)]
+pub(super) struct QuestionArgs {
+    /// A Hugging Face directory of an Idefics3 or SmolVLM model.
+    #[arg(long, value_name = "DIR")]
+    model: PathBuf,
+    /// A PNG or JPEG picture.
+    #[arg(long, value_name = "FILE")]
+    image: PathBuf,
+    /// The question.
+    #[arg(long, value_name = "TEXT")]
+    prompt: String,
+    /// Cut the picture into tiles, whatever the model's preprocessor says.
+    #[arg(long, conflicts_with = "no_split_image")]
+    split_image: bool,
+    /// Do not cut the picture, whatever the model's preprocessor says: fewer tokens, less detail.
+    #[arg(long)]
+    no_split_image: bool,
+    /// Where to compute. Default: a hardware GPU if there is one, else the CPU.
+    #[arg(long, value_enum)]
+    device: Option<DeviceArg>,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum DeviceArg {
+    Cpu,
+    /// The adapter that PERCEPT_ADAPTER names, else a hardware GPU, else a software one.
+    Gpu,
+}
+
+/// A model that has been asked.
+pub(super) struct Asked {
+    pub(super) files: ModelFiles,
+    pub(super) model: Model,
+    pub(super) question: Question,
+}
+
+impl QuestionArgs {
+    /// Reads the small files first: what is wrong with them is said before the weights are read. The device is named on `errors`.
+    pub(super) fn ask(&self, errors: &mut dyn Write) -> Result<Asked> {
+        let files = ModelFiles::read(&self.model)?;
+        let image = RgbImage::open(&self.image)?;
+        let do_image_splitting = match (self.split_image, self.no_split_image) {
+            (false, false) => files.image_processor.do_image_splitting,
+            (split, _) => split,
+        };
+        let processor = ImageProcessor::new(ImageProcessorConfig { do_image_splitting, ..files.image_processor.clone() })?;
+        let question = Question::new(&files, &processor, &image, &self.prompt)?;
+        let device = open(self.device)?;
+        writeln!(errors, "on {device}")?;
+        let model = Model::load(&self.model, &device, Precision::AsStored)?;
+        Ok(Asked { files, model, question })
+    }
+}
+
+fn open(device: Option<DeviceArg>) -> Result<Device> {
+    match device {
+        None => Ok(Device::best()),
+        Some(DeviceArg::Cpu) => Ok(Device::cpu()),
+        Some(DeviceArg::Gpu) => {
+            let device = Device::gpu(&GpuSelector::from_env_or_hardware());
+            Ok(match std::env::var_os("PERCEPT_ADAPTER") {
+                Some(_) => device?,
+                None => device.or_else(|no_hardware| Device::gpu(&GpuSelector::software()).map_err(|_| no_hardware))?,
+            })
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! `percept generate` and `percept score` on the golden model, and what they say to bad input.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::Path;
+
+use percept_cppo::commands::{self, Outcome};
+use serde_json::Value;
+
+use super::whole_directory;
+
+/// Outcome, standard output, standard error.
+fn percept(arguments: &[&str]) -> (Outcome, String, String) {
+    let (mut out, mut errors) = (Vec::new(), Vec::new());
+    let arguments = std::iter::once("percept").chain(arguments.iter().copied()).map(OsString::from);
+    let outcome = commands::run(arguments, &mut out, &mut errors);
+    (outcome, String::from_utf8(out).unwrap(), String::from_utf8(errors).unwrap())
+}
+
+/// A command about the golden picture.
+fn ask(command: &str, directory: &Path, more: &[&str]) -> (Outcome, String, String) {
+    let (model, image) = (directory.display().to_string(), directory.join("picture.png").display().to_string());
+    percept(&[&[command, "--model", &model, "--image", &image, "--prompt", "What is the sum of the digits?"], more].concat())
+}
+
+#[test]
+fn score_prints_what_transformers_computes() {
+    let directory = whole_directory();
+    let golden: Value = serde_json::from_slice(&fs::read(directory.path().join("score.json")).unwrap()).unwrap();
+    for device in ["cpu", "gpu"] {
+        for case in golden.as_array().unwrap() {
+            let split = if case["split"] == true { "--split-image" } else { "--no-split-image" };
+            let completion = case["completion"].as_str().unwrap();
+            let (outcome, out, errors) = ask("score", directory.path(), &["--completion", completion, "--device", device, "--json", split]);
+            assert_eq!(outcome, Outcome::Done, "{errors}");
+            let report: Value = serde_json::from_str(&out).unwrap();
+            assert_eq!((&report["prompt_tokens"], &report["tokens"]), (&case["prompt_tokens"], &case["tokens"]));
+            for name in ["log_probs", "entropies"] {
+                let numbers = |of: &Value| of[name].as_array().unwrap().iter().map(|x| x.as_f64().unwrap()).collect::<Vec<_>>();
+                let (got, expected) = (numbers(&report), numbers(case));
+                assert_eq!(got.len(), expected.len());
+                let error = got.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+                assert!(error <= 1e-4, "{device} {split} {name}: {error:.1e}");
+            }
+        }
+    }
+}
+
+#[test]
+fn score_prints_a_table_that_spells_the_completion() {
+    let directory = whole_directory();
+    let (outcome, out, errors) = ask("score", directory.path(), &["--completion", "I see é.", "--device", "cpu"]);
+    assert_eq!(outcome, Outcome::Done, "{errors}");
+    assert!(errors.starts_with("on "), "{errors}");
+    let rows: Vec<&str> = out.lines().skip(1).filter(|line| line.ends_with('"')).collect();
+    let spelt: String = rows.iter().map(|row| row[row.find('"').unwrap() + 1..row.len() - 1].to_string()).collect();
+    assert_eq!(spelt, "I see é.");
+}
+
+#[test]
+fn generate_prints_the_same_answer_for_the_same_seed() {
+    let directory = whole_directory();
+    let draw = |seed| {
+        let (outcome, out, errors) = ask(
+            "generate",
+            directory.path(),
+            &["--max-new-tokens", "8", "--temperature", "1", "--top-k", "200", "--top-p", "0.95", "--seed", seed, "--device", "cpu"],
+        );
+        assert_eq!(outcome, Outcome::Done, "{errors}");
+        assert!(out.ends_with('\n') && out.len() > 1, "{out:?}");
+        assert!(errors.contains("33 tokens read, "), "{errors}");
+        out
+    };
+    assert_eq!(draw("1"), draw("1"));
+    assert_ne!(draw("1"), draw("2"));
+}
+
+#[test]
+fn bad_input_is_named_and_exits_with_2() {
+    let directory = whole_directory();
+    let path = directory.path();
+    let refused = |(outcome, out, errors): (Outcome, String, String), expected: &[&str]| {
+        assert_eq!((outcome, out.as_str()), (Outcome::BadInput, ""), "{errors}");
+        for text in expected {
+            assert!(errors.contains(text), "{errors:?} lacks {text:?}");
+        }
+    };
+    refused(percept(&["generate", "--image", "x.png", "--prompt", "?"]), &["--model"]);
+    refused(ask("generate", path, &["--temperature", "-1"]), &["--temperature", "from 0 up"]);
+    refused(ask("generate", path, &["--top-p", "0"]), &["--top-p", "above 0"]);
+    refused(ask("generate", path, &["--top-k", "0"]), &["--top-k"]);
+    refused(ask("generate", path, &["--split-image", "--no-split-image"]), &["--split-image"]);
+    refused(ask("generate", path, &["--max-new-tokens", "480", "--device", "cpu"]), &["prompt of 33 tokens + 480 new", "(512)"]);
+    let long = "3 ".repeat(500);
+    refused(ask("score", path, &["--completion", &long, "--device", "cpu"]), &["exceeds max_position_embeddings (512)"]);
+    refused(ask("generate", &path.join("nowhere"), &[]), &["nowhere", "config.json", "not found"]);
+
+    let spoiled = |file: &str, contents: &[u8]| {
+        let directory = whole_directory();
+        fs::write(directory.path().join(file), contents).unwrap();
+        directory
+    };
+    let whole = |file: &str| fs::read(path.join(file)).unwrap();
+    let score = |directory: &tempfile::TempDir| ask("score", directory.path(), &["--completion", "3", "--device", "cpu"]);
+    refused(score(&spoiled("picture.png", &whole("picture.png")[..200])), &["picture.png", "truncated"]);
+    refused(score(&spoiled("picture.png", b"hello")), &["picture.png", "PNG or JPEG"]);
+    let weights = whole("model.safetensors");
+    refused(score(&spoiled("model.safetensors", &weights[..weights.len() / 2])), &["model.safetensors"]);
+    refused(score(&spoiled("config.json", b"{")), &["config.json", "invalid JSON"]);
+    let tokenizer = String::from_utf8(whole("tokenizer.json")).unwrap().replace("<image>", "<picture>");
+    refused(score(&spoiled("tokenizer.json", tokenizer.as_bytes())), &["tokenizer.json", "<image>"]);
+    let directory = whole_directory();
+    fs::remove_file(directory.path().join("model.safetensors")).unwrap();
+    refused(score(&directory), &["model.safetensors", "not found"]);
+    fs::remove_file(directory.path().join("picture.png")).unwrap();
+    refused(score(&directory), &["picture.png", "cannot read"]);
+}
