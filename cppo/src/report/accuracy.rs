@@ -182,21 +182,20 @@ fn over_time(evaluations: &[Evaluation]) -> String {
     let low = all().map(|(_, e)| e.low).fold(1.0, f64::min);
     let high = all().map(|(_, e)| e.high).fold(0.0, f64::max);
     let plane = Plane::new([720.0, 240.0], [0.0, last], [100.0 * low, 100.0 * high]);
-    let mut content = String::new();
-    let mut legend = String::new();
+    let (mut bands, mut lines, mut legend) = (String::new(), String::new(), String::new());
     for (number, (decoding, points)) in series.iter().enumerate() {
         let class = format!("series-{number}");
         let band: Vec<(f64, f64, f64)> = points.iter().map(|(x, e)| (*x, 100.0 * e.low, 100.0 * e.high)).collect();
-        content += &plane.band(&format!("{class} band"), &band);
-        content += &plane.line(&format!("{class} line"), points.iter().map(|(x, e)| (*x, 100.0 * e.rate)));
+        bands += &plane.band(&format!("{class} band"), &band);
+        lines += &plane.line(&format!("{class} line"), points.iter().map(|(x, e)| (*x, 100.0 * e.rate)));
         for (x, e) in points {
             let (left, top) = (plane.left(*x), plane.top(100.0 * e.rate));
             let words = format!("{decoding}, step {x}: {} % ({})", percent(e.rate), interval(e));
-            content += &format!("<circle class=\"{class} dot\" cx=\"{left:.1}\" cy=\"{top:.1}\" r=\"3.5\"><title>{words}</title></circle>");
+            lines += &format!("<circle class=\"{class} dot\" cx=\"{left:.1}\" cy=\"{top:.1}\" r=\"3.5\"><title>{words}</title></circle>");
         }
         legend += &format!("<li><i class=\"{class}\"></i>{}</li>", escape(decoding));
     }
-    let svg = plane.svg("Accuracy in per cent by step", &content, "");
+    let svg = plane.svg("Accuracy in per cent by step", &(bands + &lines), "");
     format!(
         "<figure class=\"wide\">\n<ul class=\"legend\"><li>Accuracy in per cent by step, with 95 % intervals:</li>{legend}</ul>\n{svg}\n</figure>\n"
     )

@@ -8,6 +8,8 @@ pub(super) struct Plane {
     height: f64,
     x: [f64; 2],
     y: [f64; 2],
+    /// Distance of the ticks, in units of y.
+    step: f64,
 }
 
 const LEFT: f64 = 46.0;
@@ -18,10 +20,13 @@ const BOTTOM: f64 = 22.0;
 impl Plane {
     /// A plane of `width` × `height` units for these values. The vertical range is widened to round numbers.
     pub(super) fn new([width, height]: [f64; 2], x: [f64; 2], y: [f64; 2]) -> Plane {
-        let step = tick_step(y[1] - y[0], y[1]);
-        let y = [(y[0] / step + 1e-9).floor() * step, (y[1] / step - 1e-9).ceil() * step];
-        let y = if y[1] > y[0] { y } else { [y[0], y[0] + step] };
-        Plane { width, height, x: if x[1] > x[0] { x } else { [x[0], x[0] + 1.0] }, y }
+        let y = match y {
+            [low, high] if high > low => [low, high],
+            [value, _] => [value.min(0.0) * 2.0, value.max(0.0) * 2.0], // a constant stands in the middle
+        };
+        let step = tick_step(y[1] - y[0]);
+        let y = [(y[0] / step + 1e-9).floor() * step, (y[1] / step - 1e-9).ceil().max((y[0] / step).floor() + 1.0) * step];
+        Plane { width, height, x: if x[1] > x[0] { x } else { [x[0], x[0] + 1.0] }, y, step }
     }
 
     pub(super) fn left(&self, x: f64) -> f64 {
@@ -35,7 +40,7 @@ impl Plane {
     /// The SVG element with grid and labels, and `content` over them.
     pub(super) fn svg(&self, label: &str, content: &str, attributes: &str) -> String {
         let mut grid = String::new();
-        let step = tick_step(self.y[1] - self.y[0], self.y[1]);
+        let step = self.step;
         let ticks = ((self.y[1] - self.y[0]) / step).round() as usize;
         for tick in 0..=ticks {
             let value = self.y[0] + tick as f64 * step;
@@ -83,6 +88,7 @@ impl Plane {
 /// A tick of the axis: as many decimals as the distance between ticks needs.
 fn axis_number(value: f64, step: f64) -> String {
     match value.abs() {
+        0.0 => "0".to_owned(),
         size if size >= 1e4 || (size > 0.0 && step < 1e-4) => number(value),
         _ => {
             let decimals = (-(step.log10() + 1e-9).floor()).clamp(0.0, 4.0) as usize;
@@ -91,9 +97,11 @@ fn axis_number(value: f64, step: f64) -> String {
     }
 }
 
-/// The distance of about three ticks over `span`: 1, 2 or 5 times a power of ten. `top` decides where all values are equal.
-fn tick_step(span: f64, top: f64) -> f64 {
-    let span = if span > 0.0 { span } else { (top.abs() / 2.0).max(1e-6) };
+/// The distance of about three ticks over `span`: 1, 2 or 5 times a power of ten; 1 for no span.
+fn tick_step(span: f64) -> f64 {
+    if span <= 0.0 {
+        return 1.0;
+    }
     let rough = span / 3.0;
     let power = 10f64.powf(rough.log10().floor());
     power

@@ -44,7 +44,9 @@ fn figure(name: &str, steps: &[Metrics]) -> String {
         let low = if low > 0.0 && low < 0.4 * high { 0.0 } else { low };
         let ends = [points[0].0, points[points.len() - 1].0];
         let plane = Plane::new([320.0, 130.0], ends, [low, high]);
-        let smooth = running_mean(&points);
+        // a schedule has no noise to take out
+        let reach = if name == "lr" { 0 } else { points.len() / 20 };
+        let smooth = running_mean(&points, reach);
         let content = plane.line("raw", points.iter().copied()) + &plane.line("smooth", smooth.iter().copied());
         let values: Vec<String> =
             points.iter().map(|(x, y)| format!("{x},{:.1},{:.1},{}", plane.left(*x), plane.top(*y), number(*y))).collect();
@@ -59,9 +61,8 @@ fn figure(name: &str, steps: &[Metrics]) -> String {
     )
 }
 
-/// The mean of the points up to a twentieth of the run to either side.
-fn running_mean(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
-    let reach = points.len() / 20;
+/// The mean of the points up to `reach` to either side.
+fn running_mean(points: &[(f64, f64)], reach: usize) -> Vec<(f64, f64)> {
     let mean = |i: usize| {
         let window = &points[i.saturating_sub(reach)..(i + reach + 1).min(points.len())];
         let values: Vec<f64> = window.iter().map(|(_, y)| *y).filter(|y| y.is_finite()).collect();
