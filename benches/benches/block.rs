@@ -8,7 +8,7 @@ use std::time::Duration;
 use criterion::{Criterion, Throughput, criterion_group};
 use percept_benches::{gemm_512_gflops, gemm_512_seconds, median, seconds};
 use percept_engine::ops::{Mask, Segment, Segments};
-use percept_engine::{AdamW, AdamWConfig, Device, GpuSelector, ParamGroup, Tensor, random};
+use percept_engine::{AdamW, AdamWConfig, Device, GpuSelector, Gradients, ParamGroup, Tensor, random};
 
 const WIDTH: usize = 256;
 const HEADS: usize = 8;
@@ -31,6 +31,16 @@ fn criterion_rows(criterion: &mut Criterion) {
     for device in devices() {
         let mut training = Training::new(&device);
         group.bench_function(device.to_string(), |b| b.iter(|| training.step()));
+    }
+    group.finish();
+
+    let mut group = criterion.benchmark_group("adamw");
+    for device in devices() {
+        let mut training = Training::new(&device);
+        let gradients = training.gradients();
+        // reads weight, gradient and two moments, writes weight and moments: seven f32 a parameter
+        group.throughput(Throughput::Bytes(28 * training.parameters.iter().map(Tensor::len).sum::<usize>() as u64)).sample_size(10);
+        group.bench_function(device.to_string(), |b| b.iter(|| training.update(&gradients)));
     }
     group.finish();
 }
@@ -119,12 +129,20 @@ impl Training {
     }
 
     fn step(&mut self) {
+        let gradients = self.gradients();
+        self.update(&gradients);
+    }
+
+    fn gradients(&self) -> Gradients {
         let mut x = self.input.clone();
         for block in self.parameters.chunks(PER_BLOCK) {
             x = self.block(&x, block);
         }
-        let gradients = x.square().mean(&[0, 1]).backward();
-        self.optimiser.step(&gradients);
+        x.square().mean(&[0, 1]).backward()
+    }
+
+    fn update(&mut self, gradients: &Gradients) {
+        self.optimiser.step(gradients);
         self.input.device().synchronize().expect("the step");
     }
 

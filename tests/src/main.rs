@@ -13,6 +13,7 @@ mod misuse_movement;
 mod movement;
 mod op_table;
 mod optim;
+mod repository;
 mod safetensors;
 mod sampling;
 #[cfg(feature = "shaders")]

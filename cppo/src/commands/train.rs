@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result, bail};
 use indicatif::{ProgressBar, ProgressStyle};
+use percept_engine::trace::trace_table;
 use percept_engine::{Device, GpuSelector};
 use percept_model::{Model, ModelFiles, Precision};
 
@@ -53,6 +54,11 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome> {
     let outcome = session.train(out)?;
     let report = write_report(session.folder.path())?;
     writeln!(out, "report: {}", report.display())?;
+    // under PERCEPT_TRACE=1
+    let times = device.take_trace()?;
+    if !times.is_empty() {
+        write!(out, "{}", trace_table(&times))?;
+    }
     Ok(outcome)
 }
 
