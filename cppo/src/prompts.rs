@@ -14,7 +14,7 @@ use crate::tasks::{Problem, Split, Task};
 #[derive(Clone, Debug)]
 pub enum Problems {
     /// Drawn, without end and without repetition.
-    Task(Task),
+    Task(Box<Task>),
     /// Read from files; each epoch has its own order.
     Data(Dataset),
 }

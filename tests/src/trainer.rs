@@ -60,7 +60,7 @@ fn trainer(method: Method, change: impl Fn(&mut Config)) -> Trainer {
     config.rollout.prompts_per_step = 4;
     config.rollout.max_new_tokens = 30;
     change(&mut config);
-    Trainer::new(model, encoder(), Problems::Task(task()), config).unwrap()
+    Trainer::new(model, encoder(), Problems::Task(Box::new(task())), config).unwrap()
 }
 
 /// Everything but the times and the memory, which other tests of the process share.

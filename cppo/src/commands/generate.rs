@@ -23,7 +23,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "N")]
     max_new_tokens: Option<usize>,
     /// Logits are divided by this before drawing; 0 takes the most probable token. Default: the model's, else 0.
-    #[arg(long, value_parser = temperature)]
+    #[arg(long, value_parser = temperature, allow_negative_numbers = true)]
     temperature: Option<f32>,
     /// Draw from the K most probable tokens only. Default: the model's, else all.
     #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..))]

@@ -18,7 +18,7 @@ pub(super) struct QuestionArgs {
     #[arg(long, value_name = "FILE")]
     image: PathBuf,
     /// The question.
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     prompt: String,
     /// Cut the picture into tiles, whatever the model's preprocessor says.
     #[arg(long, conflicts_with = "no_split_image")]

@@ -15,7 +15,7 @@ pub(super) struct Args {
     #[command(flatten)]
     question: QuestionArgs,
     /// The answer. Nothing is added to it.
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     completion: String,
     /// Print JSON.
     #[arg(long)]

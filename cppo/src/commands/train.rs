@@ -90,7 +90,7 @@ impl Session {
         let encoder = Encoder::new(ModelFiles::read(&config.model.path)?)?;
         let problems = match &config.data {
             Some(data) => Problems::Data(import(data)?),
-            None => Problems::Task(Task::new(&config.task)?),
+            None => Problems::Task(Box::new(Task::new(&config.task)?)),
         };
         let evaluation_problems = match (&config.eval.data, &problems) {
             (Some(data), _) => Some(Problems::Data(import(data)?)),

@@ -49,12 +49,12 @@ fn score_prints_what_transformers_computes() {
 #[test]
 fn score_prints_a_table_that_spells_the_completion() {
     let directory = whole_directory();
-    let (outcome, out, errors) = ask("score", directory.path(), &["--completion", "I see é.", "--device", "cpu"]);
+    let (outcome, out, errors) = ask("score", directory.path(), &["--completion", "-3 é.", "--device", "cpu"]);
     assert_eq!(outcome, Outcome::Done, "{errors}");
     assert!(errors.starts_with("on "), "{errors}");
     let rows: Vec<&str> = out.lines().skip(1).filter(|line| line.ends_with('"')).collect();
     let spelt: String = rows.iter().map(|row| row[row.find('"').unwrap() + 1..row.len() - 1].to_string()).collect();
-    assert_eq!(spelt, "I see é.");
+    assert_eq!(spelt, "-3 é.");
 }
 
 #[test]
