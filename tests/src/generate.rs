@@ -229,7 +229,7 @@ fn a_stream_is_the_text_of_its_completion() {
         ControlFlow::Continue(())
     })
     .unwrap();
-    assert_eq!(streamed, generate(&model, &[request.clone()], &options).unwrap()[0][0]);
+    assert_eq!(streamed, generate(&model, std::slice::from_ref(&request), &options).unwrap()[0][0]);
     assert_eq!(pieces.concat(), tokenizer.decode(&streamed.tokens, SpecialTokens::Skip).unwrap());
     assert!(pieces.len() > 2, "in pieces: {pieces:?}");
 

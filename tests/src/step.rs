@@ -18,7 +18,8 @@ fn model(dtype: DType, seed: u64) -> Model {
     text.initializer_range = 0.4; // distributions that differ, of a model that is not trained
     let vision = &mut config.vision;
     (vision.hidden_size, vision.intermediate_size, vision.num_hidden_layers, vision.num_attention_heads) = (8, 16, 1, 2);
-    (vision.image_size, vision.initializer_range) = (32, 0.4);
+    (vision.image_size, vision.patch_size, vision.initializer_range) = (32, 4, 0.4);
+    config.scale_factor = 4;
     Model::random(&config, &Device::cpu(), seed, dtype)
 }
 
