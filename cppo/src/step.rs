@@ -14,9 +14,9 @@
 //!
 //! | symbol | here |
 //! |---|---|
-//! | ℓ, ℓ⁺, ℓ⁻ | ranges of [`Pass::log_probs`] |
-//! | H, H⁻ | the same ranges of [`Pass::entropy`] |
-//! | m | [`perception::Perception`] |
+//! | ℓ, ℓ⁺, ℓ⁻ | ranges of `Pass::log_probs` |
+//! | H, H⁻ | the same ranges of `Pass::entropy` |
+//! | m | `perception::Perception` |
 //! | the losses | [`crate::losses`] |
 //!
 //! Where we depart: the count of perception tokens of the whole batch divides the contrastive loss, not that of the micro-batch as
