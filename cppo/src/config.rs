@@ -119,7 +119,7 @@ impl Default for RolloutConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TrainConfig {
-    /// Steps: each samples responses and updates the weights. Default 160.
+    /// Steps: each samples responses and updates the weights. Default 400.
     pub steps: u64,
     /// Updates per step, each on its share of the step's prompts; must divide them. Default 1.
     pub updates_per_step: usize,
@@ -138,7 +138,7 @@ pub struct TrainConfig {
 impl Default for TrainConfig {
     fn default() -> Self {
         Self {
-            steps: 160,
+            steps: 400,
             updates_per_step: 1,
             micro_batch_tokens: 16384,
             save_every: 50,
