@@ -9,7 +9,7 @@ const TINY_VOCAB_SIZE: usize = 384;
 impl ModelConfig {
     /// About 1.1 million parameters for 64×64 pictures: 16 visual tokens, the vocabulary of `assets/tiny-tokenizer`.
     ///
-    /// Patches of 8 pixels, shuffled 2 by 2: patches of 4 pixels cost four times as much and learn to read more slowly (docs/lab-notes.md).
+    /// Patches of 8 pixels, shuffled 2 by 2: patches of 4 pixels cost four times as much (docs/lab-notes.md).
     pub fn tiny() -> Self {
         let text = TextConfig {
             hidden_size: 128,
