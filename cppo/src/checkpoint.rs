@@ -4,18 +4,21 @@
 //! step-120/
 //!   config.json, model.safetensors, tokenizer.json, ...   a Hugging Face directory, adapters merged in
 //!   trainer.safetensors                                   weights.{name} of all that is trained, optimizer.{name} of its state
-//!   trainer.json                                          [`Progress`]
+//!   trainer.json                                          [`Progress`], and a checksum of the file above
 //! ```
 //!
 //! The trained weights are there twice: adapters cannot be told from a merged matrix, and the directory alone must load
 //! anywhere. A directory is written whole or not at all.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
+use std::io::{BufRead, BufReader};
 use std::path::Path;
 
+use flate2::Crc;
 use percept_engine::safetensors::{self, Checkpoint};
 use percept_engine::{AdamW, Tensor};
-use percept_model::{Model, ModelFiles, atomic};
+use percept_model::{Model, ModelError, ModelFiles, atomic};
 use serde::{Deserialize, Serialize};
 
 use crate::error::TrainError;
@@ -45,6 +48,15 @@ pub struct Best {
 const TENSORS: &str = "trainer.safetensors";
 const PROGRESS: &str = "trainer.json";
 
+/// `trainer.json`.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Saved {
+    progress: Progress,
+    /// CRC-32 of `trainer.safetensors`: of that file every bit counts, and its format has no checksum.
+    tensors_crc32: u32,
+}
+
 /// Writes model, optimiser and progress to `directory`.
 ///
 /// # Errors
@@ -53,11 +65,14 @@ pub fn save(directory: &Path, model: &Model, files: &ModelFiles, optimizer: &Ada
     let mut tensors: Vec<(String, Tensor)> = Vec::new();
     tensors.extend(model.trainable().into_iter().map(|(name, tensor)| (format!("weights.{name}"), tensor)));
     tensors.extend(optimizer.state().into_iter().map(|(name, tensor)| (format!("optimizer.{name}"), tensor)));
-    let progress = serde_json::to_string_pretty(progress).expect("plain data");
     atomic::write_directory(directory, |new| {
         model.save(new, files)?;
-        safetensors::save(&new.join(TENSORS), &tensors, HashMap::new())?;
-        atomic::write_file(&new.join(PROGRESS), format!("{progress}\n").as_bytes())
+        let path = new.join(TENSORS);
+        safetensors::save(&path, &tensors, HashMap::new())?;
+        let tensors_crc32 = crc32(&path).map_err(|error| ModelError::Io { path: path.clone(), source: error })?;
+        let saved = Saved { progress: progress.clone(), tensors_crc32 };
+        let text = serde_json::to_string_pretty(&saved).expect("plain data");
+        atomic::write_file(&new.join(PROGRESS), format!("{text}\n").as_bytes())
     })?;
     Ok(())
 }
@@ -67,16 +82,20 @@ pub fn save(directory: &Path, model: &Model, files: &ModelFiles, optimizer: &Ada
 /// # Errors
 /// If a file is missing, damaged, or of another model or optimiser; then nothing has changed.
 pub fn restore(directory: &Path, model: &Model, optimizer: &mut AdamW) -> Result<Progress, TrainError> {
-    let progress = read_progress(directory)?;
+    let Saved { progress, tensors_crc32 } = read_saved(directory)?;
     let path = directory.join(TENSORS);
+    let wrong = |problem: String| TrainError::Saved { path: path.clone(), problem };
+    let found = crc32(&path).map_err(|error| wrong(error.to_string()))?;
+    if found != tensors_crc32 {
+        return Err(wrong(format!("damaged: expected CRC-32 {tensors_crc32:08x}, got {found:08x}")));
+    }
     let checkpoint = Checkpoint::open(&path)?;
     let load = |name: String, own: &Tensor| -> Result<Tensor, TrainError> {
         let saved = checkpoint.load(&name, own.shape(), own.device())?;
         if saved.dtype() == own.dtype() {
             return Ok(saved);
         }
-        let problem = format!("{name}: expected {}, got {}", own.dtype(), saved.dtype());
-        Err(TrainError::Saved { path: path.clone(), problem })
+        Err(wrong(format!("{name}: expected {}, got {}", own.dtype(), saved.dtype())))
     };
     let weights = model.trainable();
     let saved_weights = weights.iter().map(|(name, own)| load(format!("weights.{name}"), own)).collect::<Result<Vec<_>, _>>()?;
@@ -88,8 +107,7 @@ pub fn restore(directory: &Path, model: &Model, optimizer: &mut AdamW) -> Result
     let known = weights.len() + state.len();
     let saved = checkpoint.names().count();
     if saved != known {
-        let problem = format!("expected {known} tensors, got {saved}: another choice of what is trained");
-        return Err(TrainError::Saved { path, problem });
+        return Err(wrong(format!("expected {known} tensors, got {saved}: another choice of what is trained")));
     }
     optimizer.load_state(&path, &state)?;
     for ((_, own), saved) in weights.iter().zip(&saved_weights) {
@@ -103,10 +121,28 @@ pub fn restore(directory: &Path, model: &Model, optimizer: &mut AdamW) -> Result
 /// # Errors
 /// If the file is missing or damaged.
 pub fn read_progress(directory: &Path) -> Result<Progress, TrainError> {
+    Ok(read_saved(directory)?.progress)
+}
+
+fn read_saved(directory: &Path) -> Result<Saved, TrainError> {
     let path = directory.join(PROGRESS);
     let read = std::fs::read_to_string(&path).map_err(|error| error.to_string());
     let parsed = read.and_then(|text| serde_json::from_str(&text).map_err(|error| error.to_string()));
     parsed.map_err(|problem| TrainError::Saved { path, problem })
+}
+
+fn crc32(path: &Path) -> std::io::Result<u32> {
+    let mut file = BufReader::with_capacity(1 << 20, File::open(path)?);
+    let mut crc = Crc::new();
+    loop {
+        let block = file.fill_buf()?;
+        if block.is_empty() {
+            return Ok(crc.sum());
+        }
+        crc.update(block);
+        let length = block.len();
+        file.consume(length);
+    }
 }
 
 fn overwrite(own: &Tensor, saved: &Tensor) -> Result<(), TrainError> {

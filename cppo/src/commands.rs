@@ -4,9 +4,11 @@ mod data;
 mod doctor;
 mod eval;
 mod generate;
+mod interrupt;
 mod question;
 mod report;
 mod score;
+mod session;
 mod sft;
 mod train;
 
@@ -22,6 +24,7 @@ use percept_model::image::ImageError;
 
 use crate::config::{Config, ConfigError};
 use crate::data::DataError;
+use crate::error::TrainError;
 
 /// Reinforcement learning for vision-language models on any GPU.
 #[derive(Parser)]
@@ -61,15 +64,25 @@ pub enum Outcome {
     Failed,
     /// It was asked for something that cannot be: usage, configuration, data. Exit code 2.
     BadInput,
+    /// Somebody asked it to stop (Ctrl-C, SIGTERM, SIGHUP): it saved what it had, and can go on. Exit code 130, as shells report it.
+    Interrupted,
+}
+
+impl Outcome {
+    /// The exit code of the process.
+    pub fn code(self) -> u8 {
+        match self {
+            Outcome::Done => 0,
+            Outcome::Failed => 1,
+            Outcome::BadInput => 2,
+            Outcome::Interrupted => interrupt::EXIT_CODE,
+        }
+    }
 }
 
 impl From<Outcome> for ExitCode {
     fn from(outcome: Outcome) -> ExitCode {
-        ExitCode::from(match outcome {
-            Outcome::Done => 0,
-            Outcome::Failed => 1,
-            Outcome::BadInput => 2,
-        })
+        ExitCode::from(outcome.code())
     }
 }
 
@@ -98,21 +111,38 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, out: &mut dyn Write, e
     result.unwrap_or_else(|error| {
         // an error that cannot be printed is told by the exit code alone
         let _ = writeln!(errors, "error: {error:#}");
-        match is_bad_input(&error) {
-            true => Outcome::BadInput,
-            false => Outcome::Failed,
-        }
+        outcome_of(&error)
     })
 }
 
+/// An error, and below it what can be done about it.
+#[derive(Debug, thiserror::Error)]
+#[error("{error:#}\n{advice}")]
+struct Advised {
+    error: anyhow::Error,
+    advice: String,
+    outcome: Outcome,
+}
+
 /// Whether the fault lies in what the program was given.
-fn is_bad_input(error: &anyhow::Error) -> bool {
+fn outcome_of(error: &anyhow::Error) -> Outcome {
     use percept_engine::Error as EngineError;
-    match error.downcast_ref::<ModelError>() {
-        Some(ModelError::Engine(error)) => matches!(error, EngineError::File { .. } | EngineError::Content { .. }),
-        Some(_) => true,
-        None => error.is::<ConfigError>() || error.is::<DataError>() || error.is::<ImageError>(),
+    let is_file = |error: &EngineError| matches!(error, EngineError::File { .. } | EngineError::Content { .. });
+    let is_input = |error: &ModelError| match error {
+        ModelError::Engine(error) => is_file(error),
+        _ => true,
+    };
+    if let Some(advised) = error.downcast_ref::<Advised>() {
+        return advised.outcome;
     }
+    let is_bad_input = match (error.downcast_ref::<ModelError>(), error.downcast_ref::<TrainError>()) {
+        (Some(error), _) | (_, Some(TrainError::Model(error))) => is_input(error),
+        (_, Some(TrainError::Engine(error))) => is_file(error),
+        (_, Some(TrainError::NotANumber { .. })) => false,
+        (_, Some(_)) => true,
+        (None, None) => error.is::<ConfigError>() || error.is::<DataError>() || error.is::<ImageError>(),
+    };
+    if is_bad_input { Outcome::BadInput } else { Outcome::Failed }
 }
 
 /// The arguments of every command that has a configuration.

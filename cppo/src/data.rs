@@ -7,7 +7,8 @@
 //! | answer | `answer`, `reward_model.ground_truth` | text or a number; of a `\boxed{…}` its content |
 //!
 //! `<image>` marks in a problem are taken out: a picture goes before its text. A row that misses one of the three, or whose picture
-//! is not there or is neither PNG nor JPEG, is bad: it is named, and skipped or refused as configured.
+//! is not there or cannot be decoded, is bad: it is named, and skipped or refused as configured. Every picture is decoded once for that
+//! when the data are read: better a minute then than a run that ends at a broken file after a night.
 
 mod export;
 mod jsonl;
@@ -20,7 +21,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use image::{ImageReader, RgbImage};
+use image::RgbImage;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -83,7 +84,7 @@ pub struct Dataset {
 /// A problem from a file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Example {
-    /// The pictures, at least one. They are decoded when asked for.
+    /// The pictures, at least one. They could be decoded when the row was read, and are decoded again when asked for.
     pub images: Vec<ImageSource>,
     /// The problem in words.
     pub problem: String,
@@ -97,7 +98,7 @@ impl Example {
     /// The pictures, decoded, RGB, 8 bits. `-> [images][height, width, 3]`
     ///
     /// # Errors
-    /// The row, and what is wrong with its picture. Headers were looked at when the row was read; the rest was not.
+    /// The row, and what is wrong with its picture: it was right when the row was read.
     pub fn pictures(&self) -> Result<Vec<RgbImage>, BadRow> {
         let decoded: Result<_, String> = self.images.iter().map(ImageSource::decode).collect();
         decoded.map_err(|reason| BadRow { place: self.place.clone(), reason })
@@ -230,25 +231,10 @@ impl ImageSource {
     /// What is wrong with it, in words.
     pub fn decode(&self) -> Result<RgbImage, String> {
         let bytes = self.bytes()?;
-        image::load_from_memory(&bytes).map(|picture| picture.to_rgb8()).map_err(|e| format!("{self}: {e}"))
-    }
-
-    /// (width, height) in pixels, from the header alone.
-    ///
-    /// # Errors
-    /// As [`ImageSource::decode`].
-    pub fn dimensions(&self) -> Result<(u32, u32), String> {
-        let name = |e: &dyn fmt::Display| format!("{self}: {e}");
-        let dimensions = match self {
-            ImageSource::Bytes(bytes) => image_dimensions(ImageReader::new(std::io::Cursor::new(&bytes[..]))),
-            ImageSource::File(path) => {
-                let file = std::fs::File::open(path).map_err(|e| name(&e))?;
-                image_dimensions(ImageReader::new(std::io::BufReader::new(file)))
-            }
-        };
-        match dimensions.map_err(|e| name(&e))? {
-            (0, _) | (_, 0) => Err(name(&"the picture is empty")),
-            dimensions => Ok(dimensions),
+        let picture = image::load_from_memory(&bytes).map_err(|e| format!("{self}: {e}"))?.to_rgb8();
+        match picture.dimensions() {
+            (0, _) | (_, 0) => Err(format!("{self}: the picture is empty")),
+            _ => Ok(picture),
         }
     }
 
@@ -267,10 +253,6 @@ impl fmt::Display for ImageSource {
             ImageSource::File(path) => write!(f, "{}", path.display()),
         }
     }
-}
-
-fn image_dimensions<R: std::io::BufRead + std::io::Seek>(reader: ImageReader<R>) -> image::ImageResult<(u32, u32)> {
-    reader.with_guessed_format()?.into_dimensions()
 }
 
 /// The file itself, or the data files directly in a folder, in order of their names.

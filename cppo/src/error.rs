@@ -36,6 +36,12 @@ pub enum TrainError {
         /// What is wrong with it.
         problem: String,
     },
+    /// The loss, or what the model says, is NaN or infinite.
+    #[error("{what} is not a number")]
+    NotANumber {
+        /// Of what.
+        what: String,
+    },
     /// A choice that the model at hand does not allow.
     #[error("{0}")]
     Unsupported(String),

@@ -42,7 +42,7 @@ impl Sampled {
 /// prompt's place among `prompts` and the response's place in its group.
 ///
 /// # Errors
-/// If a prompt does not fit the model, a token cannot be decoded, or the device fails.
+/// If a prompt does not fit the model, a token cannot be decoded, a probability is NaN, or the device fails.
 pub fn rollout(
     model: &Model,
     encoder: &Encoder,
@@ -65,6 +65,9 @@ pub fn rollout(
         check_every: None,
     };
     let completions = generate(model, &requests, &options)?;
+    if completions.iter().flatten().flat_map(|completion| &completion.log_probs).any(|log_prob| log_prob.is_nan()) {
+        return Err(TrainError::NotANumber { what: "the probability that the model gives a token".into() });
+    }
     let groups = prompts.into_par_iter().zip(encoded).zip(completions);
     groups
         .map(|((prompt, encoded), completions)| {

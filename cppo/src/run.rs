@@ -9,6 +9,7 @@
 //!             images/                the pictures of the samples, PNG
 //!             checkpoints/step-N/    Hugging Face directories with the trainer's state
 //!             report.html            all of it, to look at
+//!             .lock                  locked by the process that is at work on the run
 //! ```
 //!
 //! Files grow by whole lines. A run that was killed is continued from a checkpoint: lines after the checkpoint's step are cut off,
@@ -29,14 +30,15 @@ pub use metrics::Metrics;
 pub use names::{MetricName, is_time, metric_names};
 pub use records::{CategoryResult, Evaluation, Sample, TokenRole};
 
-use std::fs;
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use image::RgbImage;
 use percept_model::atomic;
 
-use crate::config::Config;
+use crate::config::{Config, ConfigError};
 
 /// The folder of one run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -101,26 +103,78 @@ impl RunFolder {
     /// # Errors
     /// If the folder cannot be read.
     pub fn checkpoints(&self) -> Result<Vec<u64>, RunError> {
-        let folder = self.path.join(CHECKPOINTS);
-        let entries = fs::read_dir(&folder).and_then(Iterator::collect::<Result<Vec<_>, _>>).map_err(|e| RunError::io(&folder, e))?;
+        let entries = entries(&self.path.join(CHECKPOINTS))?;
         let step = |entry: &fs::DirEntry| entry.file_name().to_str()?.strip_prefix("step-")?.parse().ok();
         let mut steps: Vec<u64> = entries.iter().filter_map(step).collect();
         steps.sort_unstable();
         Ok(steps)
     }
 
-    /// Writers that go on after `step`: what is recorded beyond it is cut off. 0 starts anew.
+    /// Removes the checkpoint of `step`. Killed half-way, it leaves nothing that looks like one.
     ///
     /// # Errors
-    /// A file that cannot be written, or a line up to `step` that is damaged.
+    /// If it is not there or cannot be removed.
+    pub fn remove_checkpoint(&self, step: u64) -> Result<(), RunError> {
+        let (path, aside) = (self.checkpoint(step), self.path.join(CHECKPOINTS).join(format!("{UNFINISHED}old-step-{step}")));
+        let removed = fs::rename(&path, &aside).and_then(|()| fs::remove_dir_all(&aside));
+        removed.map_err(|e| RunError::io(&path, e))
+    }
+
+    /// Writers that go on after `step`: what is recorded beyond it is cut off. 0 starts anew. What a killed process left unfinished
+    /// is removed. Nobody else can write as long as these writers exist.
+    ///
+    /// # Errors
+    /// Another process that is at work on the run, a file that cannot be written, or a line up to `step` that is damaged.
     pub fn record_after(&self, step: u64) -> Result<Recorder, RunError> {
+        let lock = self.lock()?;
+        self.remove_unfinished()?;
+        if step == 0 {
+            self.remove_events()?;
+        }
         Ok(Recorder {
             folder: self.clone(),
+            _lock: lock,
             metrics: LineWriter::open(&self.path.join(METRICS), step)?,
             evaluations: LineWriter::open(&self.path.join(EVALUATIONS), step)?,
             samples: LineWriter::open(&self.path.join(SAMPLES), step)?,
             events: EventWriter::create(&self.path, seconds_since_1970(), step)?,
         })
+    }
+
+    /// Held as long as the file is open; the system takes it back when the process ends, however it ends.
+    fn lock(&self) -> Result<File, RunError> {
+        let path = self.path.join(LOCK);
+        let file = OpenOptions::new().create(true).append(true).open(&path).map_err(|e| RunError::io(&path, e))?;
+        match file.try_lock() {
+            Ok(()) => Ok(file),
+            Err(TryLockError::WouldBlock) => Err(RunError::Busy { path: self.path.clone() }),
+            // a file system without locks must not keep anybody from training
+            Err(TryLockError::Error(e)) if e.kind() == ErrorKind::Unsupported => Ok(file),
+            Err(TryLockError::Error(e)) => Err(RunError::io(&path, e)),
+        }
+    }
+
+    /// Removes what atomic writes had not finished.
+    fn remove_unfinished(&self) -> Result<(), RunError> {
+        for folder in [self.path.clone(), self.path.join(IMAGES), self.path.join(CHECKPOINTS)] {
+            for entry in entries(&folder)? {
+                let (path, name) = (entry.path(), entry.file_name());
+                if [UNFINISHED, ".tmp"].iter().any(|prefix| name.to_string_lossy().starts_with(prefix)) {
+                    let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+                    removed.map_err(|e| RunError::io(&path, e))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A file for TensorBoard that is continued says so; one that is replaced must go.
+    fn remove_events(&self) -> Result<(), RunError> {
+        let is_events = |entry: &fs::DirEntry| entry.file_name().to_string_lossy().starts_with(EVENTS);
+        for entry in entries(&self.path)?.iter().filter(|entry| is_events(entry)) {
+            fs::remove_file(entry.path()).map_err(|e| RunError::io(&entry.path(), e))?;
+        }
+        Ok(())
     }
 
     /// All steps that are recorded. A last line that is not whole is left out, as [`RunFolder::record_after`] would.
@@ -147,6 +201,14 @@ impl RunFolder {
         lines::read(&self.path.join(SAMPLES))
     }
 
+    /// What was in force.
+    ///
+    /// # Errors
+    /// If it cannot be read or is not a configuration.
+    pub fn config(&self) -> Result<Config, ConfigError> {
+        Config::load(Some(&self.path.join(CONFIG)), &[])
+    }
+
     /// Writes a file of the folder, whole or not at all.
     ///
     /// # Errors
@@ -159,6 +221,7 @@ impl RunFolder {
 /// Writes what happens in a run, step by step.
 pub struct Recorder {
     folder: RunFolder,
+    _lock: File,
     metrics: LineWriter,
     evaluations: LineWriter,
     samples: LineWriter,
@@ -218,8 +281,16 @@ const CONFIG: &str = "config.toml";
 const METRICS: &str = "metrics.jsonl";
 const EVALUATIONS: &str = "evaluations.jsonl";
 const SAMPLES: &str = "samples.jsonl";
+const EVENTS: &str = "events.out.tfevents.";
 const IMAGES: &str = "images";
 const CHECKPOINTS: &str = "checkpoints";
+const LOCK: &str = ".lock";
+/// How names begin of what is not a checkpoint yet, or no longer.
+const UNFINISHED: &str = ".percept-";
+
+fn entries(folder: &Path) -> Result<Vec<fs::DirEntry>, RunError> {
+    fs::read_dir(folder).and_then(Iterator::collect::<Result<Vec<_>, _>>).map_err(|e| RunError::io(folder, e))
+}
 
 fn seconds_since_1970() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |time| time.as_secs_f64())

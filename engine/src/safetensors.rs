@@ -176,9 +176,10 @@ pub fn save(path: &Path, tensors: &[(String, Tensor)], metadata: HashMap<String,
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let temporary = tempfile::Builder::new().prefix(".writing-").tempfile_in(folder).map_err(|e| file_error(path, &e))?;
     safetensors::serialize_to_file(views, Some(metadata), temporary.path()).map_err(|e| file_error(path, &e))?;
-    // the crate wrote through a handle of its own: ours still names the same file
-    temporary.as_file().sync_all().map_err(|e| file_error(path, &e))?;
-    make_readable(temporary.as_file(), path)?;
+    // the crate renamed a file of its own over ours: our handle is that of the empty one
+    let written = File::open(temporary.path()).map_err(|e| file_error(path, &e))?;
+    make_readable(&written, path)?;
+    written.sync_all().map_err(|e| file_error(path, &e))?;
     temporary.persist(path).map_err(|e| file_error(path, &e.error))?;
     Ok(())
 }

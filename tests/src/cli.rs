@@ -1,22 +1,11 @@
 //! The command line, called as a library: what it writes, what it says, and how it ends.
 
-use std::ffi::OsString;
 use std::path::Path;
 
-use percept_cppo::commands::{Outcome, run};
+use percept_cppo::commands::Outcome;
 
+use crate::program::{percept, text};
 use crate::run::made_up;
-
-/// Outcome, standard output, standard error of `percept arguments`.
-fn percept(arguments: &[&str]) -> (Outcome, String, String) {
-    let (mut out, mut errors) = (Vec::new(), Vec::new());
-    let outcome = run(["percept"].iter().chain(arguments).map(OsString::from), &mut out, &mut errors);
-    (outcome, String::from_utf8(out).unwrap(), String::from_utf8(errors).unwrap())
-}
-
-fn text(path: &Path) -> &str {
-    path.to_str().unwrap()
-}
 
 #[test]
 fn usage_is_explained() {

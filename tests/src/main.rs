@@ -42,6 +42,8 @@ mod data;
 #[cfg(feature = "cppo")]
 mod losses;
 #[cfg(feature = "cppo")]
+mod program;
+#[cfg(feature = "cppo")]
 mod report;
 #[cfg(feature = "cppo")]
 mod run;
@@ -51,6 +53,8 @@ mod statistics;
 mod step;
 #[cfg(feature = "cppo")]
 mod tasks;
+#[cfg(feature = "cppo")]
+mod train_command;
 #[cfg(feature = "cppo")]
 mod trainer;
 #[cfg(feature = "cppo")]

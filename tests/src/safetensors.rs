@@ -28,6 +28,12 @@ fn a_saved_file_loads_bit_for_bit() {
         assert_eq!((loaded.dtype(), loaded.to_f64_vec().unwrap()), (saved.dtype(), saved.to_f64_vec().unwrap()), "{name}");
     }
     assert_eq!(folder.path().read_dir().unwrap().count(), 1, "no temporary files stay behind");
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o644, "temporary files are private, a checkpoint is not");
+    }
 }
 
 #[test]

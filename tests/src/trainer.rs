@@ -36,7 +36,7 @@ fn value(metrics: &Metrics, name: &str) -> f64 {
 }
 
 /// A model that has seen a few reference responses: it often keeps their form, so that rewards differ.
-fn start() -> &'static Path {
+pub(crate) fn start() -> &'static Path {
     static START: OnceLock<tempfile::TempDir> = OnceLock::new();
     let folder = START.get_or_init(|| {
         let (model, encoder, task) = (Model::random(&tiny_config(), &Device::cpu(), 0, DType::F32), encoder(), task());
@@ -187,7 +187,7 @@ fn a_checkpoint_that_does_not_fit_changes_nothing() {
     assert!(error.contains("trainer.safetensors"), "{error}");
     std::fs::remove_file(&tensors).unwrap();
     assert!(trainer.restore(&checkpoint).unwrap_err().to_string().contains("trainer.safetensors"));
-    std::fs::write(checkpoint.join("trainer.json"), "{\"step\": 1}").unwrap();
+    std::fs::write(checkpoint.join("trainer.json"), "{\"progress\": {\"step\": 1}, \"tensors_crc32\": 0}").unwrap();
     let error = trainer.restore(&checkpoint).unwrap_err().to_string();
     assert!(error.contains("trainer.json") && error.contains("problems"), "{error}");
     assert!(weights(&trainer) == before && trainer.progress().step == 0);

@@ -2,23 +2,19 @@
 
 use std::io::Write;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
-use anyhow::{Context, Result, bail};
-use indicatif::{ProgressBar, ProgressStyle};
+use anyhow::Result;
 use percept_engine::trace::trace_table;
 use percept_engine::{Device, GpuSelector};
 use percept_model::{Model, ModelFiles, Precision};
 
-use super::{ConfigArgs, Outcome};
+use super::data::import_and_report;
+use super::session::{Plan, Session, at_step, restore_last};
+use super::{ConfigArgs, Outcome, interrupt};
 use crate::config::Config;
-use crate::data::import;
 use crate::evaluate::{Decoding, evaluate};
 use crate::prompts::{Encoder, Problems, Prompt, test_prompts};
-use crate::report::write_report;
-use crate::run::{Evaluation, Metrics, Recorder, RunFolder};
-use crate::statistics::average_at_n;
+use crate::run::RunFolder;
 use crate::tasks::Task;
 use crate::trainer::{StepOutput, Trainer};
 
@@ -34,30 +30,35 @@ pub(super) struct Args {
 
 /// Trains, measures before, during and after, and writes the report.
 pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome> {
-    let (config, folder, checkpoint) = match &args.resume {
-        Some(path) => {
-            let folder = RunFolder::open(path)?;
-            let origin = path.join("config.toml").display().to_string();
-            let config = Config::parse(&folder.config_text()?, &origin, &[])?;
-            let last = folder.checkpoints()?.last().copied();
-            (config, folder, last)
-        }
-        None => {
-            let config = args.config.load()?;
-            let folder = RunFolder::create(&config)?;
-            (config, folder, None)
-        }
+    let old = args.resume.as_deref().map(RunFolder::open).transpose()?;
+    let config = match &old {
+        Some(folder) => folder.config()?,
+        None => args.config.load()?,
     };
     let device = open_device(&config.run.device)?;
-    writeln!(out, "{} on {device}; run folder {}", config.method.name.name(), folder.path().display())?;
-    let mut session = Session::new(config, folder, &device, checkpoint)?;
-    let outcome = session.train(out)?;
-    let report = write_report(session.folder.path())?;
-    writeln!(out, "report: {}", report.display())?;
+    let mut trainer = new_trainer(&config, &device, out)?;
+    let evaluation = evaluation_problems(&config, out)?;
+    // a folder is made when there is something to put into it
+    let folder = match old {
+        Some(folder) => folder,
+        None => RunFolder::create(&config)?,
+    };
+    restore_last(&folder, |checkpoint| trainer.restore(checkpoint))?;
+
+    let plan = Plan {
+        command: "train",
+        steps: config.train.steps,
+        save_every: config.train.save_every,
+        keep_checkpoints: config.train.keep_checkpoints,
+    };
+    let path = folder.path().display().to_string();
+    let mut session = Session::new(folder, plan, trainer.progress().step, out)?;
+    session.say(format_args!("{} on {device}; run folder {path}", config.method.name.name()));
+    let outcome = train(&config, &mut trainer, evaluation.as_ref(), &mut session).map_err(|error| session.advise(error))?;
     // under PERCEPT_TRACE=1
     let times = device.take_trace()?;
     if !times.is_empty() {
-        write!(out, "{}", trace_table(&times))?;
+        session.say(trace_table(&times));
     }
     Ok(outcome)
 }
@@ -73,157 +74,83 @@ pub(super) fn open_device(name: &str) -> Result<Device> {
     Ok(Device::gpu(&selector)?)
 }
 
-/// A run at work.
-struct Session {
-    config: Config,
-    folder: RunFolder,
-    recorder: Recorder,
-    trainer: Trainer,
-    evaluation_problems: Option<Problems>,
-    /// Set by Ctrl-C: stop after this step.
-    interrupted: Arc<AtomicBool>,
+fn new_trainer(config: &Config, device: &Device, out: &mut dyn Write) -> Result<Trainer> {
+    let model = Model::load(&config.model.path, device, Precision::Float32)?;
+    let encoder = Encoder::new(ModelFiles::read(&config.model.path)?)?;
+    let problems = match &config.data {
+        Some(data) => Problems::Data(import_and_report(data, out)?),
+        None => Problems::Task(Box::new(Task::new(&config.task)?)),
+    };
+    Ok(Trainer::new(model, encoder, problems, config.clone())?)
 }
 
-impl Session {
-    fn new(config: Config, folder: RunFolder, device: &Device, checkpoint: Option<u64>) -> Result<Session> {
-        let model = Model::load(&config.model.path, device, Precision::Float32)?;
-        let encoder = Encoder::new(ModelFiles::read(&config.model.path)?)?;
-        let problems = match &config.data {
-            Some(data) => Problems::Data(import(data)?),
-            None => Problems::Task(Box::new(Task::new(&config.task)?)),
+/// None if the run learns from files and has no others to be measured on.
+fn evaluation_problems(config: &Config, out: &mut dyn Write) -> Result<Option<Problems>> {
+    Ok(match (&config.eval.data, &config.data) {
+        (Some(data), _) => Some(Problems::Data(import_and_report(data, out)?)),
+        (None, Some(_)) => None,
+        (None, None) => Some(Problems::Task(Box::new(Task::new(&config.task)?))),
+    })
+}
+
+fn train(config: &Config, trainer: &mut Trainer, evaluation: Option<&Problems>, session: &mut Session<'_>) -> Result<Outcome> {
+    let (steps, every) = (config.train.steps, config.eval.every);
+    if trainer.progress().step == 0 {
+        measure(config, trainer, evaluation, config.eval.problems, session)?;
+    }
+    let mut stop = interrupt::requested();
+    while !stop && trainer.progress().step < steps {
+        let output = at_step(trainer.progress().step + 1, trainer.step())?;
+        let step = output.step;
+        at_step(step, session.record(step, &output.metrics, &summary(&output)))?;
+        record_samples(config, trainer, &output, session)?;
+        let is_best = if step == steps {
+            measure(config, trainer, evaluation, config.eval.problems, session)?
+        } else {
+            let is_due = every > 0 && step.is_multiple_of(every);
+            is_due && measure(config, trainer, evaluation, config.eval.problems_during_training, session)?
         };
-        let evaluation_problems = match (&config.eval.data, &problems) {
-            (Some(data), _) => Some(Problems::Data(import(data)?)),
-            (None, Problems::Task(task)) => Some(Problems::Task(task.clone())),
-            (None, Problems::Data(_)) => None,
-        };
-        let mut trainer = Trainer::new(model, encoder, problems, config.clone())?;
-        if let Some(step) = checkpoint {
-            trainer.restore(&folder.checkpoint(step))?;
+        stop = interrupt::requested();
+        if stop || is_best || session.is_save_due(step) {
+            let best = trainer.progress().best.map(|best| best.step);
+            session.save(step, best, |checkpoint| trainer.save(checkpoint))?;
         }
-        let recorder = folder.record_after(trainer.progress().step)?;
-        let interrupted = Arc::new(AtomicBool::new(false));
-        let flag = interrupted.clone();
-        // a second Ctrl-C does what it always does
-        ctrlc::set_handler(move || {
-            if flag.swap(true, Ordering::SeqCst) {
-                std::process::exit(130);
-            }
-        })
-        .context("Ctrl-C cannot be handled")?;
-        Ok(Session { config, folder, recorder, trainer, evaluation_problems, interrupted })
     }
+    session.finish(trainer.progress().step)
+}
 
-    fn train(&mut self, out: &mut dyn Write) -> Result<Outcome> {
-        let (steps, eval_every, save_every) = (self.config.train.steps, self.config.eval.every, self.config.train.save_every);
-        if self.trainer.progress().step == 0 {
-            self.evaluate(self.config.eval.problems, out)?;
+/// The responses to some of the step's prompts, every so often.
+fn record_samples(config: &Config, trainer: &Trainer, output: &StepOutput, session: &mut Session<'_>) -> Result<()> {
+    let (step, every) = (output.step, config.train.sample_every);
+    if every > 0 && (step == 1 || step == config.train.steps || step.is_multiple_of(every)) {
+        for group in output.groups.iter().take(config.train.sample_prompts) {
+            crate::samples::record(session.recorder(), trainer.encoder(), step, group)?;
         }
-        let bar = ProgressBar::new(steps).with_position(self.trainer.progress().step);
-        bar.set_style(ProgressStyle::with_template("{bar:30} {pos}/{len}  {elapsed} of {duration}  {msg}").expect("a valid template"));
-        while self.trainer.progress().step < steps {
-            let output = self.trainer.step()?;
-            let step = output.step;
-            self.record(&output)?;
-            bar.set_message(summary(&output));
-            bar.inc(1);
-            if bar.is_hidden() && (step.is_multiple_of(10) || step == steps) {
-                writeln!(out, "step {step}/{steps}  {}", summary(&output))?;
-            }
-            if step < steps && eval_every > 0 && step.is_multiple_of(eval_every) {
-                bar.suspend(|| self.evaluate(self.config.eval.problems_during_training, out))?;
-            }
-            let interrupted = self.interrupted.load(Ordering::SeqCst);
-            if step == steps {
-                bar.finish_and_clear();
-                self.evaluate(self.config.eval.problems, out)?;
-            }
-            if interrupted || step == steps || (save_every > 0 && step.is_multiple_of(save_every)) {
-                self.save()?;
-            }
-            if interrupted && step < steps {
-                bar.abandon();
-                writeln!(out, "stopped after step {step}; go on with: percept train --resume {}", self.folder.path().display())?;
-                return Ok(Outcome::Done);
-            }
-        }
-        Ok(Outcome::Done)
     }
+    Ok(())
+}
 
-    /// Writes what a step did. A loss that is not a number ends the run: the last checkpoint is from before it.
-    fn record(&mut self, output: &StepOutput) -> Result<()> {
-        self.recorder.metrics(&Metrics::of(output.step, &output.metrics))?;
-        if let Some((name, value)) = output.metrics.iter().find(|(name, value)| *name == "loss" && !value.is_finite()) {
-            let folder = self.folder.path().display();
-            bail!("step {}: {name} is {value}. Lower optim.learning_rate; the checkpoints in {folder} are from before it", output.step);
-        }
-        let (every, steps) = (self.config.train.sample_every, self.config.train.steps);
-        if every > 0 && (output.step == 1 || output.step == steps || output.step.is_multiple_of(every)) {
-            for group in output.groups.iter().take(self.config.train.sample_prompts) {
-                crate::samples::record(&mut self.recorder, self.trainer.encoder(), output.step, group)?;
-            }
-        }
-        Ok(())
+/// Greedy and sampled accuracy on the first `count` problems of the test split, the same each time; whether it is the best so far.
+fn measure(config: &Config, trainer: &mut Trainer, source: Option<&Problems>, count: usize, session: &mut Session<'_>) -> Result<bool> {
+    let Some(source) = source.filter(|_| count > 0) else { return Ok(false) };
+    let step = trainer.progress().step;
+    let prompts: Vec<Prompt> = match source {
+        Problems::Task(task) => test_prompts(task, 0..count as u64),
+        Problems::Data(data) => source.training(0..(count.min(data.examples.len()) as u64), 0)?,
+    };
+    let sampled = Decoding::Sampled { temperature: config.eval.temperature, samples: config.eval.samples };
+    let mut accuracy = 0.0;
+    for decoding in [Decoding::Greedy, sampled] {
+        let (model, encoder) = (trainer.model(), trainer.encoder());
+        let measured = evaluate(model, encoder, prompts.clone(), decoding, config.rollout.max_new_tokens, step, config.run.seed);
+        let measured = measured.map_err(anyhow::Error::from).map_err(|error| error.context(format!("evaluation after step {step}")))?;
+        accuracy = session.evaluation(&measured)?;
     }
-
-    /// Greedy and sampled accuracy on the first `problems` of the test split; the same problems each time.
-    fn evaluate(&mut self, problems: usize, out: &mut dyn Write) -> Result<()> {
-        let Some(source) = &self.evaluation_problems else { return Ok(()) };
-        let (config, step) = (&self.config, self.trainer.progress().step);
-        let prompts: Vec<Prompt> = match source {
-            Problems::Task(task) => test_prompts(task, 0..problems as u64),
-            Problems::Data(data) => source.training(0..(problems.min(data.examples.len()) as u64), 0)?,
-        };
-        let sampled = Decoding::Sampled { temperature: config.eval.temperature, samples: config.eval.samples };
-        let mut accuracy = 0.0;
-        for decoding in [Decoding::Greedy, sampled] {
-            let (model, encoder) = (self.trainer.model(), self.trainer.encoder());
-            let measured = evaluate(model, encoder, prompts.clone(), decoding, config.rollout.max_new_tokens, step, config.run.seed)?;
-            accuracy = print_evaluation(&measured, out)?;
-            self.recorder.evaluation(&measured)?;
-        }
-        // the last is the sampled one, the headline
-        self.trainer.note_accuracy(accuracy);
-        Ok(())
-    }
-
-    /// Writes a checkpoint and removes those that are neither the best nor among the last.
-    fn save(&mut self) -> Result<()> {
-        // a checkpoint must not be ahead of its metrics
-        self.recorder.sync()?;
-        let progress = self.trainer.progress().clone();
-        self.trainer.save(&self.folder.checkpoint(progress.step))?;
-        let saved = self.folder.checkpoints()?;
-        let keep_from = saved.len().saturating_sub(self.config.train.keep_checkpoints.max(1));
-        let best = progress.best.map(|best| best.step);
-        for step in saved[..keep_from].iter().filter(|step| Some(**step) != best) {
-            let path = self.folder.checkpoint(*step);
-            std::fs::remove_dir_all(&path).with_context(|| path.display().to_string())?;
-        }
-        Ok(())
-    }
+    // the last is the sampled one, the headline
+    Ok(trainer.note_accuracy(accuracy))
 }
 
 fn summary(output: &StepOutput) -> String {
     let value = |name: &str| output.metrics.iter().find(|(known, _)| *known == name).map_or(f64::NAN, |(_, value)| *value);
     format!("reward {:.3}  accuracy {:.2}  entropy {:.3}", value("reward"), value("rewards/accuracy"), value("entropy"))
-}
-
-/// Prints a line and returns the accuracy.
-pub(super) fn print_evaluation(evaluation: &Evaluation, out: &mut dyn Write) -> Result<f64> {
-    let all = &evaluation.categories[0];
-    let estimate = average_at_n(&all.correct, all.samples);
-    writeln!(
-        out,
-        "step {}: {} accuracy {:.1} % [{:.1}, {:.1}] on {} problems, {} response{} each",
-        evaluation.step,
-        evaluation.decoding,
-        100.0 * estimate.rate,
-        100.0 * estimate.low,
-        100.0 * estimate.high,
-        all.problems(),
-        all.samples,
-        if all.samples == 1 { "" } else { "s" }
-    )?;
-    Ok(estimate.rate)
 }

@@ -46,7 +46,7 @@ pub(super) fn example(record: Cell, place: &RowPlace, config: &DataConfig) -> Re
         return Err(format!("{column}: expected at most {}, got {} pictures", config.max_images, images.len()));
     }
     for image in &images {
-        image.dimensions().map_err(|e| format!("{column}: {e}"))?;
+        image.decode().map_err(|e| format!("{column}: {e}"))?;
     }
     let (column, cell) = find(&record, &candidates(&config.problem_column, PROBLEM_COLUMNS))?;
     let problem = problem(cell).map_err(|e| format!("{column}: {e}"))?.replace("<image>", "").trim().to_owned();

@@ -21,6 +21,12 @@ pub enum RunError {
         /// Its folder.
         path: PathBuf,
     },
+    /// A process is at work on the run.
+    #[error("{}: another process is at work on this run", path.display())]
+    Busy {
+        /// Its folder.
+        path: PathBuf,
+    },
     /// A line that is not what it should be.
     #[error("{}: line {line}: {problem}", path.display())]
     Damaged {

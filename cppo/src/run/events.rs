@@ -22,7 +22,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use super::crc32c::masked_crc32c;
-use super::{Metrics, RunError};
+use super::{EVENTS, Metrics, RunError};
 
 /// Writes a file of events.
 pub struct EventWriter {
@@ -39,20 +39,27 @@ impl EventWriter {
         let mut number = 0;
         // two in a second must not share a file, and the later name must sort later
         let (path, file) = loop {
-            let path = folder.join(format!("events.out.tfevents.{:010}.{:07}.{number:04}.percept", wall_time as u64, std::process::id()));
-            match OpenOptions::new().create_new(true).write(true).open(&path) {
+            let path = folder.join(format!("{EVENTS}{:010}.{:07}.{number:04}.percept", wall_time as u64, std::process::id()));
+            match OpenOptions::new().create_new(true).append(true).open(&path) {
                 Ok(file) => break (path, file),
                 Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists && number < 9999 => number += 1,
                 Err(e) => return Err(RunError::io(&path, e)),
             }
         };
         let mut writer = EventWriter { path, file };
-        writer.write(&Message::default().double(1, wall_time).bytes(3, b"brain.Event:2"))?;
+        let mut header = vec![Message::default().double(1, wall_time).bytes(3, b"brain.Event:2")];
         if step > 0 {
             let start = Message::default().integer(1, 1);
-            writer.write(&Message::default().double(1, wall_time).integer(2, step + 1).bytes(7, &start.0))?;
+            header.push(Message::default().double(1, wall_time).integer(2, step + 1).bytes(7, &start.0));
         }
-        Ok(writer)
+        match header.iter().try_for_each(|event| writer.write(event)) {
+            Ok(()) => Ok(writer),
+            Err(error) => {
+                // an empty file says nothing
+                let _ = std::fs::remove_file(&writer.path);
+                Err(error)
+            }
+        }
     }
 
     /// Adds the numbers of a step.
@@ -75,7 +82,12 @@ impl EventWriter {
         record.extend(masked_crc32c(&length).to_le_bytes());
         record.extend(&event.0);
         record.extend(masked_crc32c(&event.0).to_le_bytes());
-        self.file.write_all(&record).map_err(|e| RunError::io(&self.path, e))
+        let length = self.file.metadata().map_err(|e| RunError::io(&self.path, e))?.len();
+        self.file.write_all(&record).map_err(|e| {
+            // half a record is taken back; if even this fails, readers stop before it
+            let _ = self.file.set_len(length);
+            RunError::io(&self.path, e)
+        })
     }
 }
 

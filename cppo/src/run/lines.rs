@@ -17,7 +17,8 @@ pub struct LineWriter {
 }
 
 impl LineWriter {
-    /// Opens or makes the file, without the lines after `step`: they are cut off. Each line must have a `step`, in order.
+    /// Opens or makes the file, without the lines after `step`: they are cut off. Each line must have a `step`, in order. 0 empties it:
+    /// what is recorded before the first step belongs to a start.
     ///
     /// # Errors
     /// If the file cannot be read or written, or a whole line is no object with a `step`.
@@ -26,7 +27,7 @@ impl LineWriter {
         struct Line {
             step: u64,
         }
-        let text = whole_lines(path)?;
+        let text = if step == 0 { String::new() } else { whole_lines(path)? };
         let mut kept = 0;
         for (number, line) in text.split_inclusive('\n').enumerate() {
             let parsed: Line = parse(path, number, line)?;

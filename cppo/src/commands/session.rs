@@ -1,0 +1,163 @@
+//! What every training run does besides training: it records, shows how far it is, saves, stops when asked, and says how to go on.
+
+use std::fmt;
+use std::io::Write;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::{Advised, Outcome, interrupt};
+use crate::error::TrainError;
+use crate::report::write_report;
+use crate::run::{Evaluation, Metrics, Recorder, RunFolder};
+use crate::statistics::average_at_n;
+
+/// How long a run is, and what it keeps.
+pub(super) struct Plan {
+    /// The subcommand, for the advice to go on with it.
+    pub(super) command: &'static str,
+    pub(super) steps: u64,
+    /// 0: only at the end.
+    pub(super) save_every: u64,
+    pub(super) keep_checkpoints: usize,
+}
+
+/// A run at work.
+pub(super) struct Session<'a> {
+    folder: RunFolder,
+    recorder: Recorder,
+    plan: Plan,
+    bar: ProgressBar,
+    out: &'a mut dyn Write,
+}
+
+impl<'a> Session<'a> {
+    /// Goes on in `folder` after `step`: what is recorded beyond it is cut off. From here on Ctrl-C is noted.
+    pub(super) fn new(folder: RunFolder, plan: Plan, step: u64, out: &'a mut dyn Write) -> Result<Session<'a>> {
+        let recorder = folder.record_after(step)?;
+        interrupt::watch()?;
+        let bar = ProgressBar::new(plan.steps).with_position(step);
+        bar.set_style(ProgressStyle::with_template("{bar:30} {pos}/{len}  {elapsed} of {duration}  {msg}").expect("a valid template"));
+        Ok(Session { folder, recorder, plan, bar, out })
+    }
+
+    /// Prints a line above the bar.
+    pub(super) fn say(&mut self, line: impl fmt::Display) {
+        // a run does not end because nobody reads what it says: a closed pipe, a terminal that is gone
+        self.bar.suspend(|| drop(writeln!(self.out, "{line}")));
+    }
+
+    /// Where samples go.
+    pub(super) fn recorder(&mut self) -> &mut Recorder {
+        &mut self.recorder
+    }
+
+    /// Writes and shows what a step did. A loss that is not a number ends the run: the checkpoints are from before it.
+    pub(super) fn record(&mut self, step: u64, metrics: &[(&str, f64)], summary: &str) -> Result<()> {
+        self.recorder.metrics(&Metrics::of(step, metrics))?;
+        self.bar.set_position(step);
+        self.bar.set_message(summary.to_owned());
+        let is_loss = |name: &str| name == "loss" || name.ends_with("/loss");
+        if let Some((name, _)) = metrics.iter().find(|(name, value)| is_loss(name) && !value.is_finite()) {
+            return Err(TrainError::NotANumber { what: (*name).to_owned() }.into());
+        }
+        if let Some((_, skipped)) = metrics.iter().find(|(name, value)| *name == "updates/skipped" && *value > 0.0) {
+            self.say(format_args!("step {step}: {skipped} updates skipped: the gradient is not finite"));
+        }
+        let steps = self.plan.steps;
+        if self.bar.is_hidden() && (step.is_multiple_of(10) || step == steps) {
+            self.say(format_args!("step {step}/{steps}  {summary}"));
+        }
+        Ok(())
+    }
+
+    /// Writes and prints an evaluation, and returns its accuracy, 0 to 1.
+    pub(super) fn evaluation(&mut self, evaluation: &Evaluation) -> Result<f64> {
+        self.recorder.evaluation(evaluation)?;
+        let all = &evaluation.categories[0];
+        let estimate = average_at_n(&all.correct, all.samples);
+        self.say(format_args!(
+            "step {}: {} accuracy {:.1} % [{:.1}, {:.1}] on {} problems, {} response{} each",
+            evaluation.step,
+            evaluation.decoding,
+            100.0 * estimate.rate,
+            100.0 * estimate.low,
+            100.0 * estimate.high,
+            all.problems(),
+            all.samples,
+            if all.samples == 1 { "" } else { "s" }
+        ));
+        Ok(estimate.rate)
+    }
+
+    /// Whether a checkpoint is due after `step`, whatever else happened.
+    pub(super) fn is_save_due(&self, step: u64) -> bool {
+        let Plan { steps, save_every, .. } = self.plan;
+        step == steps || (save_every > 0 && step.is_multiple_of(save_every))
+    }
+
+    /// Has `write` make the checkpoint of `step`, then removes those that are neither the `best` nor among the last.
+    pub(super) fn save(&mut self, step: u64, best: Option<u64>, write: impl FnOnce(&Path) -> Result<(), TrainError>) -> Result<()> {
+        // a checkpoint must not be ahead of its metrics
+        self.recorder.sync()?;
+        write(&self.folder.checkpoint(step))?;
+        let saved = self.folder.checkpoints()?;
+        let keep_from = saved.len().saturating_sub(self.plan.keep_checkpoints.max(1));
+        for step in saved[..keep_from].iter().filter(|step| Some(**step) != best) {
+            self.folder.remove_checkpoint(*step)?;
+        }
+        Ok(())
+    }
+
+    /// Ends a run that stands after `step` as it was planned, or as [`interrupt::requested`].
+    pub(super) fn finish(&mut self, step: u64) -> Result<Outcome> {
+        self.bar.finish_and_clear();
+        let report = write_report(self.folder.path())?;
+        self.say(format_args!("report: {}", report.display()));
+        if step == self.plan.steps {
+            return Ok(Outcome::Done);
+        }
+        let (command, folder) = (self.plan.command, self.folder.path().display().to_string());
+        self.say(format_args!("stopped after step {step}; go on with: percept {command} --resume {folder}"));
+        Ok(Outcome::Interrupted)
+    }
+
+    /// The error that ended the run, with what is left and how to go on.
+    pub(super) fn advise(&self, error: anyhow::Error) -> anyhow::Error {
+        self.bar.abandon();
+        let last = self.folder.checkpoints().ok().and_then(|saved| saved.last().copied());
+        let folder = self.folder.path().display();
+        let advice = match (last, error.downcast_ref::<TrainError>()) {
+            (Some(last), Some(TrainError::NotANumber { .. })) => {
+                format!(
+                    "the last checkpoint from before it is {}: start from it with a lower learning rate",
+                    self.folder.checkpoint(last).display()
+                )
+            }
+            (None, Some(TrainError::NotANumber { .. })) => "start anew with a lower learning rate, or with another model".to_owned(),
+            (Some(last), _) => format!("saved up to step {last}; go on with: percept {} --resume {folder}", self.plan.command),
+            (None, _) => format!("there is no checkpoint yet; start again with: percept {} --resume {folder}", self.plan.command),
+        };
+        Advised { error, advice, outcome: Outcome::Failed }.into()
+    }
+}
+
+/// Has `read` restore the last checkpoint in `folder`, if there is one. One that is damaged is an error that says which older one there is.
+pub(super) fn restore_last(folder: &RunFolder, read: impl FnOnce(&Path) -> Result<(), TrainError>) -> Result<()> {
+    let saved = folder.checkpoints()?;
+    let Some((last, older)) = saved.split_last() else { return Ok(()) };
+    let path = folder.checkpoint(*last);
+    read(&path).map_err(|error| {
+        let advice = match older.last() {
+            Some(older) => format!("remove {} to go on from the checkpoint of step {older}", path.display()),
+            None => format!("there is no older checkpoint; remove {} to start again", path.display()),
+        };
+        Advised { error: error.into(), advice, outcome: Outcome::BadInput }.into()
+    })
+}
+
+/// Names the step at which something failed.
+pub(super) fn at_step<T>(step: u64, result: Result<T, impl Into<anyhow::Error>>) -> Result<T> {
+    result.map_err(Into::into).with_context(|| format!("step {step}"))
+}
