@@ -3,7 +3,7 @@
 //! | section | says | fields |
 //! |---|---|---|
 //! | `run` | where results go, seed, device | [`RunConfig`] |
-//! | `model` | the starting checkpoint | [`ModelConfig`] |
+//! | `model` | the starting checkpoint, and which part of it is trained | [`ModelConfig`] |
 //! | `task` | problems that are drawn | [`TaskConfig`] |
 //! | `data` | problems from files, in place of the task's | [`DataConfig`] |
 //! | `views` | the perturbed pictures | [`ViewsConfig`] |
@@ -19,10 +19,12 @@
 mod keys;
 mod load;
 mod method;
+mod model;
 mod optim;
 
 pub use load::ConfigError;
 pub use method::{Method, MethodConfig};
+pub use model::{LoraSection, ModelConfig, WeightPrecision};
 pub use optim::{OptimConfig, Schedule};
 
 use std::path::PathBuf;
@@ -39,7 +41,7 @@ use crate::views::ViewsConfig;
 pub struct Config {
     /// Where results go, seed, device.
     pub run: RunConfig,
-    /// The starting checkpoint.
+    /// The starting checkpoint, and which part of it is trained.
     pub model: ModelConfig,
     /// Problems that are drawn. Not used where `data` is given.
     pub task: TaskConfig,
@@ -78,20 +80,6 @@ pub struct RunConfig {
 impl Default for RunConfig {
     fn default() -> Self {
         Self { name: None, folder: "runs".into(), seed: 0, device: "auto".into() }
-    }
-}
-
-/// The starting checkpoint.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct ModelConfig {
-    /// A Hugging Face directory. Default `assets/tiny-vlm`.
-    pub path: PathBuf,
-}
-
-impl Default for ModelConfig {
-    fn default() -> Self {
-        Self { path: "assets/tiny-vlm".into() }
     }
 }
 
@@ -188,6 +176,7 @@ impl Config {
     pub fn check(&self) -> Result<(), String> {
         let section = |name: &'static str| move |problem: String| format!("{name}.{problem}");
         Task::new(&self.task).map_err(|e| e.to_string())?; // says `task.` itself
+        self.model.check().map_err(section("model"))?;
         self.views.check().map_err(section("views"))?;
         self.method.check().map_err(section("method"))?;
         self.optim.check().map_err(section("optim"))?;

@@ -77,6 +77,7 @@ fn from_data(data: &Dataset, position: u64, seed: u64) -> Result<Prompt, TrainEr
 pub struct Encoder {
     files: ModelFiles,
     processor: ImageProcessor,
+    instruction: String,
 }
 
 /// A question as tokens and pixels.
@@ -93,7 +94,12 @@ impl Encoder {
     /// If the settings of the image processor are out of range.
     pub fn new(files: ModelFiles) -> Result<Encoder, TrainError> {
         let processor = ImageProcessor::new(files.image_processor.clone())?;
-        Ok(Encoder { files, processor })
+        Ok(Encoder { files, processor, instruction: String::new() })
+    }
+
+    /// Puts `instruction` after every question, on a line of its own; nothing if it is empty.
+    pub fn with_instruction(self, instruction: &str) -> Encoder {
+        Encoder { instruction: instruction.into(), ..self }
     }
 
     /// The files of the model directory.
@@ -108,7 +114,11 @@ impl Encoder {
     pub fn encode(&self, prompt: &Prompt) -> Result<EncodedPrompt, TrainError> {
         let tiles = self.tiles(&prompt.pictures);
         let mut parts = vec![Part::Image; tiles.len()];
-        parts.push(Part::Text { text: prompt.text.clone() });
+        let text = match self.instruction.as_str() {
+            "" => prompt.text.clone(),
+            instruction => format!("{}\n{instruction}", prompt.text),
+        };
+        parts.push(Part::Text { text });
         let message = Message { role: "user".into(), content: Content::Parts(parts) };
         let text = self.files.chat_template.render(&[message], GenerationPrompt::Add)?;
         let tilings: Vec<_> = tiles.iter().map(|tiles| tiles.tiling).collect();

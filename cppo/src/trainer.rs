@@ -28,7 +28,7 @@ use metrics::{Times, metrics_of_step};
 /// A policy in training.
 pub struct Trainer {
     model: Model,
-    /// The policy at the start; none if `kl_coef` is 0.
+    /// The policy at the start: a copy, or with adapters the model beside them. None if `kl_coef` is 0.
     reference: Option<Model>,
     encoder: Encoder,
     problems: Problems,
@@ -65,7 +65,11 @@ impl Trainer {
     /// # Errors
     /// Those of the device.
     pub fn new(model: Model, encoder: Encoder, problems: Problems, config: Config) -> Result<Trainer, TrainError> {
-        let reference = if config.method.policy.kl_coef > 0.0 { Some(model.frozen_copy()?) } else { None };
+        let reference = match () {
+            () if config.method.policy.kl_coef == 0.0 => None,
+            () if model.has_lora() => Some(model.without_lora()),
+            () => Some(model.frozen_copy()?),
+        };
         let optimizer = adamw(weight_groups(&model, config.optim.weight_decay), &config.optim);
         Ok(Trainer { model, reference, encoder, problems, config, optimizer, progress: Progress::default() })
     }

@@ -82,6 +82,21 @@ impl Model {
         Ok(())
     }
 
+    /// Whether there are adapters.
+    pub fn has_lora(&self) -> bool {
+        !self.weights().adapters.is_empty()
+    }
+
+    /// The model beside which the adapters stand. It shares its weights with this one and trains none of them.
+    pub fn without_lora(&self) -> Model {
+        let mut weights = self.weights().clone();
+        weights.adapters.clear();
+        for tensor in weights.tensors.values_mut() {
+            *tensor = tensor.detach();
+        }
+        self.with_weights(weights)
+    }
+
     /// Every weight by name, with the adapters added.
     pub(crate) fn merged(&self) -> Result<BTreeMap<String, Tensor>> {
         let mut tensors = self.weights().tensors.clone();

@@ -224,7 +224,12 @@ impl Model {
 
     /// Other tensors of the same names and shapes; the layers are built anew of them.
     pub(crate) fn replace_weights(&mut self, weights: Weights) {
-        *self = Model::assemble(self.config.clone(), self.device.clone(), self.dtype, weights, self.activations);
+        *self = self.with_weights(weights);
+    }
+
+    /// The same layers around other tensors.
+    pub(crate) fn with_weights(&self, weights: Weights) -> Model {
+        Model::assemble(self.config.clone(), self.device.clone(), self.dtype, weights, self.activations)
     }
 
     fn trains_vision(&self) -> bool {

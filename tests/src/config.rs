@@ -1,5 +1,7 @@
 //! Configurations: defaults, files, overrides, and what is wrong with them.
 
+use std::path::Path;
+
 use percept_cppo::config::{Config, Method, Schedule};
 use percept_cppo::losses::{Divergence, Objective};
 use percept_cppo::selection::{Gate, Selection};
@@ -57,6 +59,8 @@ fn an_unknown_key_names_the_file_the_key_and_the_nearest_key() {
 fn every_optional_key_is_known() {
     let config = set(&[
         "run.name=x",
+        "model.lora.rank=8",
+        "model.do_image_splitting=false",
         "task.digits.count=3",
         "task.shapes={}",
         "task.chart={}",
@@ -97,6 +101,12 @@ fn values_out_of_range_are_refused() {
         let wrong = range(assignment);
         assert_eq!(wrong, format!("defaults with --set {assignment}: {end}"));
     };
+    ends("model.lora.rank=0", "model.lora.rank: expected at least 1, got 0");
+    let projections = "q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj";
+    ends(
+        "model.lora.targets=['q_proj', 'qproj']",
+        &format!("model.lora.targets: expected some of {projections}, each once, got [\"q_proj\", \"qproj\"]"),
+    );
     ends("method.group_size=1", "method.group_size: expected at least 2, got 1");
     ends("method.cpl_temperature=0", "method.cpl_temperature: expected above 0, got 0");
     ends("task.level=9", "task.level: expected 1 to 5, got 9");
@@ -161,4 +171,17 @@ fn the_learning_rate_warms_up_and_falls() {
     }
     optim.warmup_steps = 0;
     assert_eq!((optim.learning_rate_at(1, 1), optim.learning_rate_at(1, 10)), (1.0, 1.0));
+}
+
+#[test]
+fn every_shipped_configuration_can_be_read() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs");
+    let mut names: Vec<String> =
+        std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    assert_eq!(names, ["digits-full.toml", "digits.toml", "sft-digits.toml", "smolvlm-256m-lora.toml"]);
+    for name in names.iter().filter(|name| !name.starts_with("sft")) {
+        Config::load(Some(&folder.join(name)), &[]).unwrap_or_else(|e| panic!("{e}"));
+    }
+    assert_eq!(Config::load(Some(&folder.join("digits.toml")), &[]).unwrap(), Config::default(), "digits.toml says what the defaults are");
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::OnceLock;
 
 use percept_cppo::checkpoint::read_progress;
-use percept_cppo::config::{Config, Method, OptimConfig};
+use percept_cppo::config::{Config, LoraSection, Method, ModelConfig as ModelSection, OptimConfig};
 use percept_cppo::prompts::{Encoder, Problems};
 use percept_cppo::sft::{Sft, SftConfig, WarmStart};
 use percept_cppo::tasks::{Task, TaskConfig};
@@ -168,6 +168,49 @@ fn several_updates_of_one_rollout_move_the_ratio() {
     });
     let clipped: f64 = (0..4).map(|_| value(&trainer.step().unwrap().metrics, "clip_ratio")).sum();
     assert!(clipped > 0.0);
+}
+
+/// A trainer whose model is loaded as the section `model` says.
+fn lora_trainer() -> Trainer {
+    let lora = LoraSection { rank: 4, alpha: 8.0, targets: vec!["q_proj".into(), "down_proj".into()] };
+    let section = ModelSection { path: start().join("model"), lora: Some(lora), gradient_checkpointing: true, ..ModelSection::default() };
+    let mut config = Config { task: task_config(), model: section, ..Config::default() };
+    config.method.group_size = 4;
+    config.method.policy.kl_coef = 0.1;
+    config.rollout.prompts_per_step = 4;
+    config.rollout.max_new_tokens = 30;
+    config.optim.learning_rate = 1e-2;
+    let (model, encoder) = (config.model.load(&Device::cpu(), 3).unwrap(), config.model.encoder().unwrap());
+    Trainer::new(model, encoder, Problems::Task(Box::new(task())), config).unwrap()
+}
+
+#[test]
+fn adapters_are_trained_against_the_checkpoint_itself() {
+    let folder = tempfile::tempdir().unwrap();
+    let checkpoint = folder.path().join("step-2");
+    let mut whole = lora_trainer();
+    let before = weights(&whole);
+    let mut outputs = Vec::new();
+    for step in 1..=4 {
+        outputs.push(whole.step().unwrap());
+        if step == 2 {
+            whole.save(&checkpoint).unwrap();
+        }
+    }
+    // the reference is the model without its adapters, which begin as nothing
+    assert_eq!(value(&outputs[0].metrics, "kl"), 0.0);
+    assert!(value(&outputs[3].metrics, "kl") > 1e-6, "{:?}", outputs[3].metrics);
+    assert!(weights(&whole) == before, "a weight beside the adapters was trained");
+
+    let mut resumed = lora_trainer();
+    resumed.restore(&checkpoint).unwrap();
+    for output in &outputs[2..] {
+        assert_eq!(repeatable(&resumed.step().unwrap()), repeatable(output));
+    }
+    // the directory is the merged model, which needs no adapters
+    let merged = Model::load(&checkpoint, &Device::cpu(), Precision::Float32).unwrap();
+    let merged: Vec<f32> = merged.parameters().flat_map(|(_, tensor)| tensor.to_vec::<f32>().unwrap()).collect();
+    assert!(merged.len() == before.len() && merged != before, "the adapters are not in what was saved");
 }
 
 #[test]

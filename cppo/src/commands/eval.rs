@@ -4,14 +4,14 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use anyhow::Result;
-use percept_model::{Model, ModelFiles, Precision};
+use percept_model::{Model, Precision};
 use serde::Serialize;
 
 use super::train::open_device;
 use super::{ConfigArgs, Outcome};
 use crate::data::import;
 use crate::evaluate::{Decoding, evaluate};
-use crate::prompts::{Encoder, Problems, Prompt, test_prompts};
+use crate::prompts::{Problems, Prompt, test_prompts};
 use crate::run::{CategoryResult, Evaluation};
 use crate::statistics::{Estimate, average_at_n, pass_at_k};
 use crate::tasks::Task;
@@ -49,11 +49,13 @@ struct Row {
 
 /// Measures greedy and sampled responses and prints a table, or JSON.
 pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome> {
-    let config = args.config.load()?;
-    let path = args.model.as_ref().unwrap_or(&config.model.path);
+    let mut config = args.config.load()?;
+    if let Some(path) = &args.model {
+        config.model.path = path.clone();
+    }
     let device = open_device(&config.run.device)?;
-    let model = Model::load(path, &device, Precision::Float32)?;
-    let encoder = Encoder::new(ModelFiles::read(path)?)?;
+    let model = Model::load(&config.model.path, &device, Precision::AsStored)?;
+    let encoder = config.model.encoder()?;
     let prompts: Vec<Prompt> = match config.eval.data.as_ref().or(config.data.as_ref()) {
         Some(data) => {
             let data = import(data)?;

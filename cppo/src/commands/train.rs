@@ -6,14 +6,13 @@ use std::path::PathBuf;
 use anyhow::Result;
 use percept_engine::trace::trace_table;
 use percept_engine::{Device, GpuSelector};
-use percept_model::{Model, ModelFiles, Precision};
 
 use super::data::import_and_report;
 use super::session::{Plan, Session, at_step, restore_last};
 use super::{ConfigArgs, Outcome, interrupt};
 use crate::config::Config;
 use crate::evaluate::{Decoding, evaluate};
-use crate::prompts::{Encoder, Problems, Prompt, test_prompts};
+use crate::prompts::{Problems, Prompt, test_prompts};
 use crate::run::RunFolder;
 use crate::tasks::Task;
 use crate::trainer::{StepOutput, Trainer};
@@ -75,8 +74,8 @@ pub(super) fn open_device(name: &str) -> Result<Device> {
 }
 
 fn new_trainer(config: &Config, device: &Device, out: &mut dyn Write) -> Result<Trainer> {
-    let model = Model::load(&config.model.path, device, Precision::Float32)?;
-    let encoder = Encoder::new(ModelFiles::read(&config.model.path)?)?;
+    let model = config.model.load(device, config.run.seed)?;
+    let encoder = config.model.encoder()?;
     let problems = match &config.data {
         Some(data) => Problems::Data(import_and_report(data, out)?),
         None => Problems::Task(Box::new(Task::new(&config.task)?)),

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use toml::{Table, Value};
 
-use super::Config;
+use super::{Config, LoraSection};
 use crate::data::DataConfig;
 use crate::tasks::chart::ChartConfig;
 use crate::tasks::digits::DigitsConfig;
@@ -30,6 +30,8 @@ fn with_every_key() -> Config {
         ..DataConfig::default()
     };
     config.run.name = Some(String::new());
+    config.model.do_image_splitting = Some(true);
+    config.model.lora = Some(LoraSection::default());
     config.task.digits = Some(DigitsConfig::level(1));
     config.task.shapes = Some(ShapesConfig::level(1));
     config.task.chart = Some(ChartConfig::level(1));

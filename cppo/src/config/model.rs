@@ -1,0 +1,128 @@
+//! The section `model`: which checkpoint, and which part of it is trained.
+
+use std::path::PathBuf;
+
+use percept_engine::Device;
+use percept_model::{Activations, LoraConfig, Model, ModelError, ModelFiles, Precision};
+use serde::{Deserialize, Serialize};
+
+use crate::error::TrainError;
+use crate::prompts::Encoder;
+
+/// The starting checkpoint, and which part of it is trained.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ModelConfig {
+    /// A Hugging Face directory. Default `assets/tiny-vlm`.
+    pub path: PathBuf,
+    /// How matrices are held: `float32`, or `as_stored`, which halves the memory of a checkpoint in bf16 or f16; arithmetic is in f32
+    /// either way, but small updates of a half are lost in rounding, so that it goes with `lora`. Default `float32`.
+    pub precision: WeightPrecision,
+    /// Cut large pictures into tiles: more detail, up to seventeen times as many tokens. Default: as the checkpoint's preprocessor says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub do_image_splitting: Option<bool>,
+    /// Stands after every question, on a line of its own: a pretrained model must be told which form of answer is rewarded.
+    /// Default: none.
+    pub instruction: String,
+    /// Leave the vision tower as it is. Default false.
+    pub freeze_vision: bool,
+    /// Keep only the inputs of the layers, and compute the rest again in the backward pass: less memory, a third more time. Default false.
+    pub gradient_checkpointing: bool,
+    /// Train low-rank adapters and leave every weight as it is. The reference policy is then the checkpoint itself, without a copy.
+    /// Default: none, all weights are trained.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lora: Option<LoraSection>,
+}
+
+impl Default for ModelConfig {
+    fn default() -> Self {
+        Self {
+            path: "assets/tiny-vlm".into(),
+            precision: WeightPrecision::Float32,
+            do_image_splitting: None,
+            instruction: String::new(),
+            freeze_vision: false,
+            gradient_checkpointing: false,
+            lora: None,
+        }
+    }
+}
+
+/// How matrices are held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WeightPrecision {
+    /// As f32.
+    Float32,
+    /// As in the file.
+    AsStored,
+}
+
+/// Adapters (LoRA, arXiv 2106.09685) beside projections of the decoder.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LoraSection {
+    /// r: width of the low-rank product, at least 1. Default 16.
+    pub rank: usize,
+    /// The product is scaled by `alpha / rank`. Default 32.
+    pub alpha: f64,
+    /// Projections that get an adapter, in every layer. Default: all seven, `q_proj` to `down_proj`.
+    pub targets: Vec<String>,
+}
+
+impl Default for LoraSection {
+    fn default() -> Self {
+        let LoraConfig { rank, alpha, targets, .. } = LoraConfig::default();
+        Self { rank, alpha, targets }
+    }
+}
+
+impl ModelConfig {
+    /// Loads the checkpoint as the policy that is trained. `seed` decides the adapters' initial values.
+    ///
+    /// # Errors
+    /// As [`Model::load`].
+    pub fn load(&self, device: &Device, seed: u64) -> Result<Model, ModelError> {
+        let precision = match self.precision {
+            WeightPrecision::Float32 => Precision::Float32,
+            WeightPrecision::AsStored => Precision::AsStored,
+        };
+        let mut model = Model::load(&self.path, device, precision)?;
+        if self.freeze_vision {
+            model.freeze_vision();
+        }
+        if let Some(LoraSection { rank, alpha, targets }) = self.lora.clone() {
+            model.add_lora(&LoraConfig { rank, alpha, targets, seed });
+        }
+        model.set_activations(if self.gradient_checkpointing { Activations::Recompute } else { Activations::Keep });
+        Ok(model)
+    }
+
+    /// What turns questions into the tokens and pixels this model reads.
+    ///
+    /// # Errors
+    /// If a file of the checkpoint is missing or damaged.
+    pub fn encoder(&self) -> Result<Encoder, TrainError> {
+        let mut files = ModelFiles::read(&self.path)?;
+        let processor = &mut files.image_processor;
+        processor.do_image_splitting = self.do_image_splitting.unwrap_or(processor.do_image_splitting);
+        Ok(Encoder::new(files)?.with_instruction(&self.instruction))
+    }
+
+    /// The first field that is out of range, in words.
+    pub fn check(&self) -> Result<(), String> {
+        let Some(lora) = &self.lora else { return Ok(()) };
+        if lora.rank == 0 {
+            return Err("lora.rank: expected at least 1, got 0".into());
+        }
+        if !(lora.alpha > 0.0 && lora.alpha.is_finite()) {
+            return Err(format!("lora.alpha: expected above 0, got {}", lora.alpha));
+        }
+        let known = LoraConfig::default().targets;
+        let is_wrong = |(i, target): (usize, &String)| !known.contains(target) || lora.targets[..i].contains(target);
+        if lora.targets.is_empty() || lora.targets.iter().enumerate().any(is_wrong) {
+            return Err(format!("lora.targets: expected some of {}, each once, got {:?}", known.join(", "), lora.targets));
+        }
+        Ok(())
+    }
+}
