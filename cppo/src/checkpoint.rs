@@ -57,13 +57,13 @@ struct Saved {
     tensors_crc32: u32,
 }
 
-/// Writes model, optimiser and progress to `directory`.
+/// Writes model, what the optimiser updates, its state, and progress to `directory`.
 ///
 /// # Errors
 /// Those of the disk and the device; a directory that was there is then untouched.
 pub fn save(directory: &Path, model: &Model, files: &ModelFiles, optimizer: &AdamW, progress: &Progress) -> Result<(), TrainError> {
     let mut tensors: Vec<(String, Tensor)> = Vec::new();
-    tensors.extend(model.trainable().into_iter().map(|(name, tensor)| (format!("weights.{name}"), tensor)));
+    tensors.extend(optimizer.parameters().into_iter().map(|(name, tensor)| (format!("weights.{name}"), tensor)));
     tensors.extend(optimizer.state().into_iter().map(|(name, tensor)| (format!("optimizer.{name}"), tensor)));
     atomic::write_directory(directory, |new| {
         model.save(new, files)?;
@@ -77,11 +77,11 @@ pub fn save(directory: &Path, model: &Model, files: &ModelFiles, optimizer: &Ada
     Ok(())
 }
 
-/// Puts what [`save`] wrote into a model and an optimiser of the same configuration.
+/// Puts what [`save`] wrote into an optimiser of the same configuration and the weights that it updates.
 ///
 /// # Errors
 /// If a file is missing, damaged, or of another model or optimiser; then nothing has changed.
-pub fn restore(directory: &Path, model: &Model, optimizer: &mut AdamW) -> Result<Progress, TrainError> {
+pub fn restore(directory: &Path, optimizer: &mut AdamW) -> Result<Progress, TrainError> {
     let Saved { progress, tensors_crc32 } = read_saved(directory)?;
     let path = directory.join(TENSORS);
     let wrong = |problem: String| TrainError::Saved { path: path.clone(), problem };
@@ -97,7 +97,7 @@ pub fn restore(directory: &Path, model: &Model, optimizer: &mut AdamW) -> Result
         }
         Err(wrong(format!("{name}: expected {}, got {}", own.dtype(), saved.dtype())))
     };
-    let weights = model.trainable();
+    let weights = optimizer.parameters();
     let saved_weights = weights.iter().map(|(name, own)| load(format!("weights.{name}"), own)).collect::<Result<Vec<_>, _>>()?;
     let mut state = BTreeMap::new();
     for (name, own) in optimizer.state() {

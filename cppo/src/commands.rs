@@ -22,7 +22,7 @@ use clap::{Parser, Subcommand};
 use percept_model::ModelError;
 use percept_model::image::ImageError;
 
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, Settings};
 use crate::data::DataError;
 use crate::error::TrainError;
 

@@ -21,11 +21,13 @@ mod load;
 mod method;
 mod model;
 mod optim;
+mod sft;
 
-pub use load::ConfigError;
+pub use load::{ConfigError, Settings};
 pub use method::{Method, MethodConfig};
 pub use model::{LoraSection, ModelConfig, WeightPrecision};
 pub use optim::{OptimConfig, Schedule};
+pub use sft::{Preset, SftRunConfig};
 
 use std::path::PathBuf;
 
@@ -80,6 +82,25 @@ pub struct RunConfig {
 impl Default for RunConfig {
     fn default() -> Self {
         Self { name: None, folder: "runs".into(), seed: 0, device: "auto".into() }
+    }
+}
+
+impl RunConfig {
+    /// The name, or `method`, `task` and `seconds` since 1970 as a date.
+    fn name_or(&self, method: &str, task: &str, seconds: u64) -> String {
+        self.name.clone().unwrap_or_else(|| format!("{method}-{task}-{}", timestamp(seconds)))
+    }
+
+    /// The first field that is out of range, in words.
+    fn check(&self) -> Result<(), String> {
+        let name = self.name.as_deref().unwrap_or("x");
+        if name.is_empty() || name.starts_with('.') || name.contains(['/', '\\']) {
+            return Err(format!("name: expected the name of a folder, got {name}"));
+        }
+        if self.seed > i64::MAX as u64 {
+            return Err(format!("seed: expected at most 2^63 − 1, got {}", self.seed));
+        }
+        Ok(())
     }
 }
 
@@ -162,18 +183,39 @@ impl Default for EvalConfig {
     }
 }
 
-impl Config {
-    /// `run.name`, or what stands for it: method, task and `seconds` since 1970 as a date.
-    pub fn run_name(&self, seconds: u64) -> String {
-        let task = match &self.data {
-            Some(data) => data.path.file_stem().map_or("data".into(), |stem| stem.to_string_lossy().into_owned()),
-            None => self.task.families.iter().map(|family| family.name()).collect::<Vec<_>>().join("-"),
+impl Settings for Config {
+    fn with_every_key() -> Config {
+        let mut config = Config::default();
+        let data = DataConfig {
+            image_root: Some(PathBuf::new()),
+            limit: Some(0),
+            image_column: Some(String::new()),
+            problem_column: Some(String::new()),
+            answer_column: Some(String::new()),
+            ..DataConfig::default()
         };
-        self.run.name.clone().unwrap_or_else(|| format!("{}-{task}-{}", self.method.name.name(), timestamp(seconds)))
+        config.run.name = Some(String::new());
+        config.model.do_image_splitting = Some(true);
+        config.model.lora = Some(LoraSection::default());
+        config.task = TaskConfig::with_every_key();
+        config.data = Some(data.clone());
+        config.eval.data = Some(data);
+        config
     }
 
-    /// The first field that is out of range: its key, what is expected and what was given.
-    pub fn check(&self) -> Result<(), String> {
+    fn run(&mut self) -> &mut RunConfig {
+        &mut self.run
+    }
+
+    fn run_name(&self, seconds: u64) -> String {
+        let task = match &self.data {
+            Some(data) => data.path.file_stem().map_or("data".into(), |stem| stem.to_string_lossy().into_owned()),
+            None => self.task.name(),
+        };
+        self.run.name_or(self.method.name.name(), &task, seconds)
+    }
+
+    fn check(&self) -> Result<(), String> {
         let section = |name: &'static str| move |problem: String| format!("{name}.{problem}");
         Task::new(&self.task).map_err(|e| e.to_string())?; // says `task.` itself
         self.model.check().map_err(section("model"))?;
@@ -183,14 +225,8 @@ impl Config {
         let (rollout, train, eval) = (&self.rollout, &self.train, &self.eval);
         let positive = |value: f32| value > 0.0 && value.is_finite();
         let updates = train.updates_per_step;
-        let name = self.run.name.as_deref().unwrap_or("x");
+        self.run.check().map_err(section("run"))?;
         let checks = [
-            (
-                !name.is_empty() && !name.starts_with('.') && !name.contains(['/', '\\']),
-                "run.name: expected the name of a folder",
-                name.to_owned(),
-            ),
-            (self.run.seed <= i64::MAX as u64, "run.seed: expected at most 2^63 − 1", self.run.seed.to_string()),
             (rollout.prompts_per_step > 0, "rollout.prompts_per_step: expected at least 1", rollout.prompts_per_step.to_string()),
             (rollout.max_new_tokens > 0, "rollout.max_new_tokens: expected at least 1", rollout.max_new_tokens.to_string()),
             (positive(rollout.temperature), "rollout.temperature: expected above 0", rollout.temperature.to_string()),

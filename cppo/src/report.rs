@@ -11,8 +11,9 @@ mod samples;
 
 use std::path::{Path, PathBuf};
 
-use crate::config::Config;
+use crate::config::{Config, Settings, SftRunConfig};
 use crate::run::{Evaluation, Metrics, RunError, RunFolder, Sample};
+use crate::tasks::TaskConfig;
 use html::{duration, escape};
 
 /// Writes `report.html` into the run's folder from what is recorded there, and returns its path. A run in progress has a report, too.
@@ -44,10 +45,9 @@ struct Recorded {
 }
 
 fn render(run: &Recorded) -> Result<String, RunError> {
-    // an older version's configuration may have other keys: the report then goes without what it says
-    let config = Config::parse(&run.config_text, "config.toml", &[]).ok();
+    let facts = facts(&run.config_text);
     let folder_name = run.folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let name = config.as_ref().and_then(|config| config.run.name.clone()).unwrap_or(folder_name);
+    let name = facts.as_ref().and_then(|facts| facts.name.clone()).unwrap_or(folder_name);
     let sections = [
         accuracy::section(&run.evaluations),
         curves::section(&run.metrics),
@@ -63,40 +63,58 @@ fn render(run: &Recorded) -> Result<String, RunError> {
         title = escape(&name),
         style = include_str!("report/style.css"),
         script = include_str!("report/script.js"),
-        header = header(&name, config.as_ref(), run),
+        header = header(&name, facts.as_ref(), run),
         version = env!("CARGO_PKG_VERSION"),
     ))
 }
 
-/// The name, what was run, and the headline numbers.
-fn header(name: &str, config: Option<&Config>, run: &Recorded) -> String {
-    let what = config.map_or_else(String::new, |config| {
-        let task = match &config.data {
-            Some(data) => data.path.display().to_string(),
-            None => {
-                let families: Vec<&str> = config.task.families.iter().map(|family| family.name()).collect();
-                format!("{}, level {}, {} pixels", families.join(" and "), config.task.level, config.task.size)
-            }
-        };
-        let facts = [
+/// What a report says of a configuration.
+struct Facts {
+    name: Option<String>,
+    steps: u64,
+    terms: Vec<(&'static str, String)>,
+}
+
+/// None if the text is no configuration of this version: the report then goes without.
+fn facts(text: &str) -> Option<Facts> {
+    let drawn = |task: &TaskConfig| {
+        let families: Vec<&str> = task.families.iter().map(|family| family.name()).collect();
+        format!("{}, level {}, {} pixels", families.join(" and "), task.level, task.size)
+    };
+    if let Ok(config) = Config::parse(text, "config.toml", &[]) {
+        let terms = vec![
             ("Method", config.method.name.name().to_uppercase()),
-            ("Task", task),
+            ("Task", config.data.as_ref().map_or_else(|| drawn(&config.task), |data| data.path.display().to_string())),
             ("Model", config.model.path.display().to_string()),
             ("Batch", format!("{} prompts × {} responses", config.rollout.prompts_per_step, config.method.group_size)),
             ("Learning rate", format!("{:e}", config.optim.learning_rate)),
             ("Seed", config.run.seed.to_string()),
         ];
-        let items: String = facts.iter().map(|(term, fact)| format!("<div><dt>{term}</dt><dd>{}</dd></div>", escape(fact))).collect();
+        return Some(Facts { name: config.run.name, steps: config.train.steps, terms });
+    }
+    let SftRunConfig { run, task, sft, optim, .. } = SftRunConfig::parse(text, "config.toml", &[]).ok()?;
+    let terms = vec![
+        ("Method", "supervised".to_owned()),
+        ("Task", drawn(&task)),
+        ("Batch", format!("{} problems, {} in the warm start", sft.batch_size, sft.warm_start_batch_size)),
+        ("Learning rate", format!("{:e}, {:e} in the warm start", optim.learning_rate, sft.warm_start_learning_rate)),
+        ("Seed", run.seed.to_string()),
+    ];
+    Some(Facts { name: run.name, steps: sft.warm_start_steps + sft.steps, terms })
+}
+
+/// The name, what was run, and the headline numbers.
+fn header(name: &str, facts: Option<&Facts>, run: &Recorded) -> String {
+    let what = facts.map_or_else(String::new, |facts| {
+        let items: String = facts.terms.iter().map(|(term, fact)| format!("<div><dt>{term}</dt><dd>{}</dd></div>", escape(fact))).collect();
         format!("<dl class=\"facts\">{items}</dl>\n")
     });
     let mut tiles = accuracy::tiles(&run.evaluations);
     if let Some(last) = run.metrics.last() {
         let seconds: f64 = run.metrics.iter().filter_map(|step| step.get("time/step")).sum();
         let note = if seconds > 0.0 { format!("{} of training", duration(seconds)) } else { String::new() };
-        let of = config.map_or_else(String::new, |config| match config.train.steps {
-            steps if steps > last.step() => format!("<small> of {steps}</small>"),
-            _ => String::new(),
-        });
+        let planned = facts.map(|facts| facts.steps).filter(|&steps| steps > last.step());
+        let of = planned.map_or_else(String::new, |steps| format!("<small> of {steps}</small>"));
         tiles += &html::tile("Steps", &format!("{}{of}", last.step()), &note);
     }
     format!("<header>\n<h1>{}</h1>\n{what}<div class=\"tiles\">{tiles}</div>\n</header>\n", escape(name))

@@ -38,7 +38,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use image::RgbImage;
 use percept_model::atomic;
 
-use crate::config::{Config, ConfigError};
+use crate::config::{ConfigError, Settings};
 
 /// The folder of one run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,13 +47,13 @@ pub struct RunFolder {
 }
 
 impl RunFolder {
-    /// Makes the folder `config.run.folder`/name and writes `config.toml` into it, with the name filled in.
+    /// Makes the folder `run.folder`/name and writes `config.toml` into it, with the name filled in.
     ///
     /// # Errors
     /// A folder that exists already (nothing in it is touched) or cannot be written.
-    pub fn create(config: &Config) -> Result<RunFolder, RunError> {
-        let name = config.run_name(seconds_since_1970() as u64);
-        let path = config.run.folder.join(&name);
+    pub fn create(config: &impl Settings) -> Result<RunFolder, RunError> {
+        let (mut config, name) = (config.clone(), config.run_name(seconds_since_1970() as u64));
+        let path = config.run().folder.join(&name);
         if path.join(CONFIG).exists() {
             return Err(RunError::Exists { path });
         }
@@ -61,8 +61,7 @@ impl RunFolder {
             fs::create_dir_all(&folder).map_err(|e| RunError::io(&folder, e))?;
         }
         let folder = RunFolder { path };
-        let mut config = config.clone();
-        config.run.name = Some(name);
+        config.run().name = Some(name);
         folder.write(CONFIG, config.to_toml().as_bytes())?;
         Ok(folder)
     }
@@ -204,9 +203,9 @@ impl RunFolder {
     /// What was in force.
     ///
     /// # Errors
-    /// If it cannot be read or is not a configuration.
-    pub fn config(&self) -> Result<Config, ConfigError> {
-        Config::load(Some(&self.path.join(CONFIG)), &[])
+    /// If it cannot be read, or is that of another command.
+    pub fn config<S: Settings>(&self) -> Result<S, ConfigError> {
+        S::load(Some(&self.path.join(CONFIG)), &[])
     }
 
     /// Writes a file of the folder, whole or not at all.

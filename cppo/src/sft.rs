@@ -10,6 +10,10 @@
 //! then          loss = −mean_tokens log π(o_t | question, picture, o_<t)
 //! ```
 
+mod trainer;
+
+pub use trainer::SftTrainer;
+
 use std::time::Instant;
 
 use percept_engine::{AdamW, Gradients, ParamGroup, Tensor, no_grad, random};
@@ -40,6 +44,10 @@ pub struct SftConfig {
     pub warm_start_batch_size: usize,
     /// Learning rate of the warm start, with the warm-up of `optim` and a cosine to a tenth. Default 2e-3.
     pub warm_start_learning_rate: f64,
+    /// A checkpoint every this many steps of either, and at the end; 0: only at the end. Default 200.
+    pub save_every: u64,
+    /// Checkpoints that are kept, at least 1. Default 2.
+    pub keep_checkpoints: usize,
 }
 
 impl Default for SftConfig {
@@ -51,6 +59,8 @@ impl Default for SftConfig {
             warm_start_steps: 600,
             warm_start_batch_size: 64,
             warm_start_learning_rate: 2e-3,
+            save_every: 200,
+            keep_checkpoints: 2,
         }
     }
 }
@@ -63,6 +73,8 @@ impl SftConfig {
             (self.micro_batch_tokens > 0, "micro_batch_tokens: expected at least 1"),
             (self.warm_start_batch_size > 0, "warm_start_batch_size: expected at least 1"),
             (self.warm_start_learning_rate >= 0.0, "warm_start_learning_rate: expected 0 or more"),
+            (self.keep_checkpoints > 0, "keep_checkpoints: expected at least 1"),
+            (self.steps + self.warm_start_steps > 0, "steps: expected at least 1 with those of the warm start"),
         ];
         checks.iter().find(|(holds, _)| !holds).map_or(Ok(()), |(_, message)| Err(format!("{message}, got {self:?}")))
     }
@@ -109,7 +121,8 @@ impl<'a> WarmStart<'a> {
         Ok(WarmStart { model, encoder, task, config, optim, optimizer, head, step: 0 })
     }
 
-    /// One step: `loss`, `cell_accuracy` of the cells that show something, `grad_norm`, `lr`, `time/step`.
+    /// One step: `warm_start/loss`, `warm_start/cell_accuracy` of the cells that show something, `grad_norm`, `lr`, `updates/skipped`,
+    /// `time/step`.
     ///
     /// # Errors
     /// Those of the device.
@@ -141,7 +154,14 @@ impl<'a> WarmStart<'a> {
         let accuracy = self.cell_accuracy(&features, &labels)?;
         let time = clock.elapsed().as_secs_f64();
         let loss = loss.item()?;
-        Ok(vec![("loss", loss), ("cell_accuracy", accuracy), ("grad_norm", report.gradient_norm), ("lr", lr), ("time/step", time)])
+        Ok(vec![
+            ("warm_start/loss", loss),
+            ("warm_start/cell_accuracy", accuracy),
+            ("grad_norm", report.gradient_norm),
+            ("lr", lr),
+            ("updates/skipped", f64::from(u8::from(!report.taken))),
+            ("time/step", time),
+        ])
     }
 
     /// Share of the cells with an object whose class is the most probable.
@@ -189,7 +209,7 @@ impl<'a> Sft<'a> {
         Sft { model, encoder, task, config, optim, optimizer, step: 0 }
     }
 
-    /// One step: `loss`, `mean_token_accuracy`, `entropy`, `grad_norm`, `lr`, `tokens`, `time/step`.
+    /// One step: `loss`, `entropy`, `grad_norm`, `lr`, `updates/skipped`, `tokens/trained`, `time/step`.
     ///
     /// # Errors
     /// Those of the tokenizer and the device.
@@ -227,14 +247,10 @@ impl<'a> Sft<'a> {
             ("entropy", entropy),
             ("grad_norm", report.gradient_norm),
             ("lr", lr),
-            ("tokens", tokens as f64),
+            ("updates/skipped", f64::from(u8::from(!report.taken))),
+            ("tokens/trained", tokens as f64),
             ("time/step", time),
         ])
-    }
-
-    /// The optimiser, for a checkpoint.
-    pub fn optimizer(&self) -> &AdamW {
-        &self.optimizer
     }
 
     fn encode(&self, problem: Problem) -> Result<Example, TrainError> {

@@ -59,6 +59,23 @@ impl Default for TaskConfig {
     }
 }
 
+impl TaskConfig {
+    /// The names of the families.
+    pub fn name(&self) -> String {
+        self.families.iter().map(|family| family.name()).collect::<Vec<_>>().join("-")
+    }
+
+    /// With no optional field left out.
+    pub(crate) fn with_every_key() -> TaskConfig {
+        TaskConfig {
+            digits: Some(DigitsConfig::level(1)),
+            shapes: Some(ShapesConfig::level(1)),
+            chart: Some(ChartConfig::level(1)),
+            ..TaskConfig::default()
+        }
+    }
+}
+
 /// A family of problems.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -193,7 +193,7 @@ impl Trainer {
     /// # Errors
     /// If the checkpoint is incomplete, damaged, or another model's; then nothing has changed.
     pub fn restore(&mut self, directory: &Path) -> Result<(), TrainError> {
-        self.progress = checkpoint::restore(directory, &self.model, &mut self.optimizer)?;
+        self.progress = checkpoint::restore(directory, &mut self.optimizer)?;
         Ok(())
     }
 

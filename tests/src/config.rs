@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use percept_cppo::config::{Config, Method, Schedule};
+use percept_cppo::config::{Config, Method, Schedule, Settings, SftRunConfig};
 use percept_cppo::losses::{Divergence, Objective};
 use percept_cppo::selection::{Gate, Selection};
 use percept_cppo::tasks::Family;
@@ -180,8 +180,32 @@ fn every_shipped_configuration_can_be_read() {
         std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();
     assert_eq!(names, ["digits-full.toml", "digits.toml", "sft-digits.toml", "smolvlm-256m-lora.toml"]);
-    for name in names.iter().filter(|name| !name.starts_with("sft")) {
-        Config::load(Some(&folder.join(name)), &[]).unwrap_or_else(|e| panic!("{e}"));
+    for name in names {
+        let path = folder.join(&name);
+        let is_sft = name.starts_with("sft");
+        let read = if is_sft { SftRunConfig::load(Some(&path), &[]).map(drop) } else { Config::load(Some(&path), &[]).map(drop) };
+        read.unwrap_or_else(|e| panic!("{e}"));
     }
     assert_eq!(Config::load(Some(&folder.join("digits.toml")), &[]).unwrap(), Config::default(), "digits.toml says what the defaults are");
+}
+
+#[test]
+fn the_file_of_sft_is_checked_the_same_way() {
+    let sft = |text: &str, overrides: &[&str]| {
+        let overrides: Vec<String> = overrides.iter().map(|text| (*text).to_owned()).collect();
+        SftRunConfig::parse(text, "sft.toml", &overrides).map_err(|e| e.to_string())
+    };
+    assert_eq!(sft("", &[]).unwrap(), SftRunConfig::default());
+    let config = sft("out = 'x'\n[sft]\nsteps = 3\n", &["run.name=mine", "task.digits.count=2", "optim.schedule=cosine"]).unwrap();
+    assert_eq!((config.sft.steps, config.run.name.as_deref(), config.optim.schedule), (3, Some("mine"), Schedule::Cosine));
+    assert_eq!(sft(&config.to_toml(), &[]).unwrap(), config);
+    assert_eq!(sft("", &[]).unwrap().run_name(0), "sft-digits-19700101-000000");
+    assert_eq!(
+        sft("[sft]\nwarm_start_step = 3\n", &[]).unwrap_err(),
+        "sft.toml: sft.warm_start_step: no such key; did you mean sft.warm_start_steps?"
+    );
+    assert_eq!(sft("", &["seed=3"]).unwrap_err(), "--set seed=3: seed: no such key; did you mean run.seed?");
+    assert!(sft("", &["preset=huge"]).unwrap_err().starts_with("--set preset=huge: preset: "));
+    assert!(sft("", &["sft.batch_size=0"]).unwrap_err().contains("sft.batch_size: expected at least 1"));
+    assert!(sft("", &["sft.steps=0", "sft.warm_start_steps=0"]).unwrap_err().contains("sft.steps: expected at least 1"));
 }

@@ -48,6 +48,8 @@ mod report;
 #[cfg(feature = "cppo")]
 mod run;
 #[cfg(feature = "cppo")]
+mod sft_command;
+#[cfg(feature = "cppo")]
 mod statistics;
 #[cfg(feature = "cppo")]
 mod step;

@@ -90,3 +90,13 @@ pub(crate) fn assert_nothing_is_half_written(run: &Path) {
         text.lines().for_each(|line| drop(serde_json::from_str::<Value>(line).unwrap()));
     }
 }
+
+pub(crate) fn copy_folder(from: &Path, to: &Path) {
+    std::fs::create_dir(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
+        match entry.path().is_dir() {
+            true => copy_folder(&entry.path(), &to.join(entry.file_name())),
+            false => drop(std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap()),
+        }
+    }
+}

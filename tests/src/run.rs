@@ -5,7 +5,7 @@ pub(crate) mod made_up;
 
 use std::fs;
 
-use percept_cppo::config::Config;
+use percept_cppo::config::{Config, Settings};
 use percept_cppo::run::{Metrics, RunFolder, is_time, metric_names};
 
 fn config(folder: &std::path::Path) -> Config {

@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 
 use percept_cppo::commands::Outcome;
 
-use crate::program::{assert_nothing_is_half_written, percept, record, text};
+use crate::program::{assert_nothing_is_half_written, copy_folder, percept, record, text};
 use crate::trainer::start;
 
 /// A run of seven small steps in `folder`, which changes `overrides`.
@@ -73,16 +73,6 @@ pub(super) fn copy() -> (tempfile::TempDir, PathBuf) {
     let run = folder.path().join("copy");
     copy_folder(undisturbed(), &run);
     (folder, run)
-}
-
-fn copy_folder(from: &Path, to: &Path) {
-    std::fs::create_dir(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
-        match entry.path().is_dir() {
-            true => copy_folder(&entry.path(), &to.join(entry.file_name())),
-            false => drop(std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap()),
-        }
-    }
 }
 
 #[test]

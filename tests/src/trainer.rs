@@ -78,7 +78,7 @@ fn the_warm_start_learns_to_see() {
     let (model, encoder, task) = (Model::random(&tiny_config(), &Device::cpu(), 0, DType::F32), encoder(), task());
     let config = SftConfig { warm_start_steps: 30, warm_start_batch_size: 16, ..SftConfig::default() };
     let mut warm_start = WarmStart::new(&model, &encoder, &task, &config, &OptimConfig::default(), 0).unwrap();
-    let losses: Vec<f64> = (0..30).map(|_| value(&warm_start.step().unwrap(), "loss")).collect();
+    let losses: Vec<f64> = (0..30).map(|_| value(&warm_start.step().unwrap(), "warm_start/loss")).collect();
     // ln 50 = 3.9 at first; that most cells are empty is learnt at once
     assert!(losses[0] > 3.0 && losses[29] < 0.8, "{losses:?}");
 }

@@ -8,7 +8,7 @@ use image::RgbImage;
 use serde_json::json;
 
 use super::{ConfigArgs, Outcome};
-use crate::config::Config;
+use crate::config::{Config, Settings};
 use crate::data::{DataConfig, Dataset, import, write_examples, write_problems};
 use crate::tasks::{Split, Task};
 use crate::views::contact_sheet::write_contact_sheet;

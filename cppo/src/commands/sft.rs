@@ -3,124 +3,123 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use super::Outcome;
-use crate::config::{ConfigError, OptimConfig, RolloutConfig};
+use anyhow::{Context, Result};
+use percept_engine::DType;
+use percept_model::{Model, ModelFiles};
+
+use super::session::{Plan, Session, at_step, restore_last};
+use super::train::open_device;
+use super::{Outcome, interrupt};
+use crate::config::{ConfigError, RolloutConfig, Settings, SftRunConfig};
+use crate::error::TrainError;
+use crate::evaluate::{Decoding, evaluate};
 use crate::prompts::{Encoder, test_prompts};
-use crate::rollout::rollout;
-use crate::sft::{Sft, SftConfig, WarmStart};
-use crate::tasks::{Task, TaskConfig};
-use anyhow::Result;
-use percept_engine::{DType, Device};
-use percept_model::{Model, ModelConfig, ModelFiles};
-use serde::{Deserialize, Serialize};
+use crate::run::RunFolder;
+use crate::sft::SftTrainer;
+use crate::tasks::Task;
 
 /// Arguments of `percept sft`.
 #[derive(clap::Args)]
 pub(super) struct Args {
     /// A TOML file; see configs/sft-digits.toml.
-    config: PathBuf,
+    #[arg(required_unless_present = "resume")]
+    config: Option<PathBuf>,
+    /// Override a field: `--set sft.steps=100`. The value is TOML; a bare word is text.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    overrides: Vec<String>,
     /// Write the model here, in place of the file's `out`.
     #[arg(long)]
     out: Option<PathBuf>,
+    /// Go on with the run in this folder, from its last checkpoint, with its configuration.
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["config", "overrides", "out"])]
+    resume: Option<PathBuf>,
 }
 
-/// The file.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct SftFile {
-    /// Of the weights. Default 0.
-    seed: u64,
-    /// Size of the new model. Default `tiny`.
-    preset: Preset,
-    /// Tokenizer and chat template. Default `assets/tiny-tokenizer`.
-    tokenizer: PathBuf,
-    /// Where the model goes. Default `runs/sft`.
-    out: PathBuf,
-    /// Problems of the test split it is measured on afterwards. Default 500.
-    eval_problems: u64,
-    /// The problems.
-    task: TaskConfig,
-    /// Length of the training.
-    sft: SftConfig,
-    /// The optimiser.
-    optim: OptimConfig,
-}
-
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum Preset {
-    Tiny,
-    Small,
-}
-
-impl Default for SftFile {
-    fn default() -> Self {
-        Self {
-            seed: 0,
-            preset: Preset::Tiny,
-            tokenizer: "assets/tiny-tokenizer".into(),
-            out: "runs/sft".into(),
-            eval_problems: 500,
-            task: TaskConfig::default(),
-            sft: SftConfig::default(),
-            optim: OptimConfig::default(),
-        }
-    }
-}
-
-impl SftFile {
-    fn load(path: &Path) -> Result<SftFile, ConfigError> {
-        let origin = || path.display().to_string();
-        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Io { path: path.into(), source })?;
-        let file: SftFile = toml::from_str(&text).map_err(|error| ConfigError::Syntax { origin: origin(), problem: error.to_string() })?;
-        for (section, outcome) in [("sft", file.sft.check()), ("optim", file.optim.check())] {
-            outcome.map_err(|problem| ConfigError::Range { origin: origin(), problem: format!("{section}.{problem}") })?;
-        }
-        Ok(file)
-    }
-}
-
-/// Prints every tenth step, and the accuracy at the end.
+/// Warm start, reference responses, evaluation, report, and the model.
 pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome> {
-    let file = SftFile::load(&args.config)?;
-    let task = Task::new(&file.task)?;
-    let config = match file.preset {
-        Preset::Tiny => ModelConfig::tiny(),
-        Preset::Small => ModelConfig::small(),
+    let old = args.resume.as_deref().map(RunFolder::open).transpose()?;
+    let config: SftRunConfig = match &old {
+        Some(folder) => folder.config()?,
+        None => load(args)?,
     };
-    let device = Device::best();
-    writeln!(out, "device: {device}")?;
-    let encoder = Encoder::new(ModelFiles::read_with_config(&file.tokenizer, config.clone())?)?;
-    let model = Model::random(&config, &device, file.seed, DType::F32);
+    check_out(&config.out)?;
+    let task = Task::new(&config.task)?;
+    let device = open_device(&config.run.device)?;
+    let model_config = config.preset.model_config();
+    let encoder = Encoder::new(ModelFiles::read_with_config(&config.tokenizer, model_config.clone())?)?;
+    let model = Model::random(&model_config, &device, config.run.seed, DType::F32);
+    let mut trainer = SftTrainer::new(&model, &encoder, &task, &config.sft, &config.optim, config.run.seed)?;
+    let folder = match old {
+        Some(folder) => folder,
+        None => RunFolder::create(&config)?,
+    };
+    restore_last(&folder, |checkpoint| trainer.restore(checkpoint))?;
 
-    if file.sft.warm_start_steps > 0 {
-        let mut warm_start = WarmStart::new(&model, &encoder, &task, &file.sft, &file.optim, file.seed)?;
-        for step in 1..=file.sft.warm_start_steps {
-            print_step(out, "warm start", step, file.sft.warm_start_steps, &warm_start.step()?)?;
-        }
-    }
-    let mut sft = Sft::new(&model, &encoder, &task, &file.sft, &file.optim);
-    for step in 1..=file.sft.steps {
-        print_step(out, "sft", step, file.sft.steps, &sft.step()?)?;
-    }
-
-    let folder = args.out.as_ref().unwrap_or(&file.out);
-    model.save(folder, encoder.files())?;
-    for (decoding, temperature) in [("greedy", 0.0), ("sampled", 1.0)] {
-        let prompts = test_prompts(&task, 0..file.eval_problems);
-        let groups = rollout(&model, &encoder, prompts, 1, &RolloutConfig { temperature, ..RolloutConfig::default() }, file.seed)?;
-        let right: f32 = groups.iter().flat_map(|group| &group.responses).map(|response| response.reward.accuracy).sum();
-        writeln!(out, "{decoding} accuracy: {:.1} % of {} test problems", 100.0 * right / groups.len() as f32, groups.len())?;
-    }
-    writeln!(out, "{}", folder.display())?;
-    Ok(Outcome::Done)
+    let plan = Plan {
+        command: "sft",
+        steps: config.sft.warm_start_steps + config.sft.steps,
+        save_every: config.sft.save_every,
+        keep_checkpoints: config.sft.keep_checkpoints,
+    };
+    let path = folder.path().display().to_string();
+    let mut session = Session::new(folder, plan, trainer.progress().step, out)?;
+    session.say(format_args!("sft on {device}; run folder {path}"));
+    train(&config, &mut trainer, (&model, &encoder, &task), &mut session).map_err(|error| session.advise(error))
 }
 
-/// Every tenth step, and the last.
-fn print_step(out: &mut dyn Write, phase: &str, step: u64, steps: u64, metrics: &[(&str, f64)]) -> Result<()> {
-    if step.is_multiple_of(10) || step == steps {
-        let values: Vec<String> = metrics.iter().map(|(name, value)| format!("{name} {value:.4}")).collect();
-        writeln!(out, "{phase} {step}/{steps}: {}", values.join("  "))?;
+fn load(args: &Args) -> Result<SftRunConfig, ConfigError> {
+    let mut config = SftRunConfig::load(args.config.as_deref(), &args.overrides)?;
+    config.out = args.out.clone().unwrap_or(config.out);
+    Ok(config)
+}
+
+/// The model replaces what stands at `out` as a whole: that must be a model, or nothing, and it is better known before the training.
+fn check_out(out: &Path) -> Result<()> {
+    let is_nothing = !out.exists() || std::fs::read_dir(out).is_ok_and(|mut entries| entries.next().is_none());
+    if !is_nothing && !out.join("config.json").is_file() {
+        let problem = format!("out: expected a model directory, an empty or a new one, got {}", out.display());
+        return Err(TrainError::Unsupported(problem).into());
     }
-    Ok(())
+    let parent = out.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let writable = std::fs::create_dir_all(parent).and_then(|()| tempfile::tempfile_in(parent));
+    writable.map(drop).with_context(|| out.display().to_string())
+}
+
+fn train(
+    config: &SftRunConfig,
+    trainer: &mut SftTrainer<'_>,
+    (model, encoder, task): (&Model, &Encoder, &Task),
+    session: &mut Session<'_>,
+) -> Result<Outcome> {
+    let steps = config.sft.warm_start_steps + config.sft.steps;
+    let mut stop = interrupt::requested();
+    while !stop && trainer.progress().step < steps {
+        let metrics = at_step(trainer.progress().step + 1, trainer.step())?;
+        let step = trainer.progress().step;
+        at_step(step, session.record(step, &metrics, &summary(&metrics)))?;
+        if step == steps && config.eval_problems > 0 {
+            for decoding in [Decoding::Greedy, Decoding::Sampled { temperature: 1.0, samples: 1 }] {
+                let prompts = test_prompts(task, 0..config.eval_problems);
+                let max_new_tokens = RolloutConfig::default().max_new_tokens;
+                let measured = at_step(step, evaluate(model, encoder, prompts, decoding, max_new_tokens, step, config.run.seed))?;
+                session.evaluation(&measured)?;
+            }
+        }
+        stop = interrupt::requested();
+        if stop || session.is_save_due(step) {
+            session.save(step, None, |checkpoint| trainer.save(checkpoint))?;
+        }
+    }
+    if trainer.progress().step == steps {
+        model.save(&config.out, encoder.files())?;
+        session.say(format_args!("model: {}", config.out.display()));
+    }
+    session.finish(trainer.progress().step)
+}
+
+/// Losses, accuracies and entropy.
+fn summary(metrics: &[(&str, f64)]) -> String {
+    let shown = |name: &str| name.ends_with("loss") || name.ends_with("accuracy") || name == "entropy";
+    let values: Vec<String> = metrics.iter().filter(|(name, _)| shown(name)).map(|(name, value)| format!("{name} {value:.3}")).collect();
+    values.join("  ")
 }

@@ -30,7 +30,7 @@ pub(super) struct Args {
 /// Trains, measures before, during and after, and writes the report.
 pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome> {
     let old = args.resume.as_deref().map(RunFolder::open).transpose()?;
-    let config = match &old {
+    let config: Config = match &old {
         Some(folder) => folder.config()?,
         None => args.config.load()?,
     };

@@ -1,43 +1,15 @@
 //! Which keys there are, and which one was probably meant.
 
-use std::path::PathBuf;
-
 use toml::{Table, Value};
 
-use super::{Config, LoraSection};
-use crate::data::DataConfig;
-use crate::tasks::chart::ChartConfig;
-use crate::tasks::digits::DigitsConfig;
-use crate::tasks::shapes::ShapesConfig;
+use super::load::Settings;
 
 /// All keys, dotted, sections among them.
-pub(super) fn known_keys() -> Vec<String> {
-    let table = Table::try_from(with_every_key()).expect("a configuration is a table");
+pub(super) fn known_keys<S: Settings>() -> Vec<String> {
+    let table = Table::try_from(S::with_every_key()).expect("a configuration is a table");
     let mut keys = Vec::new();
     collect(&table, "", &mut keys);
     keys
-}
-
-/// A configuration in which no optional field is left out.
-fn with_every_key() -> Config {
-    let mut config = Config::default();
-    let data = DataConfig {
-        image_root: Some(PathBuf::new()),
-        limit: Some(0),
-        image_column: Some(String::new()),
-        problem_column: Some(String::new()),
-        answer_column: Some(String::new()),
-        ..DataConfig::default()
-    };
-    config.run.name = Some(String::new());
-    config.model.do_image_splitting = Some(true);
-    config.model.lora = Some(LoraSection::default());
-    config.task.digits = Some(DigitsConfig::level(1));
-    config.task.shapes = Some(ShapesConfig::level(1));
-    config.task.chart = Some(ChartConfig::level(1));
-    config.data = Some(data.clone());
-    config.eval.data = Some(data);
-    config
 }
 
 fn collect(table: &Table, prefix: &str, keys: &mut Vec<String>) {

@@ -1,11 +1,12 @@
-//! From TOML text and `--set` to a [`Config`], and back.
+//! From TOML text and `--set` to settings, and back.
 
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
-use super::Config;
+use super::RunConfig;
 use super::keys::{known_keys, leaves, nearest, table_of};
 
 /// Why there is no configuration.
@@ -57,59 +58,75 @@ pub enum ConfigError {
     },
 }
 
-impl Config {
+/// What a training command reads from a TOML file and `--set`, and writes into the run's folder.
+pub trait Settings: Clone + Default + Serialize + DeserializeOwned {
+    /// All of it, with no optional field left out.
+    fn with_every_key() -> Self;
+
+    /// The first field that is out of range: its key, what is expected and what was given.
+    ///
+    /// # Errors
+    /// That, in words.
+    fn check(&self) -> Result<(), String>;
+
+    /// The section `run`.
+    fn run(&mut self) -> &mut RunConfig;
+
+    /// `run.name`, or what stands for it, `seconds` since 1970.
+    fn run_name(&self, seconds: u64) -> String;
+
     /// The defaults, overridden by the file at `path`, overridden by `overrides` (each `key=value`), checked.
     ///
     /// # Errors
     /// A file that cannot be read, text that is not TOML, an unknown key, a value of the wrong type or out of range.
-    pub fn load(path: Option<&Path>, overrides: &[String]) -> Result<Config, ConfigError> {
+    fn load(path: Option<&Path>, overrides: &[String]) -> Result<Self, ConfigError> {
         let text = match path {
             Some(path) => std::fs::read_to_string(path).map_err(|source| ConfigError::Io { path: path.to_owned(), source })?,
             None => String::new(),
         };
         let origin = path.map_or("defaults".to_owned(), |path| path.display().to_string());
-        Config::parse(&text, &origin, overrides)
+        Self::parse(&text, &origin, overrides)
     }
 
-    /// As [`Config::load`], from text. Errors call it `origin`.
+    /// As [`Settings::load`], from text. Errors call it `origin`.
     ///
     /// # Errors
-    /// As [`Config::load`].
-    pub fn parse(text: &str, origin: &str, overrides: &[String]) -> Result<Config, ConfigError> {
+    /// As [`Settings::load`].
+    fn parse(text: &str, origin: &str, overrides: &[String]) -> Result<Self, ConfigError> {
         let syntax = |e: toml::de::Error| ConfigError::Syntax { origin: origin.to_owned(), problem: e.to_string().trim_end().to_owned() };
         let mut whole: Table = toml::from_str(text).map_err(syntax)?;
-        check_table(&whole, origin)?;
+        check_table::<Self>(&whole, origin)?;
         for assignment in overrides {
             let (path, value) = parse_assignment(assignment)?;
             let origin = format!("--set {assignment}");
-            check_table(&table_of(&path, value.clone()), &origin)?;
+            check_table::<Self>(&table_of(&path, value.clone()), &origin)?;
             set(&mut whole, &path, value);
         }
         let origin = || match overrides {
             [] => origin.to_owned(),
             _ => format!("{origin} with --set {}", overrides.join(" --set ")),
         };
-        let config = Config::deserialize(Value::Table(whole)).map_err(|e| ConfigError::Range { origin: origin(), problem: message(&e) })?;
-        config.check().map_err(|problem| ConfigError::Range { origin: origin(), problem })?;
-        Ok(config)
+        let settings = Self::deserialize(Value::Table(whole)).map_err(|e| ConfigError::Range { origin: origin(), problem: message(&e) })?;
+        settings.check().map_err(|problem| ConfigError::Range { origin: origin(), problem })?;
+        Ok(settings)
     }
 
-    /// All that is in force, as TOML that [`Config::parse`] reads back to the same.
-    pub fn to_toml(&self) -> String {
-        toml::to_string(self).expect("a configuration is representable in TOML: check() limits the seed")
+    /// All that is in force, as TOML that [`Settings::parse`] reads back to the same.
+    fn to_toml(&self) -> String {
+        toml::to_string(self).expect("settings are representable in TOML: check() limits the seed")
     }
 }
 
 /// Every key of `table` exists, and each value has its key's type, whatever stands beside it.
-fn check_table(table: &Table, origin: &str) -> Result<(), ConfigError> {
-    let known = known_keys();
+fn check_table<S: Settings>(table: &Table, origin: &str) -> Result<(), ConfigError> {
+    let known = known_keys::<S>();
     for (path, value) in leaves(table) {
         let key = path.join(".");
         if !known.contains(&key) {
             return Err(ConfigError::UnknownKey { origin: origin.to_owned(), nearest: nearest(&key, &known), key });
         }
         // serde does not say where it stopped: one key at a time, it need not
-        if let Err(e) = Config::deserialize(Value::Table(table_of(&path, value.clone()))) {
+        if let Err(e) = S::deserialize(Value::Table(table_of(&path, value.clone()))) {
             return Err(ConfigError::Value { origin: origin.to_owned(), key, problem: message(&e) });
         }
     }

@@ -122,6 +122,11 @@ impl AdamW {
         self.slots.report()
     }
 
+    /// What is updated, by the names of the groups.
+    pub fn parameters(&self) -> Vec<(String, Tensor)> {
+        self.slots.parameters()
+    }
+
     /// The state to save: `{name}.m`, `{name}.v`, `{name}.master` of parameters stored as halves, and `control` (step count, bias corrections).
     /// The tensors are the state itself and change with the next step.
     pub fn state(&self) -> BTreeMap<String, Tensor> {

@@ -116,6 +116,11 @@ impl Slots {
         })
     }
 
+    /// What is updated, by name.
+    pub(super) fn parameters(&self) -> Vec<(String, Tensor)> {
+        self.slots.iter().map(|slot| (slot.name.clone(), slot.parameter.clone())).collect()
+    }
+
     /// Everything that must be saved, by name; the tensors are the state itself, not copies.
     pub(super) fn state(&self) -> BTreeMap<String, Tensor> {
         let mut state = BTreeMap::from([("control".to_string(), self.control.clone())]);
