@@ -131,7 +131,8 @@ fn read_saved(directory: &Path) -> Result<Saved, TrainError> {
     parsed.map_err(|problem| TrainError::Saved { path, problem })
 }
 
-fn crc32(path: &Path) -> std::io::Result<u32> {
+/// Of a whole file.
+pub(crate) fn crc32(path: &Path) -> std::io::Result<u32> {
     let mut file = BufReader::with_capacity(1 << 20, File::open(path)?);
     let mut crc = Crc::new();
     loop {

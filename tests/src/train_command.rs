@@ -4,10 +4,13 @@ mod damage;
 #[cfg(unix)]
 mod signals;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
+use percept_cppo::checkpoint::read_progress;
 use percept_cppo::commands::Outcome;
+use percept_cppo::run::RunFolder;
 
 use crate::program::{assert_nothing_is_half_written, copy_folder, percept, record, text};
 use crate::trainer::start;
@@ -88,6 +91,19 @@ fn the_same_seed_gives_the_same_run_and_another_seed_another() {
     let lines = |name: &str| std::fs::read_to_string(undisturbed().join(name)).unwrap().lines().count();
     assert_eq!([lines("metrics.jsonl"), lines("evaluations.jsonl")], [7, 6]);
     assert_nothing_is_half_written(undisturbed());
+}
+
+/// One that is neither the last nor due is kept for what was measured of it.
+#[test]
+fn the_best_evaluation_has_a_checkpoint() {
+    let folder = tempfile::tempdir().unwrap();
+    let overrides = ["train.save_every=0", "train.keep_checkpoints=1", "eval.every=1", "eval.problems_during_training=8", "eval.samples=4"];
+    let (outcome, out, _) = train(folder.path(), "r", &overrides);
+    assert_eq!(outcome, Outcome::Done);
+    let run = folder.path().join("r");
+    let best = read_progress(&run.join("checkpoints/step-7")).unwrap().best.unwrap();
+    let expected: Vec<u64> = [best.step, 7].into_iter().filter(|&step| step > 0).collect::<BTreeSet<_>>().into_iter().collect();
+    assert_eq!(RunFolder::open(&run).unwrap().checkpoints().unwrap(), expected, "{out}");
 }
 
 #[test]

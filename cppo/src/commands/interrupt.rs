@@ -2,6 +2,7 @@
 //!
 //! A signal is sent to the process, so what notes it belongs to the process, too: the one place with a global.
 
+use std::io::Write;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -16,6 +17,8 @@ pub(super) fn watch() -> Result<()> {
         if REQUESTED.swap(true, Ordering::SeqCst) {
             std::process::exit(i32::from(EXIT_CODE));
         }
+        // whoever asks wants to see that it was heard; a terminal that is gone need not
+        let _ = writeln!(std::io::stderr(), "\nstopping after this step, which is saved; once more to stop at once");
     };
     let watched = WATCHED.get_or_init(|| ctrlc::set_handler(note));
     watched.as_ref().map_err(|error| anyhow!("Ctrl-C cannot be handled: {error}"))?;

@@ -39,7 +39,11 @@ impl<'a> Session<'a> {
         interrupt::watch()?;
         let bar = ProgressBar::new(plan.steps).with_position(step);
         bar.set_style(ProgressStyle::with_template("{bar:30} {pos}/{len}  {elapsed} of {duration}  {msg}").expect("a valid template"));
-        Ok(Session { folder, recorder, plan, bar, out })
+        let mut session = Session { folder, recorder, plan, bar, out };
+        if step > 0 {
+            session.say(format_args!("going on after step {step}"));
+        }
+        Ok(session)
     }
 
     /// Prints a line above the bar.

@@ -42,6 +42,7 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome> {
         Some(folder) => folder,
         None => RunFolder::create(&config)?,
     };
+    folder.check_start(&config.model.path)?;
     restore_last(&folder, |checkpoint| trainer.restore(checkpoint))?;
 
     let plan = Plan {

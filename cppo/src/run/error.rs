@@ -27,6 +27,12 @@ pub enum RunError {
         /// Its folder.
         path: PathBuf,
     },
+    /// A run would go on from weights it did not start from.
+    #[error("{}: not the weights that this run started from, which it needs as its reference: put them back, or begin a new run", path.display())]
+    Start {
+        /// The directory of the model.
+        path: PathBuf,
+    },
     /// A line that is not what it should be.
     #[error("{}: line {line}: {problem}", path.display())]
     Damaged {

@@ -62,6 +62,20 @@ fn a_run_that_cannot_be_written_or_is_at_work_is_named() {
     assert!(outcome == Outcome::Failed && errors.contains("config.toml"), "{errors}");
 }
 
+#[test]
+fn a_run_does_not_go_on_from_other_weights() {
+    let (_folder, run) = copy();
+    let path = run.join("start.json");
+    let noted = fs::read_to_string(&path).unwrap();
+    // as if another model had been written over the one it began with
+    fs::write(&path, "{\"model.safetensors\": 1}").unwrap();
+    let (outcome, _, errors) = percept(&["train", "--resume", text(&run)]);
+    let model = start().join("model");
+    assert!(outcome == Outcome::Failed && errors.starts_with(&format!("error: {}: not the weights", model.display())), "{errors}");
+    fs::write(&path, noted).unwrap();
+    resume_and_compare(&run);
+}
+
 /// The start with a weight that is NaN.
 fn with_a_nan(folder: &Path) {
     let start = start().join("model");
