@@ -4,6 +4,7 @@ mod data;
 mod doctor;
 mod eval;
 mod generate;
+mod inspect;
 mod interrupt;
 mod question;
 mod report;
@@ -25,6 +26,7 @@ use percept_model::image::ImageError;
 use crate::config::{Config, ConfigError, Settings};
 use crate::data::DataError;
 use crate::error::TrainError;
+use crate::inspect::InspectError;
 
 /// Reinforcement learning for vision-language models on any GPU.
 #[derive(Parser)]
@@ -45,6 +47,12 @@ enum Command {
     Eval(eval::Args),
     /// Answer a question about a picture.
     Generate(generate::Args),
+    /// See what a model sees: the tokens of a response, coloured by how much less certain they are without the picture's information.
+    ///
+    /// The picture is perturbed as in training, and the response, sampled on the original, is read again on all three views. Marked
+    /// are the tokens that the configured selection takes as perception tokens, and those that truly name something seen. The gate of
+    /// training does not apply: Â > 0 is a matter of a group of responses, not of one.
+    Inspect(inspect::Args),
     /// Rebuild the report of a run.
     Report(report::Args),
     /// Log-probability and entropy of every token of a given answer to a question about a picture.
@@ -103,6 +111,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, out: &mut dyn Write, e
         Command::Doctor(args) => doctor::run(&args),
         Command::Eval(args) => eval::run(&args, out),
         Command::Generate(args) => generate::run(&args, out, errors),
+        Command::Inspect(args) => inspect::run(&args, out, errors),
         Command::Report(args) => report::run(&args, out),
         Command::Score(args) => score::run(&args, out, errors),
         Command::Sft(args) => sft::run(&args, out),
@@ -135,11 +144,17 @@ fn outcome_of(error: &anyhow::Error) -> Outcome {
     if let Some(advised) = error.downcast_ref::<Advised>() {
         return advised.outcome;
     }
-    let is_bad_input = match (error.downcast_ref::<ModelError>(), error.downcast_ref::<TrainError>()) {
+    let inspect = error.downcast_ref::<InspectError>();
+    let train = match inspect {
+        Some(InspectError::Train(error)) => Some(error),
+        _ => error.downcast_ref::<TrainError>(),
+    };
+    let is_bad_input = match (error.downcast_ref::<ModelError>(), train) {
         (Some(error), _) | (_, Some(TrainError::Model(error))) => is_input(error),
         (_, Some(TrainError::Engine(error))) => is_file(error),
         (_, Some(TrainError::NotANumber { .. })) => false,
         (_, Some(_)) => true,
+        (None, None) if inspect.is_some() => !matches!(inspect, Some(InspectError::NotFinite { .. })),
         (None, None) => error.is::<ConfigError>() || error.is::<DataError>() || error.is::<ImageError>(),
     };
     if is_bad_input { Outcome::BadInput } else { Outcome::Failed }

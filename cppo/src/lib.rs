@@ -8,6 +8,7 @@ pub mod config;
 pub mod data;
 pub mod error;
 pub mod evaluate;
+pub mod inspect;
 pub mod losses;
 pub mod prompts;
 pub mod random;

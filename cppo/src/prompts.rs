@@ -1,5 +1,7 @@
 //! Problems in the form in which a model reads them: from a task or from files, in order of training.
 
+use std::ops::Range;
+
 use image::RgbImage;
 use percept_model::image::{self as pictures, ImageProcessor, Tiles};
 use percept_model::{Content, GenerationPrompt, Message, ModelFiles, Part, SpecialTokens, encode_prompt};
@@ -8,7 +10,10 @@ use rayon::prelude::*;
 use crate::data::Dataset;
 use crate::error::TrainError;
 use crate::random::Random;
+use crate::step::ViewTiles;
+use crate::tasks::response::{Role, mark, token_roles};
 use crate::tasks::{Problem, Split, Task};
+use crate::views::Views;
 
 /// Where problems come from.
 #[derive(Clone, Debug)]
@@ -89,6 +94,45 @@ pub struct EncodedPrompt {
     pub tiles: Vec<Tiles<f32>>,
 }
 
+/// A response as text, and which token says what.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Spelling {
+    text: String,
+    ranges: Vec<Range<usize>>,
+    content: usize,
+}
+
+impl Spelling {
+    /// All of it, special tokens included.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The text before the token that ends the response.
+    pub fn content(&self) -> &str {
+        &self.text[..self.content]
+    }
+
+    /// The text of token `t`. Characters that several tokens share belong to the last of them.
+    ///
+    /// # Panics
+    /// If there is no such token.
+    #[track_caller]
+    pub fn token(&self, t: usize) -> &str {
+        &self.text[self.ranges[t].clone()]
+    }
+
+    /// The texts of all tokens; joined they are the text.
+    pub fn tokens(&self) -> Vec<String> {
+        self.ranges.iter().map(|range| self.text[range.clone()].to_owned()).collect()
+    }
+
+    /// What each token is for in the response to a problem of ours; the one that ends it is template. `-> [tokens]`
+    pub fn roles(&self) -> Vec<Role> {
+        token_roles(&mark(self.content()), &self.ranges)
+    }
+}
+
 impl Encoder {
     /// # Errors
     /// If the settings of the image processor are out of range.
@@ -131,6 +175,12 @@ impl Encoder {
         pictures.iter().map(|picture| self.processor.process(&raw(picture))).collect()
     }
 
+    /// Perturbed pictures, preprocessed.
+    pub fn view_tiles(&self, views: &[Views]) -> ViewTiles {
+        let tiles = |picture: fn(&Views) -> &RgbImage| views.iter().flat_map(|v| self.tiles(std::slice::from_ref(picture(v)))).collect();
+        ViewTiles { preserved: tiles(|v| &v.preserved), removed: tiles(|v| &v.removed) }
+    }
+
     /// A whole response as the tokens the model should give, with the one that ends it.
     ///
     /// # Errors
@@ -148,6 +198,17 @@ impl Encoder {
     /// Those of the tokenizer.
     pub fn text(&self, tokens: &[u32]) -> Result<String, TrainError> {
         Ok(self.files.tokenizer.decode(tokens, SpecialTokens::Skip)?)
+    }
+
+    /// Response tokens as text, one by one.
+    ///
+    /// # Errors
+    /// Those of the tokenizer.
+    pub fn spell(&self, tokens: &[u32]) -> Result<Spelling, TrainError> {
+        let (text, ranges) = self.files.tokenizer.decode_with_ranges(tokens, SpecialTokens::Keep)?;
+        let ended = tokens.last().is_some_and(|last| self.end_tokens().contains(last));
+        let content = if ended { ranges[ranges.len() - 1].start } else { text.len() };
+        Ok(Spelling { text, ranges, content })
     }
 
     /// Tokens that end a response.

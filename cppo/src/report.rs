@@ -6,8 +6,9 @@
 mod accuracy;
 mod chart;
 mod curves;
-mod html;
+pub(crate) mod html;
 mod samples;
+pub(crate) mod tokens;
 
 use std::path::{Path, PathBuf};
 
@@ -55,17 +56,7 @@ fn render(run: &Recorded) -> Result<String, RunError> {
         configuration(&run.config_text),
     ]
     .concat();
-    Ok(format!(
-        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>{title} · Percept</title>\n\
-         <style>\n{style}</style>\n</head>\n<body>\n<main>\n{header}{sections}</main>\n<footer>Percept {version}</footer>\n\
-         <script>\n{script}</script>\n</body>\n</html>\n",
-        title = escape(&name),
-        style = include_str!("report/style.css"),
-        script = include_str!("report/script.js"),
-        header = header(&name, facts.as_ref(), run),
-        version = env!("CARGO_PKG_VERSION"),
-    ))
+    Ok(html::page(&name, &(header(&name, facts.as_ref(), run) + &sections)))
 }
 
 /// What a report says of a configuration.
@@ -106,8 +97,7 @@ fn facts(text: &str) -> Option<Facts> {
 /// The name, what was run, and the headline numbers.
 fn header(name: &str, facts: Option<&Facts>, run: &Recorded) -> String {
     let what = facts.map_or_else(String::new, |facts| {
-        let items: String = facts.terms.iter().map(|(term, fact)| format!("<div><dt>{term}</dt><dd>{}</dd></div>", escape(fact))).collect();
-        format!("<dl class=\"facts\">{items}</dl>\n")
+        html::facts(&facts.terms)
     });
     let mut tiles = accuracy::tiles(&run.evaluations);
     if let Some(last) = run.metrics.last() {

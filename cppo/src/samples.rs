@@ -1,11 +1,8 @@
 //! What becomes of a group's responses in `samples.jsonl`.
 
-use percept_model::SpecialTokens;
-
 use crate::error::TrainError;
 use crate::prompts::Encoder;
 use crate::run::{Recorder, RunError, Sample};
-use crate::tasks::response::{mark, token_roles};
 use crate::trainer::TrainedGroup;
 
 /// Why samples could not be written.
@@ -37,8 +34,7 @@ pub fn record(recorder: &mut Recorder, encoder: &Encoder, step: u64, group: &Tra
     }
     let responses = group.rollout.responses.iter().zip(&group.advantages).zip(&group.traces);
     for ((sampled, &advantage), trace) in responses {
-        let decoded = encoder.files().tokenizer.decode_with_ranges(&sampled.completion.tokens, SpecialTokens::Keep);
-        let (response, ranges) = decoded.map_err(TrainError::from)?;
+        let spelling = encoder.spell(&sampled.completion.tokens)?;
         let is_traced = !trace.delta_entropy.is_empty();
         let sample = Sample {
             step,
@@ -48,9 +44,9 @@ pub fn record(recorder: &mut Recorder, encoder: &Encoder, step: u64, group: &Tra
             image: image.clone(),
             image_preserved: image_preserved.clone(),
             image_removed: image_removed.clone(),
-            tokens: ranges.iter().map(|range| response[range.clone()].to_string()).collect(),
-            roles: prompt.problem.is_some().then(|| token_roles(&mark(&response), &ranges)),
-            response,
+            response: spelling.text().to_owned(),
+            tokens: spelling.tokens(),
+            roles: prompt.problem.is_some().then(|| spelling.roles()),
             reward: sampled.reward.total,
             accuracy: sampled.reward.accuracy,
             format: sampled.reward.format,

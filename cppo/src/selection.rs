@@ -106,6 +106,20 @@ pub enum Detector {
     FullKl,
 }
 
+impl Detector {
+    /// All detectors.
+    pub const ALL: [Detector; 3] = [Detector::Entropy, Detector::K3, Detector::FullKl];
+
+    /// The name used in configurations and reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Detector::Entropy => "entropy",
+            Detector::K3 => "k3",
+            Detector::FullKl => "full_kl",
+        }
+    }
+}
+
 /// How far each token moved and how it ranks.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Shift {

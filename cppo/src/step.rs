@@ -22,6 +22,7 @@
 //! Where we depart: the count of perception tokens of the whole batch divides the contrastive loss, not that of the micro-batch as
 //! in the authors' recipes. With several micro-batches it is found by a forward pass before the first gradient.
 
+mod examine;
 mod pass;
 mod perception;
 mod plan;
@@ -32,6 +33,7 @@ use percept_model::{Model, ModelError};
 
 use crate::losses::{ContrastiveConfig, Divergence, LossTerms, PolicyConfig, contrastive_loss, full_kl, k1, k3, policy_loss, total_loss};
 use crate::selection::SelectionConfig;
+pub use examine::{Examination, examine};
 use pass::Pass;
 use perception::Perception;
 

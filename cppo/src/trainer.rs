@@ -7,7 +7,6 @@ mod metrics;
 
 use std::path::Path;
 
-use image::RgbImage;
 use percept_engine::{AdamW, AdamWConfig, ParamGroup, Tensor};
 use percept_model::Model;
 use rayon::prelude::*;
@@ -20,8 +19,8 @@ use crate::prompts::{Encoder, Problems};
 use crate::random::Random;
 use crate::rollout::{RolloutGroup, Sampled, rollout};
 use crate::selection::Gate;
-use crate::step::{BatchForm, Contrast, Group, Response, ResponseTrace, StepConfig, StepMetrics, ViewTiles, compute_gradients, log_probs};
-use crate::views::{Views, draw_views};
+use crate::step::{BatchForm, Contrast, Group, Response, ResponseTrace, StepConfig, StepMetrics, compute_gradients, log_probs};
+use crate::views::{Views, draw_prompt_views};
 pub use metrics::Metrics;
 use metrics::{Times, metrics_of_step};
 
@@ -143,23 +142,16 @@ impl Trainer {
             return Vec::new();
         }
         let prompt = &rollout.prompt;
-        let pictures = prompt.pictures.iter().enumerate();
-        // pictures of one prompt are perturbed independently
-        let id = |number: usize| prompt.id ^ (number as u64) << 48;
-        pictures.map(|(number, picture)| draw_views(picture, &self.config.views, self.config.run.seed, id(number), prompt.epoch)).collect()
+        draw_prompt_views(&prompt.pictures, &self.config.views, self.config.run.seed, prompt.id, prompt.epoch)
     }
 
     /// The groups as the update takes them.
     fn groups(&self, rollouts: &[RolloutGroup], advantages: &[f32], views: &[Vec<Views>]) -> Vec<Group> {
         let advantages = advantages.par_chunks(self.config.method.group_size);
-        let tiles_of = |views: &[Views], picture: fn(&Views) -> &RgbImage| {
-            views.iter().flat_map(|views| self.encoder.tiles(std::slice::from_ref(picture(views)))).collect()
-        };
         let group = |((rollout, advantages), views): ((&RolloutGroup, &[f32]), &Vec<Views>)| Group {
             prompt: rollout.encoded.tokens.clone(),
             original: rollout.encoded.tiles.clone(),
-            views: (!views.is_empty())
-                .then(|| ViewTiles { preserved: tiles_of(views, |v| &v.preserved), removed: tiles_of(views, |v| &v.removed) }),
+            views: (!views.is_empty()).then(|| self.encoder.view_tiles(views)),
             responses: rollout.responses.iter().zip(advantages).map(|(sampled, &advantage)| response(sampled, advantage)).collect(),
         };
         rollouts.par_iter().zip(advantages).zip(views).map(group).collect()

@@ -56,6 +56,13 @@ pub fn draw_views(picture: &RgbImage, config: &ViewsConfig, seed: u64, prompt: u
     }
 }
 
+/// The views of all pictures of one prompt, each perturbed by itself. `[pictures] -> [pictures]`
+#[track_caller]
+pub fn draw_prompt_views(pictures: &[RgbImage], config: &ViewsConfig, seed: u64, prompt: u64, epoch: u64) -> Vec<Views> {
+    let id = |number: usize| prompt ^ (number as u64) << 48;
+    pictures.iter().enumerate().map(|(number, picture)| draw_views(picture, config, seed, id(number), epoch)).collect()
+}
+
 /// Draws the views of several pictures in parallel: of each, its prompt and the picture. `[pictures] -> [pictures]`
 #[track_caller]
 pub fn draw_all_views(pictures: &[(u64, &RgbImage)], config: &ViewsConfig, seed: u64, epoch: u64) -> Vec<Views> {

@@ -40,6 +40,8 @@ mod cppo_golden;
 #[cfg(feature = "cppo")]
 mod data;
 #[cfg(feature = "cppo")]
+mod inspect;
+#[cfg(feature = "cppo")]
 mod losses;
 #[cfg(feature = "cppo")]
 mod program;

@@ -68,7 +68,7 @@ fn what_is_missing_is_named() {
 }
 
 /// Every element that is opened is closed, in order.
-fn well_formed(page: &str) {
+pub(crate) fn well_formed(page: &str) {
     const VOID: [&str; 3] = ["meta", "img", "br"];
     let mut open: Vec<&str> = Vec::new();
     let mut rest = page;

@@ -1,7 +1,27 @@
-//! Small pieces of a page.
+//! A page, and small pieces of it.
+
+/// A whole page with the style and the script of a report; `body` is HTML.
+pub(crate) fn page(title: &str, body: &str) -> String {
+    format!(
+        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>{title} · Percept</title>\n\
+         <style>\n{style}</style>\n</head>\n<body>\n<main>\n{body}</main>\n<footer>Percept {version}</footer>\n\
+         <script>\n{script}</script>\n</body>\n</html>\n",
+        title = escape(title),
+        style = include_str!("style.css"),
+        script = include_str!("script.js"),
+        version = env!("CARGO_PKG_VERSION"),
+    )
+}
+
+/// A list of terms and what they are here.
+pub(crate) fn facts(facts: &[(&str, String)]) -> String {
+    let items: String = facts.iter().map(|(term, fact)| format!("<div><dt>{}</dt><dd>{}</dd></div>", escape(term), escape(fact))).collect();
+    format!("<dl class=\"facts\">{items}</dl>\n")
+}
 
 /// Text as HTML text or attribute value.
-pub(super) fn escape(text: &str) -> String {
+pub(crate) fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
@@ -16,12 +36,12 @@ pub(super) fn escape(text: &str) -> String {
 }
 
 /// A headline number: `value` and `note` are HTML.
-pub(super) fn tile(title: &str, value: &str, note: &str) -> String {
+pub(crate) fn tile(title: &str, value: &str, note: &str) -> String {
     format!("<div class=\"tile\"><h3>{}</h3><p class=\"value\">{value}</p><p class=\"note\">{note}</p></div>\n", escape(title))
 }
 
 /// A number with as many digits as one wants to read: 0.0312, 4.27, 1,520, 1.2e-5.
-pub(super) fn number(value: f64) -> String {
+pub(crate) fn number(value: f64) -> String {
     let size = value.abs();
     if !value.is_finite() {
         return "–".to_owned();
@@ -45,12 +65,12 @@ pub(super) fn number(value: f64) -> String {
 }
 
 /// A rate as per cent, without the sign.
-pub(super) fn percent(rate: f64) -> String {
+pub(crate) fn percent(rate: f64) -> String {
     format!("{:.1}", 100.0 * rate)
 }
 
 /// Seconds for people.
-pub(super) fn duration(seconds: f64) -> String {
+pub(crate) fn duration(seconds: f64) -> String {
     match seconds {
         s if s < 90.0 => format!("{s:.0} s"),
         s if s < 5400.0 => format!("{:.1} min", s / 60.0),
@@ -59,7 +79,7 @@ pub(super) fn duration(seconds: f64) -> String {
 }
 
 /// Base64 with padding (RFC 4648, section 4).
-pub(super) fn base64(bytes: &[u8]) -> String {
+pub(crate) fn base64(bytes: &[u8]) -> String {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
     for chunk in bytes.chunks(3) {

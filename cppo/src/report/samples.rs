@@ -2,12 +2,16 @@
 
 use std::path::Path;
 
-use super::html::{base64, escape};
+use super::html::escape;
+use super::tokens::{Token, figure, legend, shift_scale, signed, token};
 use crate::run::{RunError, Sample, TokenRole};
+
+/// What is said of chosen tokens.
+const NOTE: &str = "on which the contrastive loss acts; only responses better than their group's mean have any";
 
 pub(super) fn section(samples: &[Sample], folder: &Path) -> Result<String, RunError> {
     let Some(last) = samples.last() else { return Ok(String::new()) };
-    let scale = shift_scale(samples);
+    let scale = shift_scale(samples.iter().filter_map(|sample| sample.delta_entropy.as_ref()).flatten().copied());
     let mut steps = String::new();
     let by_step: Vec<&[Sample]> = samples.chunk_by(|a, b| a.step == b.step).collect();
     // what is most interesting first: where the run ended
@@ -25,26 +29,7 @@ pub(super) fn section(samples: &[Sample], folder: &Path) -> Result<String, RunEr
             of_step.len()
         );
     }
-    Ok(format!("<section id=\"samples\">\n<h2>Samples</h2>\n{}{steps}</section>\n", legend(scale)))
-}
-
-/// ΔH that gets the full colour, nats: larger than all but a twentieth of the positive shifts in masks.
-fn shift_scale(samples: &[Sample]) -> f32 {
-    let mut shifts: Vec<f32> =
-        samples.iter().filter_map(|sample| sample.delta_entropy.as_ref()).flatten().copied().filter(|d| *d > 0.05).collect();
-    shifts.sort_by(f32::total_cmp);
-    shifts.get(shifts.len() * 19 / 20).copied().unwrap_or(1.0).max(0.1)
-}
-
-fn legend(scale: f32) -> String {
-    let shades: String =
-        (0..=4).map(|i| format!("<span class=\"token\" style=\"--shift:{}%\">{:.1}</span>", 25 * i, scale * i as f32 / 4.0)).collect();
-    format!(
-        "<p class=\"lead\">Colour is ΔH, how much less certain the token becomes when the picture loses its information, in nats: {shades}. \
-         <span class=\"token masked\">Underlined</span> are the tokens chosen as perception tokens, on which the contrastive loss acts; \
-         only responses better than their group's mean have any. \
-         <span class=\"token seen\">Dotted</span> are the tokens that truly name something seen, as the task knows.</p>\n"
-    )
+    Ok(format!("<section id=\"samples\">\n<h2>Samples</h2>\n{}{steps}</section>\n", legend(scale, NOTE)))
 }
 
 fn group(responses: &[Sample], folder: &Path, scale: f32) -> Result<String, RunError> {
@@ -52,8 +37,8 @@ fn group(responses: &[Sample], folder: &Path, scale: f32) -> Result<String, RunE
     let mut pictures = String::new();
     for (name, path) in [("I", Some(&first.image)), ("I⁺", first.image_preserved.as_ref()), ("I⁻", first.image_removed.as_ref())] {
         if let Some(path) = path {
-            pictures +=
-                &format!("<figure><img alt=\"{name}\" src=\"{}\"><figcaption>{name}</figcaption></figure>", data_url(&folder.join(path))?);
+            let path = folder.join(path);
+            pictures += &figure(name, "", &std::fs::read(&path).map_err(|source| RunError::Io { path, source })?);
         }
     }
     let rows: String = responses.iter().map(|response| row(response, scale)).collect();
@@ -68,32 +53,21 @@ fn group(responses: &[Sample], folder: &Path, scale: f32) -> Result<String, RunE
 
 fn row(sample: &Sample, scale: f32) -> String {
     let verdict = if sample.accuracy > 0.0 { "right" } else { "wrong" };
-    let tokens: String = (0..sample.tokens.len()).map(|t| token(sample, t, scale)).collect();
+    let tokens: String = (0..sample.tokens.len()).map(|t| token(&shown(sample, t), scale)).collect();
     format!(
         "<tr class=\"{verdict}\"><td class=\"number\"><span class=\"verdict\" title=\"{verdict}\"></span>{}</td><td class=\"number\">{}</td><td class=\"response\">{tokens}</td></tr>\n",
         format_args!("{:.2}", sample.reward),
-        format!("{:+.2}", sample.advantage).replace('-', "−"),
+        signed(sample.advantage, 2),
     )
 }
 
-fn token(sample: &Sample, t: usize, scale: f32) -> String {
-    let text = escape(&sample.tokens[t]).replace('\n', "↵\n");
-    let mut classes = vec!["token"];
-    if sample.mask.as_ref().is_some_and(|mask| mask.get(t) == Some(&true)) {
-        classes.push("masked");
+fn shown(sample: &Sample, t: usize) -> Token<'_> {
+    let shift = sample.delta_entropy.as_ref().and_then(|shifts| shifts.get(t)).copied();
+    Token {
+        text: &sample.tokens[t],
+        shift,
+        is_chosen: sample.mask.as_ref().is_some_and(|mask| mask.get(t) == Some(&true)),
+        is_seen: sample.roles.as_ref().is_some_and(|roles| roles.get(t) == Some(&TokenRole::Perception)),
+        title: shift.map_or_else(String::new, |shift| format!("ΔH {}", signed(shift, 3))),
     }
-    if sample.roles.as_ref().is_some_and(|roles| roles.get(t) == Some(&TokenRole::Perception)) {
-        classes.push("seen");
-    }
-    let shift = sample.delta_entropy.as_ref().and_then(|shifts| shifts.get(t));
-    let colour = shift.map_or_else(String::new, |shift| {
-        let share = (100.0 * (shift / scale).clamp(0.0, 1.0)).round();
-        format!(" style=\"--shift:{share}%\" title=\"ΔH {}\"", format!("{shift:+.3}").replace('-', "−"))
-    });
-    format!("<span class=\"{}\"{colour}>{text}</span>", classes.join(" "))
-}
-
-fn data_url(path: &Path) -> Result<String, RunError> {
-    let bytes = std::fs::read(path).map_err(|source| RunError::Io { path: path.to_owned(), source })?;
-    Ok(format!("data:image/png;base64,{}", base64(&bytes)))
 }

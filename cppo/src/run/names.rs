@@ -35,7 +35,11 @@ const NAMES: &[MetricName] = &[
     metric("entropy", "Entropy", "mean entropy of the next token, nats"),
     metric("kl", "Distance from the start", "mean k3 estimate of the divergence from the reference policy, nats per token"),
     metric("cpl_loss", "Contrastive perception loss", "mean over perception tokens, before its weight"),
-    metric("perception/fraction", "Perception tokens", "share of the tokens seen in all views that are in the mask"),
+    metric(
+        "perception/fraction",
+        "Perception tokens",
+        "share of the contrasted tokens (of responses that pass the gate, so are read on all three views) that are chosen",
+    ),
     metric("perception/delta_entropy", "Entropy shift", "mean ΔH of perception tokens, nats"),
     metric("loss", "Loss", "policy loss + β·KL + λ·CPL; of supervised training, −log π of a reference token"),
     metric("policy_loss", "Policy loss", "token mean of the clipped policy loss"),

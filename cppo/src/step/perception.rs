@@ -91,7 +91,7 @@ impl Perception {
 }
 
 /// D⁻ of the contrasted tokens, without gradient. `-> [contrasted]`
-fn divergences(pass: &Pass, model: &Model, detector: Detector, temperature: f32) -> Tensor {
+pub(super) fn divergences(pass: &Pass, model: &Model, detector: Detector, temperature: f32) -> Tensor {
     let contrasted = pass.items.iter().filter(|item| item.view_start.is_some());
     let anchor: Vec<u32> = contrasted.flat_map(|item| item.start as u32..(item.start + item.length) as u32).collect();
     let first = (pass.tokens + pass.contrasted) as u32;
@@ -102,6 +102,7 @@ fn divergences(pass: &Pass, model: &Model, detector: Detector, temperature: f32)
     })
 }
 
-fn host(x: &Tensor) -> Result<Vec<f32>, ModelError> {
+/// Read back from the device.
+pub(super) fn host(x: &Tensor) -> Result<Vec<f32>, ModelError> {
     Ok(x.to_f64_vec()?.into_iter().map(|value| value as f32).collect())
 }

@@ -42,7 +42,7 @@ impl Times {
 /// | `completions/mean_length`, `completions/clipped_ratio` | tokens; share of the responses cut at `max_new_tokens` |
 /// | `loss`, `policy_loss`, `kl`, `cpl_loss`, `clip_ratio` | [`StepMetrics`], mean over the updates |
 /// | `entropy` | nats; of the tokens that are trained on |
-/// | `perception/fraction` | share of the tokens seen on all views that are perception tokens |
+/// | `perception/fraction` | share of the contrasted tokens (of responses that pass the gate, so are read on all three views) that are perception tokens |
 /// | `perception/delta_entropy` | mean ΔH of the perception tokens, nats |
 /// | `rollout/log_prob_gap` | largest difference, in nats, of a token's log-probability between sampling and training |
 /// | `grad_norm`, `lr`, `updates/skipped` | norm before clipping, mean over the updates; updates skipped for a gradient that is not finite |

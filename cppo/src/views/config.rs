@@ -90,6 +90,31 @@ pub enum Removing {
     NoImage,
 }
 
+impl Preserving {
+    /// The name used in configurations and reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Preserving::ColourJitter => "colour_jitter",
+            Preserving::Perspective => "perspective",
+            Preserving::Rotation => "rotation",
+            Preserving::GaussianBlur => "gaussian_blur",
+        }
+    }
+}
+
+impl Removing {
+    /// The name used in configurations and reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Removing::Occlusion => "occlusion",
+            Removing::ZoomCrop => "zoom_crop",
+            Removing::PatchMask => "patch_mask",
+            Removing::GaussianNoise => "gaussian_noise",
+            Removing::NoImage => "no_image",
+        }
+    }
+}
+
 /// What a covered place shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -1,0 +1,203 @@
+//! `percept inspect`: what a model sees in each token of a response.
+
+use std::io::{IsTerminal, Write, stdout};
+use std::path::PathBuf;
+
+use anyhow::Result;
+use percept_model::image::RgbImage;
+use percept_model::{Model, ModelFiles, Precision, atomic};
+
+use super::train::open_device;
+use super::{ConfigArgs, Outcome};
+use crate::config::Config;
+use crate::inspect::detectors::{DetectorReport, evaluate};
+use crate::inspect::{self, ResponseSource, Style, own_question, test_problems};
+use crate::prompts::{Encoder, Prompt};
+use crate::statistics::Detection;
+
+/// Arguments of `percept inspect`.
+#[derive(clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// The model: a Hugging Face directory or a checkpoint of a run. Default: the configuration's `model.path`.
+    #[arg(long, value_name = "DIR")]
+    model: Option<PathBuf>,
+    /// The first problem, counted from 0: of the task's test split, or of the configured data.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    problem: u64,
+    /// How many problems. Default: 1, with --evaluate 500.
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..))]
+    problems: Option<u64>,
+    /// A PNG or JPEG picture of your own in place of a problem's.
+    #[arg(long, value_name = "FILE", requires = "prompt", conflicts_with_all = ["problem", "problems", "evaluate", "reference"])]
+    image: Option<PathBuf>,
+    /// The question about it.
+    #[arg(long, value_name = "TEXT", requires = "image", allow_hyphen_values = true)]
+    prompt: Option<String>,
+    #[command(flatten)]
+    source: SourceArgs,
+    /// Measure instead how well each detector finds the tokens that truly name something seen: precision and recall of the configured
+    /// selection, and AUC of its score, for each information-removing perturbation.
+    #[arg(long, conflicts_with = "html")]
+    evaluate: bool,
+    /// Also write a page with the three views, the coloured response and all numbers.
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+    /// Colours and small pictures, or a plain table. By default colours on a terminal, if NO_COLOR is not set.
+    #[arg(long, value_enum, value_name = "WHEN", default_value_t = ColorArg::Auto)]
+    color: ColorArg,
+}
+
+/// Where the response comes from. By default it is sampled as in training: `rollout.temperature`, `run.seed`.
+#[derive(clap::Args)]
+#[group(multiple = false)]
+struct SourceArgs {
+    /// Take the most likely token each time, in place of sampling as in training.
+    #[arg(long)]
+    greedy: bool,
+    /// Take the task's reference response.
+    #[arg(long)]
+    reference: bool,
+    /// Take this response.
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    response: Option<String>,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum ColorArg {
+    Auto,
+    Always,
+    Never,
+}
+
+/// Inspections or a table of detectors go to `out`, the device to `errors`.
+pub(super) fn run(args: &Args, out: &mut dyn Write, errors: &mut dyn Write) -> Result<Outcome> {
+    let mut config = args.config.load()?;
+    if let Some(path) = &args.model {
+        config.model.path = path.clone();
+    }
+    let source = args.source.source();
+    let prompts = prompts(args, &config)?;
+    let encoder = Encoder::new(ModelFiles::read(&config.model.path)?)?;
+    let device = open_device(&config.run.device)?;
+    writeln!(errors, "on {device}")?;
+    let model = Model::load(&config.model.path, &device, Precision::Float32)?;
+    if args.evaluate {
+        let report = evaluate(&model, &encoder, prompts, &source, &config)?;
+        match args.json {
+            true => writeln!(out, "{}", serde_json::to_string_pretty(&report)?)?,
+            false => print_detectors(&report, out)?,
+        }
+        return Ok(Outcome::Done);
+    }
+    let inspections = inspect::inspect(&model, &encoder, prompts, &source, &config)?;
+    match args.json {
+        true => writeln!(out, "{}", serde_json::to_string_pretty(&inspections)?)?,
+        false => inspect::print(&inspections, args.color.style(), out)?,
+    }
+    if let Some(path) = &args.html {
+        atomic::write_file(path, inspect::page(&inspections, &about(args, &config)).as_bytes())?;
+        writeln!(errors, "page: {}", path.display())?;
+    }
+    Ok(Outcome::Done)
+}
+
+fn prompts(args: &Args, config: &Config) -> Result<Vec<Prompt>> {
+    match (&args.image, &args.prompt) {
+        (Some(path), Some(text)) => Ok(vec![own_question(&RgbImage::open(path)?, text)]),
+        _ => {
+            let count = args.problems.unwrap_or(if args.evaluate { 500 } else { 1 });
+            Ok(test_problems(config, args.problem, count)?)
+        }
+    }
+}
+
+impl SourceArgs {
+    fn source(&self) -> ResponseSource {
+        match (self.greedy, self.reference, &self.response) {
+            (true, ..) => ResponseSource::Greedy,
+            (_, true, _) => ResponseSource::Reference,
+            (.., Some(text)) => ResponseSource::Given(text.clone()),
+            _ => ResponseSource::Sampled,
+        }
+    }
+}
+
+impl ColorArg {
+    fn style(self) -> Style {
+        let no_color = || std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        match self {
+            ColorArg::Always => Style::Colour,
+            ColorArg::Auto if stdout().is_terminal() && !no_color() => Style::Colour,
+            ColorArg::Auto | ColorArg::Never => Style::Plain,
+        }
+    }
+}
+
+/// What was inspected, for the head of the page.
+fn about(args: &Args, config: &Config) -> Vec<(&'static str, String)> {
+    let problems = match (&args.image, &config.data) {
+        (Some(path), _) => path.display().to_string(),
+        (None, Some(data)) => data.path.display().to_string(),
+        (None, None) => {
+            let families: Vec<&str> = config.task.families.iter().map(|family| family.name()).collect();
+            format!("{}, level {}, test split", families.join(" and "), config.task.level)
+        }
+    };
+    let response = match args.source.source() {
+        ResponseSource::Sampled => format!("sampled at temperature {}, seed {}", config.rollout.temperature, config.run.seed),
+        ResponseSource::Greedy => "greedy".into(),
+        ResponseSource::Reference => "reference".into(),
+        ResponseSource::Given(_) => "given".into(),
+    };
+    let selection = &config.method.selection;
+    let floor = if selection.min_delta_entropy > 0.0 { format!(", above {}", selection.min_delta_entropy) } else { String::new() };
+    vec![
+        ("Model", config.model.path.display().to_string()),
+        ("Problems", problems),
+        ("Response", response),
+        ("Chosen by", format!("{}, ρ = {}{floor}", selection.detector.name(), selection.perception_fraction)),
+    ]
+}
+
+fn print_detectors(report: &DetectorReport, out: &mut dyn Write) -> Result<()> {
+    let share = 100.0 * report.perception_tokens as f64 / report.tokens.max(1) as f64;
+    writeln!(
+        out,
+        "{} responses, {} malformed ones left out; {} tokens, {:.1} % of them truly name something seen",
+        report.problems, report.malformed, report.tokens, share
+    )?;
+    writeln!(
+        out,
+        "{:<15} {:<9} {:>6}  {:>6}  {:>9} {:>9} {:>9}",
+        "removed by", "detector", "AUC", "floor", "precision", "recall", "chosen"
+    )?;
+    let mut last = None;
+    for row in &report.rows {
+        let removing = row.removing.map_or("as in training", |removing| removing.name());
+        let Detection { precision, recall, auc, chosen, .. } = row.detection;
+        // what does not change from row to row is said once
+        let (removing, detector, auc) = match last {
+            Some(last) if last == (row.removing, row.detector) => ("", "", String::new()),
+            _ => (removing, row.detector.name(), format!("{auc:.3}")),
+        };
+        last = Some((row.removing, row.detector));
+        let chosen = 100.0 * chosen as f64 / report.tokens.max(1) as f64;
+        writeln!(
+            out,
+            "{removing:<15} {detector:<9} {auc:>6}  {:>6}  {:>7.1} % {:>7.1} % {chosen:>7.1} %",
+            row.min_delta_entropy,
+            100.0 * precision,
+            100.0 * recall
+        )?;
+    }
+    writeln!(
+        out,
+        "AUC of the score: 0.5 is chance. Floor: smallest shift of a candidate, nats. Precision of a choice at random: {share:.1} %"
+    )?;
+    Ok(())
+}
