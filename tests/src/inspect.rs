@@ -162,6 +162,9 @@ fn detectors_are_measured_over_all_responses() {
     assert_close(row(Detector::Entropy, 0.0), expected);
     // With the floor 2 and 1 candidates are left, of which 1 and 1 are kept: tokens 3 and 1.
     assert_close(row(Detector::Entropy, 0.05), Detection { precision: 0.5, recall: 1.0 / 3.0, chosen: 2, ..expected });
+    let of_entropy = rows[0];
+    let close = |got: f64, expected: f64| (got - expected).abs() < 1e-6;
+    assert!(close(of_entropy.shift_of_perception, (0.5 - 0.2 + 0.3) / 3.0) && close(of_entropy.shift_of_others, (0.02 + 0.6 + 0.01) / 3.0));
     // k3: candidates 3.0, 2.0, 0.1, of which 2; and 1.0: all three positives, which lie above all negatives.
     let perfect = Detection { precision: 1.0, recall: 1.0, auc: 1.0, positives: 3, negatives: 3, chosen: 3 };
     assert_close(row(Detector::K3, 0.0), perfect);

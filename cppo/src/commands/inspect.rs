@@ -10,10 +10,9 @@ use percept_model::{Model, ModelFiles, Precision, atomic};
 use super::train::open_device;
 use super::{ConfigArgs, Outcome};
 use crate::config::Config;
-use crate::inspect::detectors::{DetectorReport, evaluate};
+use crate::inspect::detectors::{DetectorReport, DetectorRow, evaluate};
 use crate::inspect::{self, ResponseSource, Style, own_question, test_problems};
 use crate::prompts::{Encoder, Prompt};
-use crate::statistics::Detection;
 
 /// Arguments of `percept inspect`.
 #[derive(clap::Args)]
@@ -165,39 +164,42 @@ fn about(args: &Args, config: &Config) -> Vec<(&'static str, String)> {
 }
 
 fn print_detectors(report: &DetectorReport, out: &mut dyn Write) -> Result<()> {
-    let share = 100.0 * report.perception_tokens as f64 / report.tokens.max(1) as f64;
+    let share = |tokens: usize| 100.0 * tokens as f64 / report.tokens.max(1) as f64;
     writeln!(
         out,
         "{} responses, {} malformed ones left out; {} tokens, {:.1} % of them truly name something seen",
-        report.problems, report.malformed, report.tokens, share
+        report.problems,
+        report.malformed,
+        report.tokens,
+        share(report.perception_tokens)
     )?;
     writeln!(
         out,
-        "{:<15} {:<9} {:>6}  {:>6}  {:>9} {:>9} {:>9}",
-        "removed by", "detector", "AUC", "floor", "precision", "recall", "chosen"
+        "{:<15} {:<9} {:>11} {:>8} {:>6}  {:>6} {:>10} {:>8} {:>8}",
+        "removed by", "detector", "shift: seen", "others", "AUC", "floor", "precision", "recall", "chosen"
     )?;
-    let mut last = None;
-    for row in &report.rows {
-        let removing = row.removing.map_or("as in training", |removing| removing.name());
-        let Detection { precision, recall, auc, chosen, .. } = row.detection;
-        // what does not change from row to row is said once
-        let (removing, detector, auc) = match last {
-            Some(last) if last == (row.removing, row.detector) => ("", "", String::new()),
-            _ => (removing, row.detector.name(), format!("{auc:.3}")),
-        };
-        last = Some((row.removing, row.detector));
-        let chosen = 100.0 * chosen as f64 / report.tokens.max(1) as f64;
-        writeln!(
-            out,
-            "{removing:<15} {detector:<9} {auc:>6}  {:>6}  {:>7.1} % {:>7.1} % {chosen:>7.1} %",
-            row.min_delta_entropy,
-            100.0 * precision,
-            100.0 * recall
-        )?;
+    for of_detector in report.rows.chunk_by(|a, b| (a.removing, a.detector) == (b.removing, b.detector)) {
+        let first = &of_detector[0];
+        let mut begin = format!(
+            "{:<15} {:<9} {:>+11.3} {:>+8.3} {:>6.3}",
+            first.removing.map_or("as in training", |removing| removing.name()),
+            first.detector.name(),
+            first.shift_of_perception,
+            first.shift_of_others,
+            first.detection.auc
+        );
+        for DetectorRow { min_delta_entropy, detection, .. } in of_detector {
+            writeln!(
+                out,
+                "{begin:<53}  {min_delta_entropy:>6} {:>8.1} % {:>6.1} % {:>6.1} %",
+                100.0 * detection.precision,
+                100.0 * detection.recall,
+                share(detection.chosen)
+            )?;
+            // what does not depend on the floor is said once
+            begin.clear();
+        }
     }
-    writeln!(
-        out,
-        "AUC of the score: 0.5 is chance. Floor: smallest shift of a candidate, nats. Precision of a choice at random: {share:.1} %"
-    )?;
+    writeln!(out, "shift and floor in nats; AUC of the score: 0.5 is chance; chosen: share of all tokens")?;
     Ok(())
 }

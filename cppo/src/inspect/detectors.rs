@@ -51,6 +51,10 @@ pub struct DetectorRow {
     pub detector: Detector,
     /// Shifts that are not above it are no candidates, nats.
     pub min_delta_entropy: f32,
+    /// Mean shift of the tokens that truly name something seen, nats; NaN if there are none.
+    pub shift_of_perception: f64,
+    /// Mean shift of the others.
+    pub shift_of_others: f64,
     /// Precision and recall of the choice; AUC of the score, which no floor changes.
     #[serde(flatten)]
     pub detection: Detection,
@@ -124,11 +128,17 @@ pub fn detector_rows(removing: Option<Removing>, judged: &[Judged], selection: &
     for detector in Detector::ALL {
         let shifts: Vec<_> = judged.iter().map(|judged| judged.examination.shift(detector)).collect();
         let scores: Vec<f32> = shifts.iter().flat_map(|shift| shift.score.iter().copied()).collect();
+        let mean_shift = |is_perception: bool| {
+            let of_kind = || shifts.iter().flat_map(|shift| &shift.delta).zip(&truth).filter(|&(_, &t)| t == is_perception);
+            of_kind().map(|(&delta, _)| f64::from(delta)).sum::<f64>() / of_kind().count() as f64
+        };
+        let [shift_of_perception, shift_of_others] = [true, false].map(mean_shift);
         for &min_delta_entropy in &floors {
             let selection = SelectionConfig { detector, min_delta_entropy, ..open_gate(selection) };
             let mask = |(number, shift)| perception_mask(shift, 1.0, &selection, &mut Random::new(0, "inspect/selection", number as u64));
             let chosen: Vec<bool> = shifts.iter().enumerate().flat_map(mask).collect();
-            rows.push(DetectorRow { removing, detector, min_delta_entropy, detection: detection(&scores, &chosen, &truth) });
+            let detection = detection(&scores, &chosen, &truth);
+            rows.push(DetectorRow { removing, detector, min_delta_entropy, shift_of_perception, shift_of_others, detection });
         }
     }
     rows
