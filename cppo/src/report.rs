@@ -96,9 +96,7 @@ fn facts(text: &str) -> Option<Facts> {
 
 /// The name, what was run, and the headline numbers.
 fn header(name: &str, facts: Option<&Facts>, run: &Recorded) -> String {
-    let what = facts.map_or_else(String::new, |facts| {
-        html::facts(&facts.terms)
-    });
+    let what = facts.map_or_else(String::new, |facts| html::facts(&facts.terms));
     let mut tiles = accuracy::tiles(&run.evaluations);
     if let Some(last) = run.metrics.last() {
         let seconds: f64 = run.metrics.iter().filter_map(|step| step.get("time/step")).sum();

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use image::RgbImage;
 use percept_cppo::commands::{self, Outcome};
-use percept_cppo::config::Config;
+use percept_cppo::config::{Config, Settings};
 use percept_cppo::inspect::detectors::{Judged, detector_rows};
 use percept_cppo::inspect::{Inspection, ResponseSource, inspect, test_problems};
 use percept_cppo::prompts::Encoder;

@@ -37,7 +37,7 @@ pub(super) struct Args {
     #[command(flatten)]
     source: SourceArgs,
     /// Measure instead how well each detector finds the tokens that truly name something seen: precision and recall of the configured
-    /// selection, and AUC of its score, for each information-removing perturbation.
+    /// selection, and AUC of its score, for each information-removing perturbation. Malformed responses are left out and counted.
     #[arg(long, conflicts_with = "html")]
     evaluate: bool,
     /// Also write a page with the three views, the coloured response and all numbers.
