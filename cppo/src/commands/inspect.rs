@@ -5,14 +5,14 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use percept_model::image::RgbImage;
-use percept_model::{Model, ModelFiles, Precision, atomic};
+use percept_model::{Model, Precision, atomic};
 
 use super::train::open_device;
 use super::{ConfigArgs, Outcome};
 use crate::config::Config;
 use crate::inspect::detectors::{DetectorReport, DetectorRow, evaluate};
 use crate::inspect::{self, ResponseSource, Style, own_question, test_problems};
-use crate::prompts::{Encoder, Prompt};
+use crate::prompts::Prompt;
 
 /// Arguments of `percept inspect`.
 #[derive(clap::Args)]
@@ -81,10 +81,10 @@ pub(super) fn run(args: &Args, out: &mut dyn Write, errors: &mut dyn Write) -> R
     }
     let source = args.source.source();
     let prompts = prompts(args, &config)?;
-    let encoder = Encoder::new(ModelFiles::read(&config.model.path)?)?;
+    let encoder = config.model.encoder()?;
     let device = open_device(&config.run.device)?;
     writeln!(errors, "on {device}")?;
-    let model = Model::load(&config.model.path, &device, Precision::Float32)?;
+    let model = Model::load(&config.model.path, &device, Precision::AsStored)?;
     if args.evaluate {
         let report = evaluate(&model, &encoder, prompts, &source, &config)?;
         match args.json {
