@@ -13,6 +13,7 @@ use crate::config::Config;
 use crate::inspect::detectors::{DetectorReport, DetectorRow, evaluate};
 use crate::inspect::{self, ResponseSource, Style, own_question, test_problems};
 use crate::prompts::Prompt;
+use crate::selection::Selection;
 
 /// Arguments of `percept inspect`.
 #[derive(clap::Args)]
@@ -155,12 +156,13 @@ fn about(args: &Args, config: &Config) -> Vec<(&'static str, String)> {
     };
     let selection = &config.method.selection;
     let floor = if selection.min_delta_entropy > 0.0 { format!(", above {}", selection.min_delta_entropy) } else { String::new() };
-    vec![
-        ("Model", config.model.path.display().to_string()),
-        ("Problems", problems),
-        ("Response", response),
-        ("Chosen by", format!("{}, ρ = {}{floor}", selection.detector.name(), selection.perception_fraction)),
-    ]
+    let share = format!("{}, ρ = {}{floor}", selection.detector.name(), selection.perception_fraction);
+    let chosen = match selection.selection {
+        Selection::Floor | Selection::Ceil => share,
+        Selection::All => "nothing: all tokens".into(),
+        Selection::Random => format!("chance, as many as {share}"),
+    };
+    vec![("Model", config.model.path.display().to_string()), ("Problems", problems), ("Response", response), ("Chosen by", chosen)]
 }
 
 fn print_detectors(report: &DetectorReport, out: &mut dyn Write) -> Result<()> {
