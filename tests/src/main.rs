@@ -41,6 +41,7 @@ mod cppo_golden;
 mod data;
 #[cfg(feature = "cppo")]
 mod inspect;
+mod eval_command;
 #[cfg(feature = "cppo")]
 mod losses;
 #[cfg(feature = "cppo")]

@@ -1,5 +1,6 @@
 //! `percept eval`: how good a model is on problems it has not seen.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::PathBuf;
 
@@ -27,6 +28,9 @@ pub(super) struct Args {
     /// Print JSON.
     #[arg(long)]
     json: bool,
+    /// Print comma-separated values.
+    #[arg(long, conflicts_with = "json")]
+    csv: bool,
 }
 
 /// One row of the table.
@@ -38,10 +42,15 @@ struct Row {
     samples: usize,
     /// avg@N with its 95 % interval.
     accuracy: Estimate,
-    /// pass@k at k = N.
-    pass_at_n: f64,
+    /// pass@k for k = 1, 2, 4, ... and N.
+    pass_at_k: BTreeMap<usize, f64>,
+    /// Share of the responses of the right form.
     format: f64,
+    /// Share of the readable responses whose reasoning is sound: not wrong beyond what was seen wrongly.
+    sound: Option<f64>,
+    /// Responses that name something else than there is, and then conclude rightly from it. Known for drawn problems only, as what follows.
     perception_errors: Option<u64>,
+    /// Responses that name what there is, and then conclude wrongly.
     reasoning_errors: Option<u64>,
     both_errors: Option<u64>,
     unreadable: Option<u64>,
@@ -70,9 +79,10 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome> {
         let measured = evaluate(&model, &encoder, prompts.clone(), decoding, config.rollout.max_new_tokens, 0, config.run.seed)?;
         rows.extend(table(&measured));
     }
-    match args.json {
-        true => writeln!(out, "{}", serde_json::to_string_pretty(&rows)?)?,
-        false => print(&rows, out)?,
+    match (args.json, args.csv) {
+        (true, _) => writeln!(out, "{}", serde_json::to_string_pretty(&rows)?)?,
+        (_, true) => print_csv(&rows, out)?,
+        _ => print(&rows, out)?,
     }
     Ok(Outcome::Done)
 }
@@ -91,8 +101,9 @@ fn row(decoding: &str, category: &CategoryResult) -> Row {
         problems: category.problems(),
         samples: category.samples,
         accuracy: average_at_n(&category.correct, category.samples),
-        pass_at_n: pass_at_k(&category.correct, category.samples, category.samples),
+        pass_at_k: ks(category.samples).map(|k| (k, pass_at_k(&category.correct, category.samples, k))).collect(),
         format: category.well_formed as f64 / responses as f64,
+        sound: sound(category, responses as f64),
         perception_errors: category.perception_errors,
         reasoning_errors: category.reasoning_errors,
         both_errors: category.both_errors,
@@ -100,11 +111,50 @@ fn row(decoding: &str, category: &CategoryResult) -> Row {
     }
 }
 
+fn sound(category: &CategoryResult, responses: f64) -> Option<f64> {
+    let unsound = (category.reasoning_errors? + category.both_errors?) as f64;
+    Some(1.0 - unsound / (responses - category.unreadable? as f64).max(1.0))
+}
+
+/// 1, 2, 4, ... below `samples`, and `samples`.
+fn ks(samples: usize) -> impl Iterator<Item = usize> {
+    std::iter::successors(Some(1), |k| Some(2 * k)).take_while(move |&k| k < samples).chain([samples])
+}
+
+fn print_csv(rows: &[Row], out: &mut dyn Write) -> Result<()> {
+    let most = rows.iter().map(|row| row.samples).max().unwrap_or(1);
+    let pass: Vec<String> = ks(most).map(|k| format!("pass@{k}")).collect();
+    let errors = "perception_errors,reasoning_errors,both_errors,unreadable";
+    writeln!(out, "decoding,category,problems,samples,accuracy,accuracy_low,accuracy_high,{},format,sound,{errors}", pass.join(","))?;
+    for row in rows {
+        let Estimate { rate, low, high } = row.accuracy;
+        // a cell is empty where there is nothing to tell
+        let pass: Vec<String> = ks(most).map(|k| row.pass_at_k.get(&k).map_or(String::new(), f64::to_string)).collect();
+        let errors = [row.perception_errors, row.reasoning_errors, row.both_errors, row.unreadable];
+        let errors = errors.map(|count| count.map_or(String::new(), |count| count.to_string())).join(",");
+        let sound = row.sound.map_or(String::new(), |share| share.to_string());
+        let Row { decoding, category, problems, samples, format, .. } = row;
+        writeln!(out, "{decoding},{category},{problems},{samples},{rate},{low},{high},{},{format},{sound},{errors}", pass.join(","))?;
+    }
+    Ok(())
+}
+
 fn print(rows: &[Row], out: &mut dyn Write) -> Result<()> {
     writeln!(
         out,
-        "{:<9} {:<12} {:>8} {:>3}  {:>20}  {:>7} {:>7}  {:>10} {:>9} {:>5} {:>10}",
-        "decoding", "category", "problems", "N", "avg@N % [95 %]", "pass@N", "format", "perception", "reasoning", "both", "unreadable"
+        "{:<9} {:<12} {:>8} {:>3}  {:>20}  {:>7} {:>7} {:>7}  {:>10} {:>9} {:>5} {:>10}",
+        "decoding",
+        "category",
+        "problems",
+        "N",
+        "avg@N % [95 %]",
+        "pass@N",
+        "format",
+        "sound",
+        "perception",
+        "reasoning",
+        "both",
+        "unreadable"
     )?;
     for row in rows {
         let Estimate { rate, low, high } = row.accuracy;
@@ -112,13 +162,14 @@ fn print(rows: &[Row], out: &mut dyn Write) -> Result<()> {
         let errors = |count: Option<u64>| count.map_or("-".to_string(), |count| count.to_string());
         writeln!(
             out,
-            "{:<9} {:<12} {:>8} {:>3}  {accuracy:>20}  {:>6.1}% {:>6.1}%  {:>10} {:>9} {:>5} {:>10}",
+            "{:<9} {:<12} {:>8} {:>3}  {accuracy:>20}  {:>6.1}% {:>6.1}% {:>7}  {:>10} {:>9} {:>5} {:>10}",
             row.decoding,
             row.category,
             row.problems,
             row.samples,
-            100.0 * row.pass_at_n,
+            100.0 * row.pass_at_k[&row.samples],
             100.0 * row.format,
+            row.sound.map_or("-".to_string(), |share| format!("{:.1}%", 100.0 * share)),
             errors(row.perception_errors),
             errors(row.reasoning_errors),
             errors(row.both_errors),

@@ -1,0 +1,69 @@
+//! `percept eval`: its table, its JSON and its CSV say the same.
+
+use percept_cppo::commands::Outcome;
+
+use crate::program::percept;
+
+fn eval(more: &[&str]) -> (Outcome, String, String) {
+    let model = concat!(env!("CARGO_MANIFEST_DIR"), "/../assets/tiny-vlm");
+    let set = ["run.device=cpu", "eval.problems=12", "eval.samples=3", "task.families=['digits', 'shapes']", "task.level=1"];
+    let mut arguments = vec!["eval"];
+    arguments.extend(set.iter().flat_map(|assignment| ["--set", assignment]));
+    if !more.contains(&"--model") {
+        arguments.extend(["--model", model]);
+    }
+    arguments.extend(more);
+    percept(&arguments)
+}
+
+#[test]
+fn every_family_and_level_has_a_row_and_the_counts_add_up() {
+    let (outcome, json, errors) = eval(&["--json"]);
+    assert_eq!((outcome, errors.as_str()), (Outcome::Done, ""));
+    let rows: Vec<serde_json::Value> = serde_json::from_str(&json).unwrap();
+    for (decoding, samples) in [("greedy", 1), ("sampled", 3)] {
+        let of = |category: &str| {
+            let row = rows.iter().find(|row| row["decoding"] == decoding && row["category"] == category);
+            row.unwrap_or_else(|| panic!("no row {decoding} {category}: {json}"))
+        };
+        let number = |category: &str, field: &str| of(category)[field].as_f64().unwrap_or_else(|| panic!("{field}: {json}"));
+        assert_eq!(number("all", "problems"), 12.0);
+        assert_eq!(number("digits 1", "problems") + number("shapes 1", "problems"), 12.0);
+        for category in ["all", "digits 1", "shapes 1"] {
+            let responses = number(category, "problems") * f64::from(samples);
+            let right = (of(category)["accuracy"]["rate"].as_f64().unwrap() * responses).round();
+            let wrong: f64 =
+                ["perception_errors", "reasoning_errors", "both_errors", "unreadable"].map(|kind| number(category, kind)).iter().sum();
+            assert_eq!(right + wrong, responses, "{decoding} {category}: every response is right or wrong for one reason");
+            let pass = |k: &str| of(category)["pass_at_k"][k].as_f64().unwrap();
+            assert_eq!((pass("1") * responses).round(), right);
+            assert!(pass(&samples.to_string()) >= pass("1"));
+        }
+    }
+
+    let (_, csv, _) = eval(&["--csv"]);
+    let lines: Vec<Vec<&str>> = csv.lines().map(|line| line.split(',').collect()).collect();
+    assert_eq!(lines.len(), 1 + rows.len());
+    assert!(lines.iter().all(|cells| cells.len() == lines[0].len()), "{csv}");
+    assert_eq!(lines[0][4..11], ["accuracy", "accuracy_low", "accuracy_high", "pass@1", "pass@2", "pass@3", "format"]);
+    for (row, cells) in rows.iter().zip(&lines[1..]) {
+        assert_eq!((row["decoding"].as_str(), row["category"].as_str()), (Some(cells[0]), Some(cells[1])));
+        assert_eq!(row["accuracy"]["rate"].as_f64().unwrap(), cells[4].parse::<f64>().unwrap());
+    }
+    // three samples do not say what pass@2 of one response is
+    assert_eq!(lines[1][8], "");
+
+    let (_, table, _) = eval(&[]);
+    assert_eq!(table.lines().count(), 1 + rows.len(), "{table}");
+}
+
+#[test]
+fn what_cannot_be_measured_is_said() {
+    let (outcome, out, errors) = eval(&["--model", "nowhere/at/all"]);
+    assert_eq!((outcome, out.as_str()), (Outcome::BadInput, ""));
+    assert!(errors.contains("nowhere/at/all"), "{errors}");
+    let (outcome, _, errors) = eval(&["--set", "eval.problem=3"]);
+    assert!(outcome == Outcome::BadInput && errors.contains("did you mean eval.problems?"), "{errors}");
+    let (outcome, _, errors) = eval(&["--set", "data.path=nowhere.jsonl"]);
+    assert!(outcome == Outcome::BadInput && errors.contains("nowhere.jsonl"), "{errors}");
+}
