@@ -163,7 +163,7 @@ fn outcome_of(error: &anyhow::Error) -> Outcome {
 /// The arguments of every command that has a configuration.
 #[derive(clap::Args)]
 struct ConfigArgs {
-    /// A TOML file. Default: the default of every field.
+    /// A TOML file. Default: configs/digits.toml, which is part of the program.
     config: Option<PathBuf>,
     /// Override a field: `--set method.group_size=4`. The value is TOML; a bare word is text.
     #[arg(long = "set", value_name = "KEY=VALUE")]
@@ -172,6 +172,9 @@ struct ConfigArgs {
 
 impl ConfigArgs {
     fn load(&self) -> Result<Config, ConfigError> {
-        Config::load(self.config.as_deref(), &self.overrides)
+        match &self.config {
+            Some(path) => Config::load(path, &self.overrides),
+            None => Config::parse(include_str!("../../configs/digits.toml"), "configs/digits.toml", &self.overrides),
+        }
     }
 }

@@ -207,7 +207,7 @@ impl RunFolder {
     /// # Errors
     /// If it cannot be read, or is that of another command.
     pub fn config<S: Settings>(&self) -> Result<S, ConfigError> {
-        S::load(Some(&self.path.join(CONFIG)), &[])
+        S::load(&self.path.join(CONFIG), &[])
     }
 
     /// Writes a file of the folder, whole or not at all.

@@ -40,7 +40,7 @@ fn metrics_are_one_object_a_step_with_keys_in_order() {
     assert_eq!(read[1].get("reward"), Some(0.2));
     assert!(read[0].get("entropy").unwrap().is_nan());
     assert_eq!(read[0].values().iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["reward", "lr", "entropy"]);
-    assert_eq!(Config::load(Some(&run.path().join("config.toml")), &[]).unwrap(), config(folder.path()));
+    assert_eq!(Config::load(&run.path().join("config.toml"), &[]).unwrap(), config(folder.path()));
 }
 
 #[test]

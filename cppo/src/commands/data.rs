@@ -109,7 +109,7 @@ fn make(args: &MakeArgs, out: &mut dyn Write) -> Result<Outcome> {
 }
 
 fn import_data(args: &ImportArgs, out: &mut dyn Write) -> Result<Outcome> {
-    let overrides = Config::load(None, &args.overrides)?.data.unwrap_or_default();
+    let overrides = Config::parse("", "defaults", &args.overrides)?.data.unwrap_or_default();
     let dataset = import(&DataConfig { path: args.path.clone(), ..overrides })?;
     if let Some(folder) = &args.to {
         write_examples(folder, &dataset.examples)?;

@@ -68,7 +68,7 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome> {
 }
 
 fn load(args: &Args) -> Result<SftRunConfig, ConfigError> {
-    let mut config = SftRunConfig::load(args.config.as_deref(), &args.overrides)?;
+    let mut config = SftRunConfig::load(args.config.as_deref().expect("clap asks for it where there is no --resume"), &args.overrides)?;
     config.out = args.out.clone().unwrap_or(config.out);
     Ok(config)
 }

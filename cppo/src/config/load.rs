@@ -79,13 +79,9 @@ pub trait Settings: Clone + Default + Serialize + DeserializeOwned {
     ///
     /// # Errors
     /// A file that cannot be read, text that is not TOML, an unknown key, a value of the wrong type or out of range.
-    fn load(path: Option<&Path>, overrides: &[String]) -> Result<Self, ConfigError> {
-        let text = match path {
-            Some(path) => std::fs::read_to_string(path).map_err(|source| ConfigError::Io { path: path.to_owned(), source })?,
-            None => String::new(),
-        };
-        let origin = path.map_or("defaults".to_owned(), |path| path.display().to_string());
-        Self::parse(&text, &origin, overrides)
+    fn load(path: &Path, overrides: &[String]) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Io { path: path.to_owned(), source })?;
+        Self::parse(&text, &path.display().to_string(), overrides)
     }
 
     /// As [`Settings::load`], from text. Errors call it `origin`.

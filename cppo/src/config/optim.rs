@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct OptimConfig {
-    /// Learning rate after the warm-up, 0 or more. Default 4e-5 (the shipped model; 1e-6 for pretrained ones of billions of parameters).
+    /// Learning rate after the warm-up, 0 or more. Default 1e-6 (for pretrained models of billions of parameters; small ones want more).
     pub learning_rate: f64,
     /// Decay of the mean of gradients and of the mean of their squares, each in [0, 1). Default `[0.9, 0.999]`.
     pub betas: [f64; 2],
@@ -37,7 +37,7 @@ pub enum Schedule {
 impl Default for OptimConfig {
     fn default() -> Self {
         Self {
-            learning_rate: 4e-5,
+            learning_rate: 1e-6,
             betas: [0.9, 0.999],
             epsilon: 1e-8,
             weight_decay: 0.01,
