@@ -195,8 +195,7 @@ impl Settings for Config {
             ..DataConfig::default()
         };
         config.run.name = Some(String::new());
-        config.model.do_image_splitting = Some(true);
-        config.model.lora = Some(LoraSection::default());
+        config.model = ModelConfig::with_every_key();
         config.task = TaskConfig::with_every_key();
         config.data = Some(data.clone());
         config.eval.data = Some(data);

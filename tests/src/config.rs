@@ -203,6 +203,7 @@ fn the_file_of_sft_is_checked_the_same_way() {
         sft("[sft]\nwarm_start_step = 3\n", &[]).unwrap_err(),
         "sft.toml: sft.warm_start_step: no such key; did you mean sft.warm_start_steps?"
     );
+    assert_eq!(sft("", &["model.path=here", "model.lora.rank=4"]).unwrap().model.map(|model| model.path), Some("here".into()));
     assert_eq!(sft("", &["seed=3"]).unwrap_err(), "--set seed=3: seed: no such key; did you mean run.seed?");
     assert!(sft("", &["preset=huge"]).unwrap_err().starts_with("--set preset=huge: preset: "));
     assert!(sft("", &["sft.batch_size=0"]).unwrap_err().contains("sft.batch_size: expected at least 1"));

@@ -39,9 +39,9 @@ mod config;
 mod cppo_golden;
 #[cfg(feature = "cppo")]
 mod data;
+mod eval_command;
 #[cfg(feature = "cppo")]
 mod inspect;
-mod eval_command;
 #[cfg(feature = "cppo")]
 mod losses;
 #[cfg(feature = "cppo")]

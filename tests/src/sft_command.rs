@@ -5,6 +5,8 @@ use std::sync::OnceLock;
 
 use percept_cppo::commands::Outcome;
 use percept_cppo::run::RunFolder;
+use percept_engine::Device;
+use percept_model::{Model, Precision};
 
 use crate::program::{assert_nothing_is_half_written, copy_folder, percept, record, text};
 #[cfg(unix)]
@@ -136,4 +138,22 @@ fn a_loss_that_is_no_number_ends_it() {
     let (outcome, _, errors) = sft(folder.path(), "r", &overrides);
     assert_eq!(outcome, Outcome::Failed, "{errors}");
     assert!(errors.contains("error: step ") && errors.contains("loss is not a number") && errors.contains("checkpoints/step-"), "{errors}");
+}
+
+#[test]
+fn a_checkpoint_can_be_gone_on_from() {
+    let (_, whole) = undisturbed();
+    let folder = tempfile::tempdir().unwrap();
+    let start = format!("model.path='{}'", whole.join("model").display());
+    let no_warm_start = "sft.warm_start_steps=0";
+    let (outcome, out, errors) = sft(folder.path(), "more", &[&start, "model.freeze_vision=true", no_warm_start]);
+    assert_eq!((outcome, errors.as_str()), (Outcome::Done, ""), "{out}");
+    let load = |folder: &Path| Model::load(&folder.join("model"), &Device::cpu(), Precision::Float32).unwrap();
+    let (before, after) = (load(whole), load(folder.path()));
+    for ((name, before), (_, after)) in before.parameters().zip(after.parameters()) {
+        let is_same = before.to_vec::<f32>().unwrap() == after.to_vec::<f32>().unwrap();
+        assert_eq!(is_same, name.starts_with("model.vision_model."), "{name}");
+    }
+    let (outcome, _, errors) = sft(folder.path(), "none", &["model.path=nowhere", no_warm_start]);
+    assert!(outcome == Outcome::BadInput && errors.contains("nowhere"), "{errors}");
 }

@@ -1,11 +1,10 @@
-//! `percept sft`: trains a new model on reference responses, measures it, and writes a Hugging Face directory.
+//! `percept sft`: trains a new model, or a checkpoint, on reference responses, measures it, and writes a Hugging Face directory.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use percept_engine::DType;
-use percept_model::{Model, ModelFiles};
+use percept_model::Model;
 
 use super::session::{Plan, Session, at_step, restore_last};
 use super::train::open_device;
@@ -45,14 +44,15 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome> {
     check_out(&config.out)?;
     let task = Task::new(&config.task)?;
     let device = open_device(&config.run.device)?;
-    let model_config = config.preset.model_config();
-    let encoder = Encoder::new(ModelFiles::read_with_config(&config.tokenizer, model_config.clone())?)?;
-    let model = Model::random(&model_config, &device, config.run.seed, DType::F32);
+    let (model, encoder) = config.open_model(&device)?;
     let mut trainer = SftTrainer::new(&model, &encoder, &task, &config.sft, &config.optim, config.run.seed)?;
     let folder = match old {
         Some(folder) => folder,
         None => RunFolder::create(&config)?,
     };
+    if let Some(model) = &config.model {
+        folder.check_start(&model.path)?;
+    }
     restore_last(&folder, |checkpoint| trainer.restore(checkpoint))?;
 
     let plan = Plan {

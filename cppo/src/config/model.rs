@@ -109,6 +109,11 @@ impl ModelConfig {
         Ok(Encoder::new(files)?.with_instruction(&self.instruction))
     }
 
+    /// One in which no optional field is left out.
+    pub(super) fn with_every_key() -> ModelConfig {
+        ModelConfig { do_image_splitting: Some(true), lora: Some(LoraSection::default()), ..ModelConfig::default() }
+    }
+
     /// The first field that is out of range, in words.
     pub fn check(&self) -> Result<(), String> {
         let Some(lora) = &self.lora else { return Ok(()) };
