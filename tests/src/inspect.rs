@@ -24,7 +24,7 @@ fn shipped_model() -> PathBuf {
 }
 
 fn config(overrides: &[&str]) -> Config {
-    Config::load(None, &overrides.iter().map(|&text| text.to_owned()).collect::<Vec<_>>()).unwrap()
+    Config::parse("", "defaults", &overrides.iter().map(|&text| text.to_owned()).collect::<Vec<_>>()).unwrap()
 }
 
 fn inspected(config: &Config, count: u64, source: &ResponseSource) -> Vec<Inspection> {
