@@ -41,9 +41,9 @@ pub struct SftRunConfig {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Preset {
-    /// [`ModelConfig::tiny`].
+    /// [`percept_model::ModelConfig::tiny`].
     Tiny,
-    /// [`ModelConfig::small`].
+    /// [`percept_model::ModelConfig::small`].
     Small,
 }
 
