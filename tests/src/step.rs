@@ -9,6 +9,8 @@ use percept_engine::{DType, Device, Tensor};
 use percept_model::image::Tiles;
 use percept_model::{Model, ModelConfig, Tiling};
 
+use crate::common::gpu;
+
 /// A model of a few thousand weights: four visual tokens, a vocabulary of 24.
 fn model(dtype: DType, seed: u64) -> Model {
     let mut config = ModelConfig::tiny();
@@ -164,6 +166,24 @@ fn micro_batches_add_up_to_the_batch() {
         assert_same_gradients(&gradients(&model, &cut), &gradients(&model, &whole), 1e-4, name);
         for (whole, cut) in whole.traces.iter().flatten().zip(cut.traces.iter().flatten()) {
             assert_eq!(whole.mask, cut.mask, "{name}");
+        }
+    }
+}
+
+/// In f32, on either device, against the f64 model that the weights are copied from.
+#[test]
+fn both_devices_compute_what_f64_does() {
+    let (oracle, oracle_reference) = (model(DType::F64, 1), model(DType::F64, 2));
+    let groups = groups(&oracle);
+    for device in [Device::cpu(), gpu()] {
+        let [model, reference] = [&oracle, &oracle_reference].map(|model| model.to(&device, DType::F32).unwrap());
+        for (name, settings) in variants() {
+            let expected = settings.update(&oracle, &oracle_reference, &groups);
+            let got = settings.update(&model, &reference, &groups);
+            let what = format!("{name} on {device}");
+            assert_eq!(got.metrics.perception_tokens, expected.metrics.perception_tokens, "{what}");
+            assert!((got.metrics.loss - expected.metrics.loss).abs() < 1e-5, "{what}: {:?} {:?}", got.metrics, expected.metrics);
+            assert_same_gradients(&gradients(&model, &got), &gradients(&oracle, &expected), 1e-4, &what);
         }
     }
 }

@@ -12,6 +12,8 @@ use percept_cppo::trainer::{Metrics, StepOutput, Trainer};
 use percept_engine::{DType, Device};
 use percept_model::{Model, ModelConfig, ModelFiles, Precision};
 
+use crate::common::gpu;
+
 fn tiny_config() -> ModelConfig {
     let mut config = ModelConfig::tiny();
     (config.text.num_hidden_layers, config.vision.num_hidden_layers) = (2, 1);
@@ -52,13 +54,18 @@ pub(crate) fn start() -> &'static Path {
     folder.path()
 }
 
-fn trainer(method: Method, change: impl Fn(&mut Config)) -> Trainer {
-    let model = Model::load(&start().join("model"), &Device::cpu(), Precision::Float32).unwrap();
+fn small_config(method: Method) -> Config {
     let mut config = Config { task: task_config(), ..Config::default() };
     config.method.name = method;
     config.method.group_size = 4;
     config.rollout.prompts_per_step = 4;
     config.rollout.max_new_tokens = 30;
+    config
+}
+
+fn trainer(method: Method, change: impl Fn(&mut Config)) -> Trainer {
+    let model = Model::load(&start().join("model"), &Device::cpu(), Precision::Float32).unwrap();
+    let mut config = small_config(method);
     change(&mut config);
     Trainer::new(model, encoder(), Problems::Task(Box::new(task())), config).unwrap()
 }
@@ -154,6 +161,26 @@ fn a_step_says_what_users_know_from_other_trainers() {
     let grpo = trainer(Method::Grpo, |_| {}).step().unwrap();
     assert!(grpo.groups.iter().all(|group| group.views.is_empty()));
     assert_eq!(value(&grpo.metrics, "reward"), value(&output.metrics, "reward"), "the first rollout does not depend on the method");
+}
+
+/// Sampling, both losses and the optimiser: the first steps are those of the CPU, up to what f32 rounds.
+#[test]
+fn a_gpu_trains_as_the_cpu_does() {
+    let step = |device: &Device| {
+        let model = Model::load(&start().join("model"), device, Precision::Float32).unwrap();
+        let mut config = small_config(Method::Cppo);
+        config.rollout.prompts_per_step = 2;
+        let mut trainer = Trainer::new(model, encoder(), Problems::Task(Box::new(task())), config).unwrap();
+        [(); 2].map(|()| trainer.step().unwrap().metrics)
+    };
+    let (cpu, gpu) = (step(&Device::cpu()), step(&gpu()));
+    for (cpu, gpu) in cpu.iter().zip(&gpu) {
+        for name in ["reward", "completions/mean_length", "entropy", "cpl_loss", "grad_norm", "perception/fraction"] {
+            let (expected, got) = (value(cpu, name), value(gpu, name));
+            assert!((got - expected).abs() <= 1e-3 * expected.abs().max(1e-2), "{name}: expected {expected}, got {got}");
+        }
+    }
+    assert!(value(&gpu[1], "grad_norm") > 0.0 && value(&gpu[1], "rollout/log_prob_gap") < 1e-4, "{:?}", gpu[1]);
 }
 
 #[test]

@@ -38,7 +38,7 @@ impl<'a> Session<'a> {
         let recorder = folder.record_after(step)?;
         interrupt::watch()?;
         let bar = ProgressBar::new(plan.steps).with_position(step);
-        bar.set_style(ProgressStyle::with_template("{bar:30} {pos}/{len}  {elapsed} of {duration}  {msg}").expect("a valid template"));
+        bar.set_style(ProgressStyle::with_template("{bar:30} {pos}/{len}  {elapsed}, {eta} left  {msg}").expect("a valid template"));
         let mut session = Session { folder, recorder, plan, bar, out };
         if step > 0 {
             session.say(format_args!("going on after step {step}"));
