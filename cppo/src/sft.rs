@@ -22,7 +22,7 @@ use percept_model::{Model, Packing, ResponseRows};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::config::OptimConfig;
+use crate::config::{OptimConfig, Schedule};
 use crate::error::TrainError;
 use crate::prompts::{Encoder, Prompt};
 use crate::tasks::{Family, Problem, Split, Task};
@@ -113,8 +113,12 @@ impl<'a> WarmStart<'a> {
         let values = random::normal(seed, 0, (classes + 1) * hidden, 0.02);
         let values: Vec<f64> = values.into_iter().map(f64::from).collect();
         let head = Tensor::from_f64(model.device(), &values, &[classes + 1, hidden], model.arithmetic_dtype()).parameter();
-        let optim =
-            OptimConfig { learning_rate: config.warm_start_learning_rate, schedule: crate::config::Schedule::Cosine, ..optim.clone() };
+        let optim = OptimConfig {
+            learning_rate: config.warm_start_learning_rate,
+            schedule: Schedule::Cosine,
+            final_fraction: 0.1,
+            ..optim.clone()
+        };
         let mut groups = weight_groups(model, optim.weight_decay);
         groups.push(ParamGroup { parameters: vec![("warm_start_head".into(), head.clone())], lr_scale: 1.0, weight_decay: 0.0 });
         let optimizer = adamw(groups, &optim);
