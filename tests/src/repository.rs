@@ -2,6 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
+use percept_cppo::commands::Outcome;
+
+use crate::program::percept;
+
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the package is in the workspace").to_path_buf()
 }
@@ -36,4 +40,24 @@ fn paths_in_the_documents_exist() {
             assert!(path.contains("NAME") || root().join(path).exists(), "{document} names {path}, which is not there");
         }
     }
+}
+
+/// Every command of the README is understood: asked for help at its end, the program refuses what it does not know before that.
+#[test]
+fn commands_in_the_readme_are_understood() {
+    let text = std::fs::read_to_string(root().join("README.md")).unwrap();
+    let spans = text.split('`').skip(1).step_by(2).filter(|code| !code.contains('\n'));
+    let fenced = text.lines().filter_map(|line| line.split('#').next()).filter(|line| line.starts_with("cargo run"));
+    let mut commands = 0;
+    for code in spans.chain(fenced) {
+        let Some(arguments) = code.strip_prefix("cargo run --release -- ").or(code.strip_prefix("percept ")) else { continue };
+        let mut arguments: Vec<&str> = arguments.split_whitespace().collect();
+        let files = arguments.iter().filter(|argument| argument.starts_with("configs/"));
+        files.for_each(|file| assert!(root().join(file).is_file(), "README.md names {file}, which is not there"));
+        arguments.push("--help");
+        let (outcome, _, errors) = percept(&arguments);
+        assert_eq!(outcome, Outcome::Done, "README.md: {code}: {errors}");
+        commands += 1;
+    }
+    assert!(commands >= 10, "{commands} commands found");
 }
