@@ -1,6 +1,13 @@
 //! `percept eval`: its table, its JSON and its CSV say the same.
 
+use std::path::Path;
+
 use percept_cppo::commands::Outcome;
+use percept_cppo::evaluate::{Decoding, evaluate};
+use percept_cppo::prompts::{Encoder, test_prompts};
+use percept_cppo::tasks::{Task, TaskConfig};
+use percept_engine::Device;
+use percept_model::{Model, ModelFiles, Precision};
 
 use crate::program::percept;
 
@@ -55,6 +62,23 @@ fn every_family_and_level_has_a_row_and_the_counts_add_up() {
 
     let (_, table, _) = eval(&[]);
     assert_eq!(table.lines().count(), 1 + rows.len(), "{table}");
+}
+
+/// Problems are taken 128 at a time; what is drawn must not begin again with them.
+#[test]
+fn draws_do_not_repeat_from_one_part_to_the_next() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../assets/tiny-vlm");
+    let model = Model::load(&path, &Device::cpu(), Precision::Float32).unwrap();
+    let encoder = Encoder::new(ModelFiles::read(&path).unwrap()).unwrap();
+    let task = Task::new(&TaskConfig::default()).unwrap();
+    // a problem that is sometimes solved
+    let prompts = vec![test_prompts(&task, 0..1).remove(0); 256];
+    let decoding = Decoding::Sampled { temperature: 1.0, samples: 1 };
+    let measured = evaluate(&model, &encoder, prompts, decoding, 48, 0, 0).unwrap();
+    let correct = &measured.categories[0].correct;
+    assert_eq!(correct.len(), 256);
+    assert!(correct.contains(&0) && correct.contains(&1), "{correct:?}");
+    assert_ne!(correct[..128], correct[128..]);
 }
 
 #[test]

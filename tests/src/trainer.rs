@@ -5,9 +5,10 @@ use std::sync::OnceLock;
 
 use percept_cppo::checkpoint::read_progress;
 use percept_cppo::config::{Config, LoraSection, Method, ModelConfig as ModelSection, OptimConfig};
+use percept_cppo::data::{Dataset, Example, ImageSource, RowPlace};
 use percept_cppo::prompts::{Encoder, Problems};
 use percept_cppo::sft::{Sft, SftConfig, WarmStart};
-use percept_cppo::tasks::{Task, TaskConfig};
+use percept_cppo::tasks::{Split, Task, TaskConfig};
 use percept_cppo::trainer::{Metrics, StepOutput, Trainer};
 use percept_engine::{DType, Device};
 use percept_model::{Model, ModelConfig, ModelFiles, Precision};
@@ -161,6 +162,56 @@ fn a_step_says_what_users_know_from_other_trainers() {
     let grpo = trainer(Method::Grpo, |_| {}).step().unwrap();
     assert!(grpo.groups.iter().all(|group| group.views.is_empty()));
     assert_eq!(value(&grpo.metrics, "reward"), value(&output.metrics, "reward"), "the first rollout does not depend on the method");
+}
+
+#[test]
+fn each_step_asks_new_questions_at_its_own_learning_rate() {
+    let mut trainer = trainer(Method::Grpo, |config| {
+        config.rollout.temperature = 1.3;
+        config.optim.learning_rate = 1e-2;
+        config.optim.warmup_steps = 100;
+    });
+    let mut asked = Vec::new();
+    let mut before = weights(&trainer);
+    for step in 1..=3_u64 {
+        let output = trainer.step().unwrap();
+        asked.extend(output.groups.iter().map(|group| group.rollout.prompt.id));
+        let after = weights(&trainer);
+        // Adam moves a weight by at most about the learning rate
+        let moved = before.iter().zip(&after).map(|(a, b)| f64::from((a - b).abs())).fold(0.0, f64::max);
+        let rate = 1e-4 * step as f64;
+        assert!((value(&output.metrics, "lr") - rate).abs() < 1e-12 && moved > 0.5 * rate && moved < 1.5 * rate, "{step}: {moved}");
+        // training divides logits by the temperature of sampling
+        assert!(value(&output.metrics, "rollout/log_prob_gap") < 1e-4, "{:?}", output.metrics);
+        before = after;
+    }
+    assert_eq!(asked, (0..12).collect::<Vec<u64>>());
+}
+
+/// A question that stands in the data twice is answered anew each time, in a step and from step to step.
+#[test]
+fn every_group_has_draws_of_its_own() {
+    let problem = task().problem(Split::Train, 0);
+    let mut png = std::io::Cursor::new(Vec::new());
+    problem.picture.write_to(&mut png, image::ImageFormat::Png).unwrap();
+    let images = vec![ImageSource::Bytes(png.into_inner().into())];
+    let place = RowPlace { path: "made.jsonl".into(), row: 1 };
+    let example = Example { images, problem: problem.text, answer: problem.answer, place };
+    let data = Dataset { examples: vec![example.clone(), example], bad_rows: Vec::new() };
+
+    let model = Model::load(&start().join("model"), &Device::cpu(), Precision::Float32).unwrap();
+    let mut config = small_config(Method::Grpo);
+    config.rollout.prompts_per_step = 2;
+    config.optim.learning_rate = 0.0;
+    let mut trainer = Trainer::new(model, encoder(), Problems::Data(data), config).unwrap();
+    let mut drawn: Vec<Vec<Vec<u32>>> = Vec::new();
+    for _ in 0..2 {
+        let groups = trainer.step().unwrap().groups;
+        drawn.extend(groups.iter().map(|group| group.rollout.responses.iter().map(|r| r.completion.tokens.clone()).collect()));
+    }
+    for (i, group) in drawn.iter().enumerate() {
+        assert!(!drawn[..i].contains(group), "group {i} repeats an earlier one");
+    }
 }
 
 /// Sampling, both losses and the optimiser: the first steps are those of the CPU, up to what f32 rounds.
