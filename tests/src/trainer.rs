@@ -92,6 +92,20 @@ fn the_warm_start_learns_to_see() {
 }
 
 #[test]
+fn supervised_steps_see_new_problems() {
+    let (model, encoder, task) = (Model::random(&tiny_config(), &Device::cpu(), 0, DType::F32), encoder(), task());
+    let config = SftConfig { batch_size: 2, warm_start_batch_size: 2, warm_start_learning_rate: 0.0, ..SftConfig::default() };
+    let optim = OptimConfig { learning_rate: 0.0, ..OptimConfig::default() };
+    // of weights that stay, the loss changes with the problems alone
+    let mut warm_start = WarmStart::new(&model, &encoder, &task, &config, &optim, 0).unwrap();
+    let [first, second] = [(); 2].map(|()| value(&warm_start.step().unwrap(), "warm_start/loss"));
+    assert_ne!(first, second);
+    let mut sft = Sft::new(&model, &encoder, &task, &config, &optim);
+    let [first, second] = [(); 2].map(|()| value(&sft.step().unwrap(), "loss"));
+    assert_ne!(first, second);
+}
+
+#[test]
 fn steps_repeat_and_resume_to_the_same_bits() {
     for method in [Method::Cppo, Method::Grpo] {
         let folder = tempfile::tempdir().unwrap();
