@@ -87,10 +87,9 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome> {
     Ok(Outcome::Done)
 }
 
-/// A row a category; the whole alone where there is only one.
+/// A row a category.
 fn table(evaluation: &Evaluation) -> Vec<Row> {
-    let categories = if evaluation.categories.len() == 2 { &evaluation.categories[..1] } else { &evaluation.categories[..] };
-    categories.iter().map(|category| row(&evaluation.decoding, category)).collect()
+    evaluation.distinct_categories().iter().map(|category| row(&evaluation.decoding, category)).collect()
 }
 
 fn row(decoding: &str, category: &CategoryResult) -> Row {

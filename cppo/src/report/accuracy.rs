@@ -80,9 +80,7 @@ fn table([first, last]: [&Evaluation; 2]) -> Option<String> {
         head += "<th scope=\"col\" class=\"errors\">Wrong answers</th>";
     }
     let mut rows = String::new();
-    // a single category is all of them
-    let categories = if last.categories.len() == 2 { &last.categories[..1] } else { &last.categories[..] };
-    for category in categories {
+    for category in last.distinct_categories() {
         let before = first.categories.iter().find(|c| c.name == category.name);
         rows += &row(category, before.filter(|_| changed), Columns { changed, pass: n > 1, errors });
     }

@@ -56,6 +56,13 @@ pub struct Evaluation {
     pub categories: Vec<CategoryResult>,
 }
 
+impl Evaluation {
+    /// The categories as a table shows them: the whole alone where it has but one part.
+    pub fn distinct_categories(&self) -> &[CategoryResult] {
+        if self.categories.len() == 2 { &self.categories[..1] } else { &self.categories }
+    }
+}
+
 /// Counts of an evaluation's category. Rates and intervals follow from them ([`crate::statistics`]).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
