@@ -5,10 +5,10 @@
 //! that half of them are seen on all views; answers are about as long as those of the task, or twice that.
 
 use percept_benches::{median, seconds};
-use percept_cppo::advantages::group_advantages;
-use percept_cppo::losses::{ContrastiveConfig, PolicyConfig};
-use percept_cppo::selection::SelectionConfig;
-use percept_cppo::step::{BatchForm, Contrast, Group, Response, StepConfig, ViewTiles, compute_gradients};
+use percept_cppo::methods::advantages::group_advantages;
+use percept_cppo::methods::losses::{ContrastiveConfig, PolicyConfig};
+use percept_cppo::methods::selection::SelectionConfig;
+use percept_cppo::training::update::{BatchForm, Contrast, Group, Response, StepConfig, ViewTiles, compute_gradients};
 use percept_engine::ops::Sampling;
 use percept_engine::{DType, Device, GpuSelector};
 use percept_model::image::Tiles;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use percept_model::ModelError;
 use percept_model::image::ImageError;
 
-use crate::data::BadRow;
+use crate::problems::data::BadRow;
 
 /// Why training cannot go on.
 #[derive(Debug, thiserror::Error)]

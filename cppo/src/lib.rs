@@ -1,26 +1,86 @@
-//! Contrastive Perception Policy Optimization: tasks, data, views, rewards, advantages, losses, runs and their reports, and the program `percept`.
+//! Reinforcement learning for vision-language models, and the program `percept`. This file is the floor plan: five wings, the configuration below
+//! them and the commands above. A wing knows only the wings that stand before it in this list.
 
-pub mod advantages;
-pub mod answer;
-pub mod checkpoint;
-pub mod commands;
-pub mod config;
-pub mod data;
 pub mod error;
-pub mod evaluate;
-pub mod inspect;
-pub mod losses;
-pub mod prompts;
+pub mod methods;
 pub mod random;
-pub mod report;
-pub mod reward;
-pub mod rollout;
-pub mod run;
-pub mod samples;
-pub mod selection;
-pub mod sft;
-pub mod statistics;
-pub mod step;
-pub mod tasks;
-pub mod trainer;
-pub mod views;
+
+/// The configuration of a run: data alone, nothing is loaded or drawn here.
+pub mod config {
+    mod keys;
+    mod load;
+    mod method;
+    mod model;
+    mod optim;
+    mod run;
+    mod sft;
+    mod train;
+
+    pub use load::{ConfigError, Settings};
+    pub use method::MethodConfig;
+    pub use model::{LoraSection, ModelConfig, WeightPrecision};
+    pub use optim::{OptimConfig, Schedule};
+    pub use run::RunConfig;
+    pub use sft::{Preset, SftConfig, SftRunConfig};
+    pub use train::{Config, EvalConfig, RolloutConfig, TrainConfig};
+}
+
+/// What is asked: drawn tasks and data files, answers and rewards, prompts, and the perturbed views of a picture.
+pub mod problems {
+    pub mod answer;
+    pub mod data;
+    pub mod prompts;
+    pub mod reward;
+    pub mod tasks;
+    pub mod views;
+}
+
+/// What is written down: the folder of a run, its metrics, samples and report, and the statistics in them.
+pub mod records {
+    pub mod report;
+    pub mod run;
+    pub mod statistics;
+}
+
+/// How a model learns: rollout, update, checkpoint, evaluation, and the supervised start.
+pub mod training {
+    pub mod checkpoint;
+    pub mod evaluate;
+    pub mod group;
+    pub mod optimise;
+    pub mod policy;
+    pub mod rollout;
+    pub mod samples;
+    pub mod sft;
+    pub mod trainer;
+    pub mod update;
+    pub mod world;
+}
+
+/// What is learnt about a model without training it.
+pub mod studies {
+    pub mod inspect;
+}
+
+/// The program `percept`: one file for each subcommand, with its arguments and what it prints. The work is done elsewhere.
+pub mod commands {
+    mod arguments;
+    mod cli;
+    mod data;
+    mod device;
+    mod doctor;
+    mod eval;
+    mod generate;
+    mod inspect;
+    mod interrupt;
+    mod outcome;
+    mod question;
+    mod report;
+    mod score;
+    mod session;
+    mod sft;
+    mod train;
+
+    pub use cli::run;
+    pub use outcome::Outcome;
+}

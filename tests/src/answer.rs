@@ -1,7 +1,7 @@
 //! Answer equality and the reward: tables of what is equal and what is not.
 
-use percept_cppo::answer::{answers_equal, boxed_answer};
-use percept_cppo::reward::{format_ok, reward};
+use percept_cppo::problems::answer::{answers_equal, boxed_answer};
+use percept_cppo::problems::reward::{format_ok, reward};
 
 #[test]
 fn equal_answers() {

@@ -2,10 +2,12 @@
 
 use std::path::Path;
 
-use percept_cppo::config::{Config, Method, Schedule, Settings, SftRunConfig};
-use percept_cppo::losses::{Divergence, Objective};
-use percept_cppo::selection::{Gate, Selection};
-use percept_cppo::tasks::Family;
+use percept_cppo::config::{Config, Schedule, Settings, SftRunConfig};
+use percept_cppo::methods::AnyMethod;
+use percept_cppo::methods::cppo::Objective;
+use percept_cppo::methods::divergence::Divergence;
+use percept_cppo::methods::selection::{Gate, Selection};
+use percept_cppo::problems::tasks::Family;
 
 fn parse(text: &str) -> Config {
     Config::parse(text, "test.toml", &[]).unwrap_or_else(|e| panic!("{e}"))
@@ -29,15 +31,17 @@ fn an_empty_file_is_the_default_and_all_in_force_reads_back() {
          [task]\nfamilies = ['digits', 'chart']\ndigits = { count = 4, noise = 0.12 }\n\
          [data]\npath = 'rows.jsonl'\nlimit = 10\n\
          [views]\npreset = 'paper'\nrotation_degrees = 3\n\
-         [method]\nname = 'grpo'\ngroup_size = 5\nclip_high = 0.28\ncpl_coef = 0.02\ndivergence = 'full'\nselection = 'ceil'\ngate = 'none'\n\
+         [method]\nname = 'cppo'\ngroup_size = 5\nclip_high = 0.28\n\
+         [method.cppo]\ncpl_coef = 0.02\ndivergence = 'full'\nselection = 'ceil'\ngate = 'none'\n\
          [optim]\nlearning_rate = 1e-6\nschedule = 'cosine'\n\
          [eval.data]\npath = 'test.parquet'\n",
     );
     assert_eq!(parse(&config.to_toml()), config, "{}", config.to_toml());
-    assert_eq!((config.method.name, config.method.group_size, config.method.policy.clip_high), (Method::Grpo, 5, 0.28));
-    assert_eq!((config.method.contrastive.cpl_coef, config.method.contrastive.divergence), (0.02, Divergence::Full));
-    assert_eq!((config.method.selection.selection, config.method.selection.gate), (Selection::Ceil, Gate::None));
-    assert_eq!((config.method.contrastive.objective, config.optim.schedule), (Objective::Contrastive, Schedule::Cosine));
+    assert_eq!((config.method.own.name(), config.method.group_size, config.method.policy.clip_high), ("cppo", 5, 0.28));
+    let AnyMethod::Cppo(cppo) = &config.method.own else { panic!("{:?}", config.method) };
+    assert_eq!((cppo.contrastive.cpl_coef, cppo.contrastive.divergence), (0.02, Divergence::Full));
+    assert_eq!((cppo.selection.selection, cppo.selection.gate), (Selection::Ceil, Gate::None));
+    assert_eq!((cppo.contrastive.objective, config.optim.schedule), (Objective::Contrastive, Schedule::Cosine));
     // what is not given in a preset, or in a scene, has its default
     assert_eq!((config.views.rotation_degrees, config.views.occlusion_count), (3.0, 50));
     assert_eq!(config.task.digits.as_ref().map(|digits| (digits.count, digits.clutter)), Some((4, 3)));
@@ -53,6 +57,22 @@ fn an_unknown_key_names_the_file_the_key_and_the_nearest_key() {
     assert_eq!(error("[zebra]\nstripes = 3\n"), "test.toml: zebra.stripes: no such key");
     assert_eq!(error("[method.group_size]\nx = 3\n"), "test.toml: method.group_size.x: no such key");
     assert_eq!(set(&["metod.name=grpo"]).unwrap_err(), "--set metod.name=grpo: metod.name: no such key; did you mean method.name?");
+}
+
+#[test]
+fn a_method_has_its_own_table() {
+    // one file serves several methods: what is not in force is checked, and not used
+    let config = set(&["method.name=grpo", "method.cppo.cpl_coef=0.5"]).unwrap();
+    assert_eq!(config.method.own, AnyMethod::named("grpo").unwrap());
+    assert!(!config.to_toml().contains("cpl_coef"), "{}", config.to_toml());
+    let wrong = set(&["method.name=grpo", "method.cppo.cpl_coef=large"]).unwrap_err();
+    assert!(wrong.starts_with("--set method.cppo.cpl_coef=large: method.cppo.cpl_coef: ") && wrong.contains("large"), "{wrong}");
+    assert_eq!(error("[method]\ncpl_coef = 0.02\n"), "test.toml: method.cpl_coef: no such key; it is method.cppo.cpl_coef now");
+    assert_eq!(
+        error("[method.cppo]\ncpl_coeff = 0.02\n"),
+        "test.toml: method.cppo.cpl_coeff: no such key; did you mean method.cppo.cpl_coef?"
+    );
+    assert_eq!(error("[method.grpo]\nx = 0.02\n"), "test.toml: method.grpo.x: no such key");
 }
 
 #[test]
@@ -80,8 +100,8 @@ fn every_optional_key_is_known() {
 
 #[test]
 fn a_wrong_type_names_its_key() {
-    let wrong = error("[method]\nname = 'cppo'\ncpl_coef = 'large'\n");
-    assert!(wrong.starts_with("test.toml: method.cpl_coef: ") && wrong.contains("large"), "{wrong}");
+    let wrong = error("[method.cppo]\ncpl_coef = 'large'\n");
+    assert!(wrong.starts_with("test.toml: method.cppo.cpl_coef: ") && wrong.contains("large"), "{wrong}");
     let wrong = error("[method]\nname = 'ppo'\n");
     assert!(wrong.starts_with("test.toml: method.name: ") && wrong.contains("grpo"), "{wrong}");
     let wrong = error("method = 3\n");
@@ -108,7 +128,7 @@ fn values_out_of_range_are_refused() {
         &format!("model.lora.targets: expected some of {projections}, each once, got [\"q_proj\", \"qproj\"]"),
     );
     ends("method.group_size=1", "method.group_size: expected at least 2, got 1");
-    ends("method.cpl_temperature=0", "method.cpl_temperature: expected above 0, got 0");
+    ends("method.cppo.cpl_temperature=0", "method.cppo.cpl_temperature: expected above 0, got 0");
     ends("task.level=9", "task.level: expected 1 to 5, got 9");
     ends("train.updates_per_step=5", "train.updates_per_step: expected a divisor of rollout.prompts_per_step, got 5 for 32 prompts");
     ends("rollout.temperature=0", "rollout.temperature: expected above 0, got 0");
@@ -129,7 +149,7 @@ fn overrides_are_toml_values_or_bare_words() {
         "method.group_size=6",
     ])
     .unwrap();
-    assert_eq!((config.method.name, config.method.group_size, config.optim.learning_rate), (Method::Grpo, 6, 3e-5));
+    assert_eq!((config.method.own.name(), config.method.group_size, config.optim.learning_rate), ("grpo", 6, 3e-5));
     assert_eq!(config.run.name.as_deref(), Some("2026-11-23"));
     assert_eq!(config.task.families, [Family::Shapes, Family::Chart]);
     assert_eq!((config.views.occlusion_count, config.model.path.to_str()), (50, Some("../models/smol vlm")));

@@ -1,8 +1,8 @@
 //! Advantages and perception masks against values that NumPy computed (`golden/cppo/make.py`), and by hand.
 
-use percept_cppo::advantages::{degenerate_groups, group_advantages};
+use percept_cppo::methods::advantages::{degenerate_groups, group_advantages};
+use percept_cppo::methods::selection::{Detector, Gate, Selection, SelectionConfig, Shift, perception_mask};
 use percept_cppo::random::Random;
-use percept_cppo::selection::{Detector, Gate, Selection, SelectionConfig, Shift, perception_mask};
 use serde_json::Value;
 
 fn golden() -> Value {

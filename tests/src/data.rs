@@ -3,9 +3,9 @@
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
-use percept_cppo::data::{DataConfig, DataError, Dataset, Example, ImageSource, OnBadRow, import, write_problems};
-use percept_cppo::tasks::mnist::Mnist;
-use percept_cppo::tasks::{Family, Split, Task, TaskConfig};
+use percept_cppo::problems::data::{DataConfig, DataError, Dataset, Example, ImageSource, OnBadRow, import, write_problems};
+use percept_cppo::problems::tasks::mnist::Mnist;
+use percept_cppo::problems::tasks::{Family, Split, Task, TaskConfig};
 
 fn golden(name: &str) -> DataConfig {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/data").join(name);

@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use percept_cppo::commands::Outcome;
-use percept_cppo::evaluate::{Decoding, evaluate};
-use percept_cppo::prompts::{Encoder, test_prompts};
-use percept_cppo::tasks::{Task, TaskConfig};
+use percept_cppo::problems::prompts::{Encoder, test_prompts};
+use percept_cppo::problems::tasks::{Task, TaskConfig};
+use percept_cppo::training::evaluate::{Decoding, evaluate};
 use percept_engine::Device;
 use percept_model::{Model, ModelFiles, Precision};
 

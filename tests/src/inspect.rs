@@ -6,15 +6,17 @@ use std::path::{Path, PathBuf};
 use image::RgbImage;
 use percept_cppo::commands::{self, Outcome};
 use percept_cppo::config::{Config, Settings};
-use percept_cppo::inspect::detectors::{Judged, detector_rows};
-use percept_cppo::inspect::{Inspection, ResponseSource, inspect, test_problems};
-use percept_cppo::prompts::Encoder;
-use percept_cppo::selection::{Detector, SelectionConfig};
-use percept_cppo::statistics::Detection;
-use percept_cppo::step::Examination;
-use percept_cppo::tasks::response::Role;
-use percept_cppo::tasks::{Family, Split, Task};
-use percept_cppo::views::{Removing, draw_views};
+use percept_cppo::methods::divergence::Divergence;
+use percept_cppo::methods::selection::{Detector, SelectionConfig};
+use percept_cppo::methods::signal::{Reading, Signal};
+use percept_cppo::methods::view::View;
+use percept_cppo::problems::prompts::Encoder;
+use percept_cppo::problems::tasks::response::Role;
+use percept_cppo::problems::tasks::{Family, Split, Task};
+use percept_cppo::problems::views::{Removing, draw_views};
+use percept_cppo::records::statistics::Detection;
+use percept_cppo::studies::inspect::detectors::{Judged, detector_rows};
+use percept_cppo::studies::inspect::{Inspection, ResponseSource, inspect, test_problems};
 use percept_engine::Device;
 use percept_model::{Model, ModelFiles, Precision};
 use serde_json::Value;
@@ -129,28 +131,16 @@ fn perception_tokens_of_a_reference_are_its_perception_spans() {
 
 #[test]
 fn detectors_are_measured_over_all_responses() {
+    let reading = |view, entropy: &[f32], divergences| Reading { view, log_probs: Vec::new(), entropy: entropy.to_vec(), divergences };
+    let judged = |entropy: &[f32], entropy_removed: &[f32], k3: &[f32], truth: &[bool]| {
+        let divergences = vec![(Divergence::K3, k3.to_vec()), (Divergence::Full, vec![0.0; k3.len()])];
+        let readings = vec![reading(View::Original, entropy, Vec::new()), reading(View::Removed, entropy_removed, divergences)];
+        Judged { signal: Signal { readings, ..Signal::default() }, truth: truth.to_vec() }
+    };
     // s = ΔH / H⁻: 0.5, 0.02/1.02, 0, 0.6 and 0.01/0.51, 0.75
     let judged = [
-        Judged {
-            examination: Examination {
-                entropy: vec![0.5, 1.0, 0.7, 0.4],
-                entropy_removed: vec![1.0, 1.02, 0.5, 1.0],
-                k3: vec![3.0, 0.0, 2.0, 0.1],
-                full_kl: vec![0.0; 4],
-                ..Examination::default()
-            },
-            truth: vec![true, false, true, false],
-        },
-        Judged {
-            examination: Examination {
-                entropy: vec![0.5, 0.1],
-                entropy_removed: vec![0.51, 0.4],
-                k3: vec![0.0, 1.0],
-                full_kl: vec![0.0; 2],
-                ..Examination::default()
-            },
-            truth: vec![false, true],
-        },
+        judged(&[0.5, 1.0, 0.7, 0.4], &[1.0, 1.02, 0.5, 1.0], &[3.0, 0.0, 2.0, 0.1], &[true, false, true, false]),
+        judged(&[0.5, 0.1], &[0.51, 0.4], &[0.0, 1.0], &[false, true]),
     ];
     let selection = SelectionConfig { perception_fraction: 0.7, ..SelectionConfig::default() };
     let rows = detector_rows(Some(Removing::NoImage), &judged, &selection);
@@ -257,7 +247,8 @@ fn a_page_is_one_file_that_fetches_nothing() {
 
 #[test]
 fn detectors_are_printed_for_each_perturbation() {
-    let (outcome, out, errors) = percept_inspect(&["--evaluate", "--problems", "6", "--json", "--set", "method.min_delta_entropy=0.2"]);
+    let (outcome, out, errors) =
+        percept_inspect(&["--evaluate", "--problems", "6", "--json", "--set", "method.cppo.min_delta_entropy=0.2"]);
     assert_eq!(outcome, Outcome::Done, "{errors}");
     let report: Value = serde_json::from_str(&out).unwrap();
     let rows = report["rows"].as_array().unwrap();
@@ -301,7 +292,7 @@ fn bad_input_is_named_and_exits_with_2() {
     refused(&["--greedy", "--reference"], &["--greedy", "--reference"]);
     refused(&["--problem", "-1"], &["-1"]);
     refused(&["--problems", "0"], &["--problems"]);
-    refused(&["--set", "method.selektion=all"], &["method.selektion", "did you mean method.selection?"]);
+    refused(&["--set", "method.cppo.selektion=all"], &["method.cppo.selektion", "did you mean method.cppo.selection?"]);
     refused(&["--response", &"3 ".repeat(1100)], &["max_position_embeddings"]);
     let (outcome, _, errors) = percept(&["inspect", "--model", "nowhere", "--set", "run.device=cpu"]);
     assert!(outcome == Outcome::BadInput && errors.contains("nowhere"), "{errors}");

@@ -1,8 +1,9 @@
 //! Losses of a training step and their gradients against values that NumPy computed in f64 (`golden/cppo/make.py`), at f64 and at f32.
 
-use percept_cppo::losses::{
-    ContrastiveConfig, Divergence, LossTerms, Objective, PolicyConfig, contrastive_loss, full_kl, k1, k3, policy_loss, total_loss,
-};
+use percept_cppo::methods::cppo::{ContrastiveConfig, Objective, contrastive_loss};
+use percept_cppo::methods::divergence::{Divergence, full_kl, k1, k3};
+use percept_cppo::methods::policy::{PolicyConfig, policy_loss};
+use percept_cppo::methods::term::{Counts, Over, Term, total_loss};
 use percept_engine::{DType, Device, Gradients, Indices, Tensor};
 use serde_json::Value;
 
@@ -126,15 +127,16 @@ fn check_case(case: &Value, all_inputs: &Value, dtype: DType, tolerance: f64) {
         }
         let mask = numbers(&case["mask"]);
         let masked: Vec<u32> = (0..inputs.real.len() as u32).filter(|&i| mask[inputs.real[i as usize] as usize] != 0.0).collect();
-        let perception = inputs.pick(&cpl, &masked);
-        let terms = LossTerms {
-            policy: &policy.loss,
-            kl: Some(&kl),
-            contrastive: (!masked.is_empty()).then_some(&perception),
-            tokens: inputs.real.len(),
-            perception_tokens: masked.len(),
-        };
-        let loss = total_loss(&terms, &policy_config, &contrastive_config);
+        let perception = (!masked.is_empty()).then(|| inputs.pick(&cpl, &masked));
+        let policy_weight = if contrastive_config.objective == Objective::CplOnly { 0.0 } else { 1.0 };
+        let term = |name, weight, over, per_token| Term { name, per_token, weight, over, metrics: Vec::new() };
+        let terms = [
+            term("policy_loss", policy_weight, Over::Tokens, Some(policy.loss)),
+            term("kl", policy_config.kl_coef, Over::Tokens, Some(kl)),
+            term("cpl_loss", contrastive_config.cpl_coef, Over::Selected, perception),
+        ];
+        let counts = Counts { tokens: inputs.real.len(), selected: masked.len() };
+        let loss = total_loss(&terms, &counts).expect("there are tokens");
         assert_near(&[loss.item().unwrap()], &[case["loss"].as_f64().unwrap()], tolerance, 1e-2, &format!("{name}: loss"));
         let gradients = loss.backward();
         let (leaves, names) = if of_logits {

@@ -19,6 +19,7 @@ mod sampling;
 #[cfg(feature = "shaders")]
 mod shaders;
 mod tune;
+mod update;
 
 #[cfg(feature = "model")]
 mod generate;
@@ -55,7 +56,6 @@ mod sft_command;
 #[cfg(feature = "cppo")]
 mod statistics;
 #[cfg(feature = "cppo")]
-mod step;
 #[cfg(feature = "cppo")]
 mod tasks;
 #[cfg(feature = "cppo")]

@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use percept_cppo::commands::{Outcome, run};
-use percept_cppo::run::{RunFolder, is_time};
+use percept_cppo::records::run::{RunFolder, is_time};
 use serde_json::{Map, Value};
 
 /// Outcome, standard output, standard error of `percept arguments`.

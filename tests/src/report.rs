@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::Path;
 
-use percept_cppo::report::write_report;
-use percept_cppo::run::{Metrics, RunFolder};
+use percept_cppo::records::report::write_report;
+use percept_cppo::records::run::{Metrics, RunFolder};
 
 use crate::run::made_up;
 

@@ -6,7 +6,7 @@ pub(crate) mod made_up;
 use std::fs;
 
 use percept_cppo::config::{Config, Settings};
-use percept_cppo::run::{Metrics, RunFolder, is_time, metric_names};
+use percept_cppo::records::run::{Metrics, RunFolder, is_time, metric_names};
 
 fn config(folder: &std::path::Path) -> Config {
     let mut config = Config::default();
@@ -153,6 +153,6 @@ fn a_full_disk_is_named() {
     let path = run.path().join("metrics.jsonl");
     std::os::unix::fs::symlink("/dev/full", &path).unwrap();
     // the device reads as endless zeros: open for appending what is not read
-    let error = percept_cppo::run::LineWriter::append_to(&path).unwrap().append(&step(1)).unwrap_err().to_string();
+    let error = percept_cppo::records::run::LineWriter::append_to(&path).unwrap().append(&step(1)).unwrap_err().to_string();
     assert!(error.starts_with(&format!("{}: ", path.display())) && error.contains("No space left"), "{error}");
 }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use percept_cppo::commands::Outcome;
-use percept_cppo::run::RunFolder;
+use percept_cppo::records::run::RunFolder;
 use percept_engine::Device;
 use percept_model::{Model, Precision};
 

@@ -1,6 +1,6 @@
 //! Intervals, pass@k and detector quality against values computed by hand.
 
-use percept_cppo::statistics::{average_at_n, detection, pass_at_k, wilson};
+use percept_cppo::records::statistics::{average_at_n, detection, pass_at_k, wilson};
 
 fn close(got: f64, expected: f64) {
     assert!((got - expected).abs() < 1e-9, "expected {expected}, got {got}");

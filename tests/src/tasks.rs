@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
-use percept_cppo::answer::{answers_equal, boxed_answer};
-use percept_cppo::reward::{format_ok, reward};
-use percept_cppo::tasks::grade::{ErrorKind, Misread, grade};
-use percept_cppo::tasks::response::{Role, Span, mark, seen, token_roles};
-use percept_cppo::tasks::{Family, Problem, Question, Split, Task, TaskConfig, digits, shapes};
+use percept_cppo::problems::answer::{answers_equal, boxed_answer};
+use percept_cppo::problems::reward::{format_ok, reward};
+use percept_cppo::problems::tasks::grade::{ErrorKind, Misread, grade};
+use percept_cppo::problems::tasks::response::{Role, Span, mark, seen, token_roles};
+use percept_cppo::problems::tasks::{Family, Problem, Question, Split, Task, TaskConfig, digits, shapes};
 use percept_model::{SpecialTokens, Tokenizer};
 
 fn task(family: Family, level: u8) -> Task {
@@ -123,7 +123,7 @@ fn cell_labels_mark_the_cell_of_each_centre() {
     let problem = task.problem(Split::Train, 3);
     // One cell for all: the object nearest to the middle wins.
     let nearest = problem.objects.iter().min_by(|a, b| {
-        let distance = |o: &&percept_cppo::tasks::Object| (o.x - 32.0).hypot(o.y - 32.0);
+        let distance = |o: &&percept_cppo::problems::tasks::Object| (o.x - 32.0).hypot(o.y - 32.0);
         distance(a).total_cmp(&distance(b))
     });
     assert_eq!(problem.cell_labels(1, 1), [nearest.unwrap().class]);
@@ -214,7 +214,7 @@ fn questions_are_answered() {
     let shapes = names(&["red circle", "blue square", "red square", "green circle"]);
     let bars = names(&["red 4", "green 7", "blue 2"]);
     let numbers = names(&["3", "8", "5"]);
-    use percept_cppo::tasks::chart::Question as C;
+    use percept_cppo::problems::tasks::chart::Question as C;
     use shapes::{Form, Question as S};
     let cases = [
         (Question::Digits(digits::Question::Sum), &numbers, "3+8=11. 11+5=16", "16"),

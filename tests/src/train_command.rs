@@ -8,9 +8,9 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use percept_cppo::checkpoint::read_progress;
 use percept_cppo::commands::Outcome;
-use percept_cppo::run::RunFolder;
+use percept_cppo::records::run::RunFolder;
+use percept_cppo::training::checkpoint::read_progress;
 
 use crate::program::{assert_nothing_is_half_written, copy_folder, percept, record, text};
 use crate::trainer::start;

@@ -1,10 +1,10 @@
 //! Views: same size, seeded, as strong as configured.
 
 use image::{Rgb, RgbImage};
+use percept_cppo::problems::tasks::{Family, Split, Task, TaskConfig};
+use percept_cppo::problems::views::contact_sheet::{contact_sheet, write_contact_sheet};
+use percept_cppo::problems::views::{Fill, Preserving, Preset, Removing, ViewsConfig, draw_all_views, draw_views, preserve, remove};
 use percept_cppo::random::Random;
-use percept_cppo::tasks::{Family, Split, Task, TaskConfig};
-use percept_cppo::views::contact_sheet::{contact_sheet, write_contact_sheet};
-use percept_cppo::views::{Fill, Preserving, Preset, Removing, ViewsConfig, draw_all_views, draw_views, preserve, remove};
 
 const PRESERVING: [Preserving; 4] = [Preserving::ColourJitter, Preserving::Perspective, Preserving::Rotation, Preserving::GaussianBlur];
 const REMOVING: [Removing; 5] = [Removing::Occlusion, Removing::ZoomCrop, Removing::PatchMask, Removing::GaussianNoise, Removing::NoImage];

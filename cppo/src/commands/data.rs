@@ -7,12 +7,13 @@ use anyhow::{Context, Result};
 use image::RgbImage;
 use serde_json::json;
 
-use super::{ConfigArgs, Outcome};
+use super::arguments::ConfigArgs;
+use super::outcome::Outcome;
 use crate::config::{Config, Settings};
-use crate::data::{DataConfig, Dataset, import, write_examples, write_problems};
-use crate::tasks::{Split, Task};
-use crate::views::contact_sheet::write_contact_sheet;
-use crate::views::{ViewsConfig, draw_views};
+use crate::problems::data::{DataConfig, Dataset, import, write_examples, write_problems};
+use crate::problems::tasks::{Split, Task};
+use crate::problems::views::contact_sheet::write_contact_sheet;
+use crate::problems::views::{ViewsConfig, draw_views};
 
 /// Subcommands of `percept data`.
 #[derive(clap::Subcommand)]

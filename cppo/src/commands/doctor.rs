@@ -7,7 +7,7 @@ use percept_engine::tune::{self, Measurement, Precision, Tuning};
 use percept_engine::{AdapterReport, Device, GpuSelector};
 use serde::Serialize;
 
-use super::Outcome;
+use super::outcome::Outcome;
 
 /// Arguments of `percept doctor`.
 #[derive(clap::Args)]

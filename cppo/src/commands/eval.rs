@@ -8,14 +8,16 @@ use anyhow::Result;
 use percept_model::{Model, Precision};
 use serde::Serialize;
 
-use super::train::open_device;
-use super::{ConfigArgs, Outcome};
-use crate::data::import;
-use crate::evaluate::{Decoding, evaluate};
-use crate::prompts::{Problems, Prompt, test_prompts};
-use crate::run::{CategoryResult, Evaluation};
-use crate::statistics::{Estimate, average_at_n, pass_at_k};
-use crate::tasks::Task;
+use super::arguments::ConfigArgs;
+use super::device::open_device;
+use super::outcome::Outcome;
+use crate::problems::data::import;
+use crate::problems::prompts::{Problems, Prompt, test_prompts};
+use crate::problems::tasks::Task;
+use crate::records::run::{CategoryResult, Evaluation};
+use crate::records::statistics::{Estimate, average_at_n, pass_at_k};
+use crate::training::evaluate::{Decoding, evaluate};
+use crate::training::policy::load_encoder;
 
 /// Arguments of `percept eval`.
 #[derive(clap::Args)]
@@ -64,7 +66,7 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome> {
     }
     let device = open_device(&config.run.device)?;
     let model = Model::load(&config.model.path, &device, Precision::AsStored)?;
-    let encoder = config.model.encoder()?;
+    let encoder = load_encoder(&config.model)?;
     let prompts: Vec<Prompt> = match config.eval.data.as_ref().or(config.data.as_ref()) {
         Some(data) => {
             let data = import(data)?;

@@ -8,7 +8,7 @@ use anyhow::Result;
 use percept_engine::ops::Sampling;
 use percept_model::{Finish, GenerationConfig, GenerationOptions, GenerationRequest, stream};
 
-use super::Outcome;
+use super::outcome::Outcome;
 use super::question::{Asked, QuestionArgs};
 
 /// Length of an answer, tokens, if neither the command line nor the model says.

@@ -7,13 +7,15 @@ use anyhow::Result;
 use percept_model::image::RgbImage;
 use percept_model::{Model, Precision, atomic};
 
-use super::train::open_device;
-use super::{ConfigArgs, Outcome};
+use super::arguments::ConfigArgs;
+use super::device::open_device;
+use super::outcome::Outcome;
 use crate::config::Config;
-use crate::inspect::detectors::{DetectorReport, DetectorRow, evaluate};
-use crate::inspect::{self, ResponseSource, Style, own_question, test_problems};
-use crate::prompts::Prompt;
-use crate::selection::Selection;
+use crate::methods::selection::Selection;
+use crate::problems::prompts::Prompt;
+use crate::studies::inspect::detectors::{DetectorReport, DetectorRow, evaluate};
+use crate::studies::inspect::{self, ResponseSource, Style, own_question, test_problems};
+use crate::training::policy::load_encoder;
 
 /// Arguments of `percept inspect`.
 #[derive(clap::Args)]
@@ -82,7 +84,7 @@ pub(super) fn run(args: &Args, out: &mut dyn Write, errors: &mut dyn Write) -> R
     }
     let source = args.source.source();
     let prompts = prompts(args, &config)?;
-    let encoder = config.model.encoder()?;
+    let encoder = load_encoder(&config.model)?;
     let device = open_device(&config.run.device)?;
     writeln!(errors, "on {device}")?;
     let model = Model::load(&config.model.path, &device, Precision::AsStored)?;
@@ -154,7 +156,7 @@ fn about(args: &Args, config: &Config) -> Vec<(&'static str, String)> {
         ResponseSource::Reference => "reference".into(),
         ResponseSource::Given(_) => "given".into(),
     };
-    let selection = &config.method.selection;
+    let selection = config.method.selection();
     let floor = if selection.min_delta_entropy > 0.0 { format!(", above {}", selection.min_delta_entropy) } else { String::new() };
     let share = format!("{}, ρ = {}{floor}", selection.detector.name(), selection.perception_fraction);
     let chosen = match selection.selection {

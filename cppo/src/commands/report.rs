@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 
-use super::Outcome;
-use crate::report::write_report;
+use super::outcome::Outcome;
+use crate::records::report::write_report;
 
 /// Arguments of `percept report`.
 #[derive(clap::Args)]

@@ -6,7 +6,7 @@ use anyhow::Result;
 use percept_model::{SpecialTokens, score};
 use serde::Serialize;
 
-use super::Outcome;
+use super::outcome::Outcome;
 use super::question::{Asked, QuestionArgs};
 
 /// Arguments of `percept score`.

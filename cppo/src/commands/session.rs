@@ -7,11 +7,12 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::{Advised, Outcome, interrupt};
+use super::interrupt;
+use super::outcome::{Advised, Outcome};
 use crate::error::TrainError;
-use crate::report::write_report;
-use crate::run::{Evaluation, Metrics, Recorder, RunFolder};
-use crate::statistics::average_at_n;
+use crate::records::report::write_report;
+use crate::records::run::{Evaluation, Metrics, Recorder, RunFolder};
+use crate::records::statistics::average_at_n;
 
 /// How long a run is, and what it keeps.
 pub(super) struct Plan {
@@ -58,15 +59,16 @@ impl<'a> Session<'a> {
     }
 
     /// Writes and shows what a step did. A loss that is not a number ends the run: the checkpoints are from before it.
-    pub(super) fn record(&mut self, step: u64, metrics: &[(&str, f64)], summary: &str) -> Result<()> {
-        self.recorder.metrics(&Metrics::of(step, metrics))?;
+    pub(super) fn record(&mut self, metrics: &Metrics, summary: &str) -> Result<()> {
+        let step = metrics.step();
+        self.recorder.metrics(metrics)?;
         self.bar.set_position(step);
         self.bar.set_message(summary.to_owned());
         let is_loss = |name: &str| name == "loss" || name.ends_with("/loss");
-        if let Some((name, _)) = metrics.iter().find(|(name, value)| is_loss(name) && !value.is_finite()) {
-            return Err(TrainError::NotANumber { what: (*name).to_owned() }.into());
+        if let Some((name, _)) = metrics.values().iter().find(|(name, value)| is_loss(name) && !value.is_finite()) {
+            return Err(TrainError::NotANumber { what: name.clone() }.into());
         }
-        if let Some((_, skipped)) = metrics.iter().find(|(name, value)| *name == "updates/skipped" && *value > 0.0) {
+        if let Some(skipped) = metrics.get("updates/skipped").filter(|skipped| *skipped > 0.0) {
             self.say(format_args!("step {step}: {skipped} updates skipped: the gradient is not finite"));
         }
         let steps = self.plan.steps;

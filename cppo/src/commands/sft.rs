@@ -6,16 +6,18 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use percept_model::Model;
 
+use super::device::open_device;
+use super::interrupt;
+use super::outcome::Outcome;
 use super::session::{Plan, Session, at_step, restore_last};
-use super::train::open_device;
-use super::{Outcome, interrupt};
 use crate::config::{ConfigError, RolloutConfig, Settings, SftRunConfig};
 use crate::error::TrainError;
-use crate::evaluate::{Decoding, evaluate};
-use crate::prompts::{Encoder, test_prompts};
-use crate::run::RunFolder;
-use crate::sft::SftTrainer;
-use crate::tasks::Task;
+use crate::problems::prompts::{Encoder, test_prompts};
+use crate::problems::tasks::Task;
+use crate::records::run::{Metrics, RunFolder};
+use crate::training::evaluate::{Decoding, evaluate};
+use crate::training::policy::open_for_sft;
+use crate::training::sft::SftTrainer;
 
 /// Arguments of `percept sft`.
 #[derive(clap::Args)]
@@ -44,7 +46,7 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome> {
     check_out(&config.out)?;
     let task = Task::new(&config.task)?;
     let device = open_device(&config.run.device)?;
-    let (model, encoder) = config.open_model(&device)?;
+    let (model, encoder) = open_for_sft(&config, &device)?;
     let mut trainer = SftTrainer::new(&model, &encoder, &task, &config.sft, &config.optim, config.run.seed)?;
     let folder = match old {
         Some(folder) => folder,
@@ -96,7 +98,7 @@ fn train(
     while !stop && trainer.progress().step < steps {
         let metrics = at_step(trainer.progress().step + 1, trainer.step())?;
         let step = trainer.progress().step;
-        at_step(step, session.record(step, &metrics, &summary(&metrics)))?;
+        at_step(step, session.record(&metrics, &summary(&metrics)))?;
         if step == steps && config.eval_problems > 0 {
             for decoding in [Decoding::Greedy, Decoding::Sampled { temperature: 1.0, samples: 1 }] {
                 let prompts = test_prompts(task, 0..config.eval_problems);
@@ -118,8 +120,9 @@ fn train(
 }
 
 /// Losses, accuracies and entropy.
-fn summary(metrics: &[(&str, f64)]) -> String {
+fn summary(metrics: &Metrics) -> String {
     let shown = |name: &str| name.ends_with("loss") || name.ends_with("accuracy") || name == "entropy";
-    let values: Vec<String> = metrics.iter().filter(|(name, _)| shown(name)).map(|(name, value)| format!("{name} {value:.3}")).collect();
+    let values: Vec<String> =
+        metrics.values().iter().filter(|(name, _)| shown(name)).map(|(name, value)| format!("{name} {value:.3}")).collect();
     values.join("  ")
 }

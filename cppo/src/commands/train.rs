@@ -4,18 +4,22 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use anyhow::Result;
+use percept_engine::Device;
 use percept_engine::trace::trace_table;
-use percept_engine::{Device, GpuSelector};
 
+use super::arguments::ConfigArgs;
 use super::data::import_and_report;
+use super::device::open_device;
+use super::interrupt;
+use super::outcome::Outcome;
 use super::session::{Plan, Session, at_step, restore_last};
-use super::{ConfigArgs, Outcome, interrupt};
 use crate::config::Config;
-use crate::evaluate::{Decoding, evaluate};
-use crate::prompts::{Problems, Prompt, test_prompts};
-use crate::run::RunFolder;
-use crate::tasks::Task;
-use crate::trainer::{StepOutput, Trainer};
+use crate::problems::prompts::{Problems, Prompt, test_prompts};
+use crate::problems::tasks::Task;
+use crate::records::run::RunFolder;
+use crate::training::evaluate::{Decoding, evaluate};
+use crate::training::policy::{load_encoder, load_policy};
+use crate::training::trainer::{StepOutput, Trainer};
 
 /// Arguments of `percept train`.
 #[derive(clap::Args)]
@@ -53,7 +57,7 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome> {
     };
     let path = folder.path().display().to_string();
     let mut session = Session::new(folder, plan, trainer.progress().step, out)?;
-    session.say(format_args!("{} on {device}; run folder {path}", config.method.name.name()));
+    session.say(format_args!("{} on {device}; run folder {path}", config.method.own.name()));
     let outcome = train(&config, &mut trainer, evaluation.as_ref(), &mut session).map_err(|error| session.advise(error))?;
     // under PERCEPT_TRACE=1
     let times = device.take_trace()?;
@@ -63,20 +67,9 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome> {
     Ok(outcome)
 }
 
-/// `auto`, `cpu`, `gpu`, or an adapter.
-pub(super) fn open_device(name: &str) -> Result<Device> {
-    let selector = match name {
-        "auto" => return Ok(Device::best()),
-        "cpu" => return Ok(Device::cpu()),
-        "gpu" => GpuSelector::from_env_or_hardware(),
-        adapter => adapter.parse().unwrap_or_else(|never| match never {}),
-    };
-    Ok(Device::gpu(&selector)?)
-}
-
 fn new_trainer(config: &Config, device: &Device, out: &mut dyn Write) -> Result<Trainer> {
-    let model = config.model.load(device, config.run.seed)?;
-    let encoder = config.model.encoder()?;
+    let model = load_policy(&config.model, device, config.run.seed)?;
+    let encoder = load_encoder(&config.model)?;
     let problems = match &config.data {
         Some(data) => Problems::Data(import_and_report(data, out)?),
         None => Problems::Task(Box::new(Task::new(&config.task)?)),
@@ -102,7 +95,7 @@ fn train(config: &Config, trainer: &mut Trainer, evaluation: Option<&Problems>, 
     while !stop && trainer.progress().step < steps {
         let output = at_step(trainer.progress().step + 1, trainer.step())?;
         let step = output.step;
-        at_step(step, session.record(step, &output.metrics, &summary(&output)))?;
+        at_step(step, session.record(&output.metrics, &summary(&output)))?;
         record_samples(config, trainer, &output, session)?;
         let is_best = if step == steps {
             measure(config, trainer, evaluation, config.eval.problems, session)?
@@ -124,7 +117,7 @@ fn record_samples(config: &Config, trainer: &Trainer, output: &StepOutput, sessi
     let (step, every) = (output.step, config.train.sample_every);
     if every > 0 && (step == 1 || step == config.train.steps || step.is_multiple_of(every)) {
         for group in output.groups.iter().take(config.train.sample_prompts) {
-            crate::samples::record(session.recorder(), trainer.encoder(), step, group)?;
+            crate::training::samples::record(session.recorder(), trainer.encoder(), step, group)?;
         }
     }
     Ok(())
@@ -151,6 +144,6 @@ fn measure(config: &Config, trainer: &mut Trainer, source: Option<&Problems>, co
 }
 
 fn summary(output: &StepOutput) -> String {
-    let value = |name: &str| output.metrics.iter().find(|(known, _)| *known == name).map_or(f64::NAN, |(_, value)| *value);
+    let value = |name: &str| output.metrics.get(name).unwrap_or(f64::NAN);
     format!("reward {:.3}  accuracy {:.2}  entropy {:.3}", value("reward"), value("rewards/accuracy"), value("entropy"))
 }

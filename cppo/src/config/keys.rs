@@ -2,13 +2,10 @@
 
 use toml::{Table, Value};
 
-use super::load::Settings;
-
-/// All keys, dotted, sections among them.
-pub(super) fn known_keys<S: Settings>() -> Vec<String> {
-    let table = Table::try_from(S::with_every_key()).expect("a configuration is a table");
+/// All keys of `table`, dotted, sections among them.
+pub(super) fn known_keys(table: &Table) -> Vec<String> {
     let mut keys = Vec::new();
-    collect(&table, "", &mut keys);
+    collect(table, "", &mut keys);
     keys
 }
 
@@ -41,6 +38,17 @@ pub(super) fn table_of(path: &[String], value: Value) -> Table {
     let (first, rest) = path.split_first().expect("a path has a part");
     let value = if rest.is_empty() { value } else { Value::Table(table_of(rest, value)) };
     Table::from_iter([(first.clone(), value)])
+}
+
+/// The keys of the same name in tables of `key`'s own section: where a field went that became one of a method's own.
+pub(super) fn moved(key: &str, known: &[String]) -> Option<String> {
+    let (section, name) = key.rsplit_once('.')?;
+    let inside = |candidate: &&String| {
+        let table = candidate.strip_prefix(section).and_then(|rest| rest.strip_prefix('.')).and_then(|rest| rest.strip_suffix(name));
+        table.is_some_and(|table| table.ends_with('.'))
+    };
+    let found: Vec<&str> = known.iter().filter(inside).map(String::as_str).collect();
+    (!found.is_empty()).then(|| found.join(" or "))
 }
 
 /// The key that differs least from `key`: as a whole, or, if it stands in the wrong section, in its last part.

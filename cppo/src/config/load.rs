@@ -6,8 +6,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
-use super::RunConfig;
-use super::keys::{known_keys, leaves, nearest, table_of};
+use super::keys::{known_keys, leaves, moved, nearest, table_of};
+use super::run::RunConfig;
 
 /// Why there is no configuration.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +38,16 @@ pub enum ConfigError {
         /// The most similar key that exists, if one is similar at all.
         nearest: Option<String>,
     },
+    /// A key that stood here once.
+    #[error("{origin}: {key}: no such key; it is {to} now")]
+    Moved {
+        /// The file, or the `--set`.
+        origin: String,
+        /// The key, dotted.
+        key: String,
+        /// Where it went.
+        to: String,
+    },
     /// A value of the wrong type.
     #[error("{origin}: {key}: {problem}")]
     Value {
@@ -60,8 +70,8 @@ pub enum ConfigError {
 
 /// What a training command reads from a TOML file and `--set`, and writes into the run's folder.
 pub trait Settings: Clone + Default + Serialize + DeserializeOwned {
-    /// All of it, with no optional field left out.
-    fn with_every_key() -> Self;
+    /// Every table and key that a file may have, with some value.
+    fn every_key() -> Table;
 
     /// The first field that is out of range: its key, what is expected and what was given.
     ///
@@ -115,11 +125,15 @@ pub trait Settings: Clone + Default + Serialize + DeserializeOwned {
 
 /// Every key of `table` exists, and each value has its key's type, whatever stands beside it.
 fn check_table<S: Settings>(table: &Table, origin: &str) -> Result<(), ConfigError> {
-    let known = known_keys::<S>();
+    let known = known_keys(&S::every_key());
     for (path, value) in leaves(table) {
         let key = path.join(".");
         if !known.contains(&key) {
-            return Err(ConfigError::UnknownKey { origin: origin.to_owned(), nearest: nearest(&key, &known), key });
+            let origin = origin.to_owned();
+            return Err(match moved(&key, &known) {
+                Some(to) => ConfigError::Moved { origin, key, to },
+                None => ConfigError::UnknownKey { origin, nearest: nearest(&key, &known), key },
+            });
         }
         // serde does not say where it stopped: one key at a time, it need not
         if let Err(e) = S::deserialize(Value::Table(table_of(&path, value.clone()))) {

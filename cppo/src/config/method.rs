@@ -1,69 +1,140 @@
-//! The section `method`: which algorithm, with the fields of its parts side by side.
+//! The section `method`: which algorithm, the fields that all of them share, and the method's own table.
 
-use serde::{Deserialize, Serialize};
+use serde::de::{Deserializer, Error};
+use serde::{Deserialize, Serialize, Serializer};
+use serde_json::{Map, Value};
 
-use crate::losses::{ContrastiveConfig, PolicyConfig};
-use crate::selection::SelectionConfig;
+use crate::methods::policy::PolicyConfig;
+use crate::methods::selection::SelectionConfig;
+use crate::methods::{AnyMethod, DEFAULT, Method};
 
-/// The algorithm. In TOML all fields stand in one table: `method.clip_low`, `method.cpl_coef`, `method.perception_fraction`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default)] // unknown keys are refused by `config::load`: serde cannot do both this and `flatten`
+/// The algorithm.
+///
+/// ```toml
+/// [method]
+/// name = "cppo"            # one of the files in cppo/src/methods/
+/// group_size = 8           # shared fields
+/// kl_coef = 0.01
+///
+/// [method.cppo]            # the method's own
+/// cpl_coef = 0.01
+/// ```
+///
+/// Shared fields that are left out have the values that the method wants. Tables of other methods are checked and otherwise not used, so that one file serves
+/// several.
+#[derive(Clone, Debug, PartialEq)]
 pub struct MethodConfig {
-    /// Which method. Default `cppo`.
-    pub name: Method,
+    /// `name`, and the table of that name: the method with its own settings. Default `cppo`.
+    pub own: AnyMethod,
     /// G: responses per prompt, at least 2. Default 8.
     pub group_size: usize,
     /// Limits of the policy's change: `clip_low`, `clip_high`, `dual_clip`, `kl_coef`.
-    #[serde(flatten)]
     pub policy: PolicyConfig,
-    /// The contrastive perception loss (`cppo` only): `cpl_coef`, `cpl_temperature`, `divergence`, `objective`.
-    #[serde(flatten)]
-    pub contrastive: ContrastiveConfig,
-    /// The choice of perception tokens (`cppo` only): `perception_fraction`, `selection`, `gate`, `min_delta_entropy`, `detector`.
-    #[serde(flatten)]
-    pub selection: SelectionConfig,
 }
 
-impl Default for MethodConfig {
-    fn default() -> Self {
-        Self {
-            name: Method::Cppo,
-            group_size: 8,
-            policy: PolicyConfig::default(),
-            contrastive: ContrastiveConfig::default(),
-            selection: SelectionConfig::default(),
-        }
-    }
+/// The fields of `[method]` that every method has, in the file.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Shared {
+    group_size: usize,
+    clip_low: f64,
+    clip_high: f64,
+    dual_clip: f64,
+    kl_coef: f64,
 }
+
+const GROUP_SIZE: usize = 8;
 
 impl MethodConfig {
+    /// A method with its defaults.
+    ///
+    /// # Panics
+    /// If there is no method called `name`.
+    #[track_caller]
+    pub fn named(name: &str) -> MethodConfig {
+        let Some(own) = AnyMethod::named(name) else { panic!("MethodConfig::named: {name}: expected one of {:?}", AnyMethod::NAMES) };
+        let policy = own.as_method().policy_defaults();
+        MethodConfig { own, group_size: GROUP_SIZE, policy }
+    }
+
+    /// What the method does.
+    pub fn method(&self) -> &dyn Method {
+        self.own.as_method()
+    }
+
+    /// How perception tokens are chosen: as the method does, or with the defaults if it chooses none.
+    pub fn selection(&self) -> SelectionConfig {
+        self.method().selection().cloned().unwrap_or_default()
+    }
+
     /// The first field that is out of range, in words.
     pub fn check(&self) -> Result<(), String> {
         if self.group_size < 2 {
             return Err(format!("group_size: expected at least 2, got {}", self.group_size));
         }
         self.policy.check()?;
-        self.contrastive.check()?;
-        self.selection.check()
+        self.method().check().map_err(|problem| format!("{}.{problem}", self.own.name()))
+    }
+
+    fn shared(&self) -> Shared {
+        let PolicyConfig { clip_low, clip_high, dual_clip, kl_coef } = self.policy;
+        Shared { group_size: self.group_size, clip_low, clip_high, dual_clip, kl_coef }
+    }
+
+    /// The tables of all methods, for the list of keys that exist.
+    pub(super) fn every_table() -> impl Iterator<Item = (&'static str, Map<String, Value>)> {
+        AnyMethod::NAMES.iter().filter_map(|name| Some((*name, AnyMethod::named(name)?.table())))
     }
 }
 
-/// The methods.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Method {
-    /// Contrastive Perception Policy Optimization (arXiv 2601.00501).
-    Cppo,
-    /// Group Relative Policy Optimization (arXiv 2402.03300).
-    Grpo,
+impl Default for MethodConfig {
+    fn default() -> Self {
+        Self::named(DEFAULT)
+    }
 }
 
-impl Method {
-    /// The name used in configurations and reports.
-    pub fn name(self) -> &'static str {
-        match self {
-            Method::Cppo => "cppo",
-            Method::Grpo => "grpo",
+impl Serialize for MethodConfig {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        use serde::ser::Error;
+        let Value::Object(shared) = serde_json::to_value(self.shared()).map_err(S::Error::custom)? else {
+            return Err(S::Error::custom("the shared fields are a table"));
+        };
+        let mut whole = Map::from_iter([("name".to_owned(), Value::from(self.own.name()))]);
+        whole.extend(shared);
+        let own = self.own.table();
+        if !own.is_empty() {
+            whole.insert(self.own.name().to_owned(), Value::Object(own));
         }
+        whole.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for MethodConfig {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut given = Map::<String, Value>::deserialize(deserializer)?;
+        let name = match given.remove("name") {
+            None => DEFAULT.to_owned(),
+            Some(Value::String(name)) => name,
+            Some(other) => return Err(D::Error::custom(format!("expected one of {}, got {other}", AnyMethod::NAMES.join(", ")))),
+        };
+        let mut own = AnyMethod::read(&name, Map::new()).map_err(D::Error::custom)?;
+        for known in AnyMethod::NAMES {
+            let table = match given.remove(*known) {
+                None => continue,
+                Some(Value::Object(table)) => table,
+                Some(other) => return Err(D::Error::custom(format!("{known}: expected a table, got {other}"))),
+            };
+            let read = AnyMethod::read(known, table).map_err(D::Error::custom)?;
+            if *known == name {
+                own = read;
+            }
+        }
+        let defaults = MethodConfig { policy: own.as_method().policy_defaults(), group_size: GROUP_SIZE, own };
+        let mut shared = serde_json::to_value(defaults.shared()).map_err(D::Error::custom)?;
+        for (field, value) in given {
+            shared[field] = value;
+        }
+        let Shared { group_size, clip_low, clip_high, dual_clip, kl_coef } = Shared::deserialize(shared).map_err(D::Error::custom)?;
+        Ok(MethodConfig { group_size, policy: PolicyConfig { clip_low, clip_high, dual_clip, kl_coef }, ..defaults })
     }
 }

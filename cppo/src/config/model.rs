@@ -2,12 +2,8 @@
 
 use std::path::PathBuf;
 
-use percept_engine::Device;
-use percept_model::{Activations, LoraConfig, Model, ModelError, ModelFiles, Precision};
+use percept_model::LoraConfig;
 use serde::{Deserialize, Serialize};
-
-use crate::error::TrainError;
-use crate::prompts::Encoder;
 
 /// The starting checkpoint, and which part of it is trained.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -78,37 +74,6 @@ impl Default for LoraSection {
 }
 
 impl ModelConfig {
-    /// Loads the checkpoint as the policy that is trained. `seed` decides the adapters' initial values.
-    ///
-    /// # Errors
-    /// As [`Model::load`].
-    pub fn load(&self, device: &Device, seed: u64) -> Result<Model, ModelError> {
-        let precision = match self.precision {
-            WeightPrecision::Float32 => Precision::Float32,
-            WeightPrecision::AsStored => Precision::AsStored,
-        };
-        let mut model = Model::load(&self.path, device, precision)?;
-        if self.freeze_vision {
-            model.freeze_vision();
-        }
-        if let Some(LoraSection { rank, alpha, targets }) = self.lora.clone() {
-            model.add_lora(&LoraConfig { rank, alpha, targets, seed });
-        }
-        model.set_activations(if self.gradient_checkpointing { Activations::Recompute } else { Activations::Keep });
-        Ok(model)
-    }
-
-    /// What turns questions into the tokens and pixels this model reads.
-    ///
-    /// # Errors
-    /// If a file of the checkpoint is missing or damaged.
-    pub fn encoder(&self) -> Result<Encoder, TrainError> {
-        let mut files = ModelFiles::read(&self.path)?;
-        let processor = &mut files.image_processor;
-        processor.do_image_splitting = self.do_image_splitting.unwrap_or(processor.do_image_splitting);
-        Ok(Encoder::new(files)?.with_instruction(&self.instruction))
-    }
-
     /// One in which no optional field is left out.
     pub(super) fn with_every_key() -> ModelConfig {
         ModelConfig { do_image_splitting: Some(true), lora: Some(LoraSection::default()), ..ModelConfig::default() }

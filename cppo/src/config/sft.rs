@@ -2,15 +2,14 @@
 
 use std::path::PathBuf;
 
-use percept_engine::{DType, Device};
-use percept_model::{Model, ModelFiles};
 use serde::{Deserialize, Serialize};
+use toml::Table;
 
-use super::{ModelConfig, OptimConfig, RunConfig, Settings};
-use crate::error::TrainError;
-use crate::prompts::Encoder;
-use crate::sft::SftConfig;
-use crate::tasks::{Task, TaskConfig};
+use super::load::Settings;
+use super::model::ModelConfig;
+use super::optim::OptimConfig;
+use super::run::RunConfig;
+use crate::problems::tasks::{Task, TaskConfig};
 
 /// Everything that decides what `percept sft` does.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -73,26 +72,11 @@ impl Default for SftRunConfig {
     }
 }
 
-impl SftRunConfig {
-    /// The model that is trained, checkpoint or new, and what it reads with.
-    ///
-    /// # Errors
-    /// If a file is missing or damaged.
-    pub fn open_model(&self, device: &Device) -> Result<(Model, Encoder), TrainError> {
-        if let Some(model) = &self.model {
-            return Ok((model.load(device, self.run.seed)?, model.encoder()?));
-        }
-        let config = self.preset.model_config();
-        let encoder = Encoder::new(ModelFiles::read_with_config(&self.tokenizer, config.clone())?)?;
-        Ok((Model::random(&config, device, self.run.seed, DType::F32), encoder))
-    }
-}
-
 impl Settings for SftRunConfig {
-    fn with_every_key() -> SftRunConfig {
+    fn every_key() -> Table {
         let run = RunConfig { name: Some(String::new()), ..RunConfig::default() };
         let (model, task) = (Some(ModelConfig::with_every_key()), TaskConfig::with_every_key());
-        SftRunConfig { model, run, task, ..SftRunConfig::default() }
+        Table::try_from(SftRunConfig { model, run, task, ..SftRunConfig::default() }).expect("a configuration is a table")
     }
 
     fn check(&self) -> Result<(), String> {
@@ -110,5 +94,57 @@ impl Settings for SftRunConfig {
 
     fn run_name(&self, seconds: u64) -> String {
         self.run.name_or("sft", &self.task.name(), seconds)
+    }
+}
+
+/// Supervised fine-tuning.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SftConfig {
+    /// Steps on reference responses. Default 160.
+    pub steps: u64,
+    /// Problems of a step. Default 64.
+    pub batch_size: usize,
+    /// Most tokens that go through the model at once. Default 16384.
+    pub micro_batch_tokens: usize,
+    /// Steps on dense labels before that; 0 for none. Default 600.
+    pub warm_start_steps: u64,
+    /// Pictures of a step of the warm start. Default 64.
+    pub warm_start_batch_size: usize,
+    /// Learning rate of the warm start, with the warm-up of `optim` and a cosine to a tenth. Default 2e-3.
+    pub warm_start_learning_rate: f64,
+    /// A checkpoint every this many steps of either, and at the end; 0: only at the end. Default 200.
+    pub save_every: u64,
+    /// Checkpoints that are kept, at least 1. Default 2.
+    pub keep_checkpoints: usize,
+}
+
+impl Default for SftConfig {
+    fn default() -> Self {
+        Self {
+            steps: 160,
+            batch_size: 64,
+            micro_batch_tokens: 16384,
+            warm_start_steps: 600,
+            warm_start_batch_size: 64,
+            warm_start_learning_rate: 2e-3,
+            save_every: 200,
+            keep_checkpoints: 2,
+        }
+    }
+}
+
+impl SftConfig {
+    /// The first field that is out of range, in words.
+    pub fn check(&self) -> Result<(), String> {
+        let checks = [
+            (self.batch_size > 0, "batch_size: expected at least 1"),
+            (self.micro_batch_tokens > 0, "micro_batch_tokens: expected at least 1"),
+            (self.warm_start_batch_size > 0, "warm_start_batch_size: expected at least 1"),
+            (self.warm_start_learning_rate >= 0.0, "warm_start_learning_rate: expected 0 or more"),
+            (self.keep_checkpoints > 0, "keep_checkpoints: expected at least 1"),
+            (self.steps + self.warm_start_steps > 0, "steps: expected at least 1 with those of the warm start"),
+        ];
+        checks.iter().find(|(holds, _)| !holds).map_or(Ok(()), |(_, message)| Err(format!("{message}, got {self:?}")))
     }
 }

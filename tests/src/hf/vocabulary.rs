@@ -1,8 +1,8 @@
 //! The tiny tokenizer has the tasks' words.
 
 use super::tokenizer::tiny_tokenizer;
-use percept_cppo::tasks::response::TEMPLATE_PIECES;
-use percept_cppo::tasks::{Family, Split, Task, TaskConfig};
+use percept_cppo::problems::tasks::response::TEMPLATE_PIECES;
+use percept_cppo::problems::tasks::{Family, Split, Task, TaskConfig};
 use percept_model::SpecialTokens;
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use percept_cppo::run::{Metrics, RunFolder};
+use percept_cppo::records::run::{Metrics, RunFolder};
 
 #[derive(Debug, Default, PartialEq)]
 struct Event {

@@ -3,12 +3,12 @@
 use std::path::Path;
 
 use percept_cppo::config::Config;
+use percept_cppo::problems::reward::reward;
+use percept_cppo::problems::tasks::response::mark;
+use percept_cppo::problems::tasks::{Problem, Split, Task};
+use percept_cppo::problems::views::{ViewsConfig, draw_views};
 use percept_cppo::random::Random;
-use percept_cppo::reward::reward;
-use percept_cppo::run::{CategoryResult, Evaluation, Metrics, Recorder, RunFolder, Sample, TokenRole};
-use percept_cppo::tasks::response::mark;
-use percept_cppo::tasks::{Problem, Split, Task};
-use percept_cppo::views::{ViewsConfig, draw_views};
+use percept_cppo::records::run::{CategoryResult, Evaluation, Metrics, Recorder, RunFolder, Sample, TokenRole};
 
 /// A finished run of `steps` steps, named `made-up`, in `folder`.
 pub(crate) fn run(folder: &Path, steps: u64) -> RunFolder {

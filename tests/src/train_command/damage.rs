@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use percept_cppo::commands::Outcome;
-use percept_cppo::run::RunFolder;
+use percept_cppo::records::run::RunFolder;
 use percept_engine::safetensors::{Checkpoint, save};
 use percept_engine::{Device, Tensor};
 

@@ -1,0 +1,74 @@
+//! The command line: which subcommands there are, and what becomes of their errors.
+
+use std::ffi::OsString;
+use std::io::Write;
+
+use clap::{Parser, Subcommand};
+
+use super::outcome::{Outcome, outcome_of};
+use super::{data, doctor, eval, generate, inspect, report, score, sft, train};
+
+/// Reinforcement learning for vision-language models on any GPU.
+#[derive(Parser)]
+#[command(name = "percept", version, about)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Make, import and look at problems.
+    #[command(subcommand)]
+    Data(data::Command),
+    /// List devices, and check every kernel on each against the CPU in f64. Run this first on a new GPU.
+    Doctor(doctor::Args),
+    /// Measure a model on problems it has not seen.
+    Eval(eval::Args),
+    /// Answer a question about a picture.
+    Generate(generate::Args),
+    /// See what a model sees: the tokens of a response, coloured by how much less certain they are without the picture's information.
+    ///
+    /// The picture is perturbed as in training, and the response, sampled on the original, is read again on all three views. Marked
+    /// are the tokens that the configured selection takes as perception tokens, and those that truly name something seen. The gate of
+    /// training does not apply: Â > 0 is a matter of a group of responses, not of one.
+    Inspect(inspect::Args),
+    /// Rebuild the report of a run.
+    Report(report::Args),
+    /// Log-probability and entropy of every token of a given answer to a question about a picture.
+    Score(score::Args),
+    /// Train a new model on reference responses: the start of reinforcement learning.
+    Sft(sft::Args),
+    /// Train a model by reinforcement learning. Without arguments: the shipped one, on pictures of handwritten digits.
+    Train(train::Args),
+}
+
+/// Runs the command line `arguments`, the program's name first. Results go to `out`, errors to `errors`.
+pub fn run(arguments: impl IntoIterator<Item = OsString>, out: &mut dyn Write, errors: &mut dyn Write) -> Outcome {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            let (written, outcome) = match error.use_stderr() {
+                true => (write!(errors, "{error}"), Outcome::BadInput),
+                false => (write!(out, "{error}"), Outcome::Done), // help, version
+            };
+            return written.map_or(Outcome::Failed, |()| outcome);
+        }
+    };
+    let result = match cli.command {
+        Command::Data(command) => data::run(&command, out),
+        Command::Doctor(args) => doctor::run(&args),
+        Command::Eval(args) => eval::run(&args, out),
+        Command::Generate(args) => generate::run(&args, out, errors),
+        Command::Inspect(args) => inspect::run(&args, out, errors),
+        Command::Report(args) => report::run(&args, out),
+        Command::Score(args) => score::run(&args, out, errors),
+        Command::Sft(args) => sft::run(&args, out),
+        Command::Train(args) => train::run(&args, out),
+    };
+    result.unwrap_or_else(|error| {
+        // an error that cannot be printed is told by the exit code alone
+        let _ = writeln!(errors, "error: {error:#}");
+        outcome_of(&error)
+    })
+}

@@ -1,0 +1,205 @@
+//! The configuration of a run: one nested TOML file, every field with a default.
+//!
+//! | section | says | fields |
+//! |---|---|---|
+//! | `run` | where results go, seed, device | [`RunConfig`] |
+//! | `model` | the starting checkpoint, and which part of it is trained | [`ModelConfig`] |
+//! | `task` | problems that are drawn | [`TaskConfig`] |
+//! | `data` | problems from files, in place of the task's | [`DataConfig`] |
+//! | `views` | the perturbed pictures | [`ViewsConfig`] |
+//! | `method` | the algorithm | [`MethodConfig`] |
+//! | `rollout` | how responses are sampled | [`RolloutConfig`] |
+//! | `optim` | AdamW and its schedule | [`OptimConfig`] |
+//! | `train` | length, micro-batches, what is saved and when | [`TrainConfig`] |
+//! | `eval` | how the model is measured | [`EvalConfig`] |
+//!
+//! A key that does not exist is an error that names the nearest one that does. `--set method.group_size=4` overrides a field: the
+//! value is TOML, a bare word is text. What was in force is written to `config.toml` of the run and reads back to the same.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use toml::{Table, Value};
+
+use super::load::Settings;
+use super::method::MethodConfig;
+use super::model::ModelConfig;
+use super::optim::OptimConfig;
+use super::run::RunConfig;
+use crate::problems::data::DataConfig;
+use crate::problems::tasks::{Task, TaskConfig};
+use crate::problems::views::ViewsConfig;
+
+/// Everything that decides what a run does.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Where results go, seed, device.
+    pub run: RunConfig,
+    /// The starting checkpoint, and which part of it is trained.
+    pub model: ModelConfig,
+    /// Problems that are drawn. Not used where `data` is given.
+    pub task: TaskConfig,
+    /// Problems from files, in place of the task's. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data: Option<DataConfig>,
+    /// The perturbed pictures.
+    pub views: ViewsConfig,
+    /// The algorithm.
+    pub method: MethodConfig,
+    /// How responses are sampled.
+    pub rollout: RolloutConfig,
+    /// AdamW and its schedule.
+    pub optim: OptimConfig,
+    /// Length, micro-batches, what is saved and when.
+    pub train: TrainConfig,
+    /// How the model is measured.
+    pub eval: EvalConfig,
+}
+
+/// How responses are sampled. The losses divide logits by the same temperature.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RolloutConfig {
+    /// Prompts of a step; each gets `method.group_size` responses. Default 32.
+    pub prompts_per_step: usize,
+    /// A response is cut after this many tokens. Default 48.
+    pub max_new_tokens: usize,
+    /// Logits are divided by it, above 0. Default 1.
+    pub temperature: f32,
+    /// Share of the probability that is sampled from, in (0, 1]. Default 1: all of it.
+    pub top_p: f32,
+}
+
+impl Default for RolloutConfig {
+    fn default() -> Self {
+        Self { prompts_per_step: 32, max_new_tokens: 48, temperature: 1.0, top_p: 1.0 }
+    }
+}
+
+/// Length, micro-batches, what is saved and when.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TrainConfig {
+    /// Steps: each samples responses and updates the weights. Default 400.
+    pub steps: u64,
+    /// Updates per step, each on its share of the step's prompts; must divide them. Default 1.
+    pub updates_per_step: usize,
+    /// Most tokens that go through the model at once; gradients of micro-batches are summed. Default 16384.
+    pub micro_batch_tokens: usize,
+    /// A checkpoint every this many steps, and at the end; 0: only at the end. Default 50.
+    pub save_every: u64,
+    /// Checkpoints that are kept besides the best one, at least 1. Default 2.
+    pub keep_checkpoints: usize,
+    /// Responses of this many prompts go to `samples.jsonl` each time. Default 4.
+    pub sample_prompts: usize,
+    /// Samples are written every this many steps, and at the first and last; 0: never. Default 20.
+    pub sample_every: u64,
+}
+
+impl Default for TrainConfig {
+    fn default() -> Self {
+        Self {
+            steps: 400,
+            updates_per_step: 1,
+            micro_batch_tokens: 16384,
+            save_every: 50,
+            keep_checkpoints: 2,
+            sample_prompts: 4,
+            sample_every: 20,
+        }
+    }
+}
+
+/// How the model is measured, during training and by `percept eval`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct EvalConfig {
+    /// Problems of the test split before the first and after the last step. Default 1000.
+    pub problems: usize,
+    /// Problems in between. Default 200.
+    pub problems_during_training: usize,
+    /// Evaluate every this many steps; 0: only before and after. Default 40.
+    pub every: u64,
+    /// N of avg@N: sampled responses per problem, besides one greedy response. Default 4.
+    pub samples: usize,
+    /// Logits are divided by it, above 0. Default 1.
+    pub temperature: f32,
+    /// Problems from files that are evaluated on. Default: none, the task's test split; with `data` and without this there is no evaluation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data: Option<DataConfig>,
+}
+
+impl Default for EvalConfig {
+    fn default() -> Self {
+        Self { problems: 1000, problems_during_training: 200, every: 40, samples: 4, temperature: 1.0, data: None }
+    }
+}
+
+impl Settings for Config {
+    fn every_key() -> Table {
+        let data = DataConfig {
+            image_root: Some(PathBuf::new()),
+            limit: Some(0),
+            image_column: Some(String::new()),
+            problem_column: Some(String::new()),
+            answer_column: Some(String::new()),
+            ..DataConfig::default()
+        };
+        let mut config = Config::default();
+        config.run.name = Some(String::new());
+        config.model = ModelConfig::with_every_key();
+        config.task = TaskConfig::with_every_key();
+        config.data = Some(data.clone());
+        config.eval.data = Some(data);
+        let mut table = Table::try_from(config).expect("a configuration is a table");
+        if let Some(Value::Table(method)) = table.get_mut("method") {
+            for (name, own) in MethodConfig::every_table() {
+                method.insert(name.to_owned(), Value::try_from(own).expect("the settings of a method are a table"));
+            }
+        }
+        table
+    }
+
+    fn run(&mut self) -> &mut RunConfig {
+        &mut self.run
+    }
+
+    fn run_name(&self, seconds: u64) -> String {
+        let task = match &self.data {
+            Some(data) => data.path.file_stem().map_or("data".into(), |stem| stem.to_string_lossy().into_owned()),
+            None => self.task.name(),
+        };
+        self.run.name_or(self.method.own.name(), &task, seconds)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        let section = |name: &'static str| move |problem: String| format!("{name}.{problem}");
+        Task::new(&self.task).map_err(|e| e.to_string())?; // says `task.` itself
+        self.model.check().map_err(section("model"))?;
+        self.views.check().map_err(section("views"))?;
+        self.method.check().map_err(section("method"))?;
+        self.optim.check().map_err(section("optim"))?;
+        let (rollout, train, eval) = (&self.rollout, &self.train, &self.eval);
+        let positive = |value: f32| value > 0.0 && value.is_finite();
+        let updates = train.updates_per_step;
+        self.run.check().map_err(section("run"))?;
+        let checks = [
+            (rollout.prompts_per_step > 0, "rollout.prompts_per_step: expected at least 1", rollout.prompts_per_step.to_string()),
+            (rollout.max_new_tokens > 0, "rollout.max_new_tokens: expected at least 1", rollout.max_new_tokens.to_string()),
+            (positive(rollout.temperature), "rollout.temperature: expected above 0", rollout.temperature.to_string()),
+            (rollout.top_p > 0.0 && rollout.top_p <= 1.0, "rollout.top_p: expected above 0 and at most 1", rollout.top_p.to_string()),
+            (
+                updates > 0 && rollout.prompts_per_step.is_multiple_of(updates),
+                "train.updates_per_step: expected a divisor of rollout.prompts_per_step",
+                format!("{updates} for {} prompts", rollout.prompts_per_step),
+            ),
+            (train.micro_batch_tokens > 0, "train.micro_batch_tokens: expected at least 1", train.micro_batch_tokens.to_string()),
+            (train.keep_checkpoints > 0, "train.keep_checkpoints: expected at least 1", train.keep_checkpoints.to_string()),
+            (eval.samples > 0, "eval.samples: expected at least 1", eval.samples.to_string()),
+            (positive(eval.temperature), "eval.temperature: expected above 0", eval.temperature.to_string()),
+        ];
+        let failed = checks.into_iter().find(|(holds, ..)| !holds);
+        failed.map_or(Ok(()), |(_, message, got)| Err(format!("{message}, got {got}")))
+    }
+}

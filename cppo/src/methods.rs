@@ -1,0 +1,176 @@
+//! The methods, one file each, and what they share.
+//!
+//! A method is *base loss × views × token score × token weight × response factor + auxiliary terms*:
+//!
+//! | part | where a method says it | shared pieces |
+//! |---|---|---|
+//! | which further pictures a response is read on | [`Method::views`] | [`view`] |
+//! | how good each response of a group was | [`Method::advantages`] | [`advantages`] |
+//! | a score of every token, from that a weight, and a factor on the response | [`Method::weigh`] | [`signal`], [`selection`] |
+//! | the loss, as a sum of terms | [`Method::terms`] | [`term`], [`policy`], [`divergence`], [`micro_batch`] |
+//!
+//! An update asks for them in two phases. First every response is read, and [`Method::weigh`] sees all of them at once, so that quantiles, minima
+//! and counts are those of the whole update. Then micro-batches go through the model one by one, and [`Method::terms`] turns each into losses
+//! per token. The update divides every term by its count in the whole update, so that no result depends on where micro-batches are cut.
+//!
+//! To add a method, write its file and put its line into the list below; see `docs/adding-a-method.md`.
+
+pub mod advantages;
+pub mod divergence;
+pub mod micro_batch;
+pub mod policy;
+pub mod selection;
+pub mod signal;
+pub mod term;
+pub mod view;
+
+use std::fmt;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+use advantages::group_advantages;
+use micro_batch::MicroBatch;
+use policy::PolicyConfig;
+use selection::SelectionConfig;
+use signal::{Signal, Weighing};
+use term::Term;
+use view::{ViewGradient, ViewUse};
+
+/// What makes a method different from the others. Every function but [`terms`](Method::terms) has the answer of plain policy optimisation as its
+/// default.
+pub trait Method {
+    /// The first field of the method's own table that is out of range, in words.
+    ///
+    /// # Errors
+    /// That, in words.
+    fn check(&self) -> Result<(), String> {
+        Ok(())
+    }
+
+    /// Clipping and reference divergence where a configuration does not give them.
+    fn policy_defaults(&self) -> PolicyConfig {
+        PolicyConfig::default()
+    }
+
+    /// How much better each response of one group was than the others. `rewards [group_size] -> [group_size]`
+    fn advantages(&self, rewards: &[f32]) -> Vec<f32> {
+        group_advantages(rewards, rewards.len())
+    }
+
+    /// The further pictures that responses are read on, in the order in which they are drawn.
+    fn views(&self) -> Vec<ViewUse> {
+        Vec::new()
+    }
+
+    /// Whether a response has a gradient under this method, apart from the tie to a reference policy: others are left out.
+    fn trains(&self, response: &Signal) -> bool {
+        let reaches = |of: &ViewUse| of.gradient == ViewGradient::Flows && of.seen_by.includes(response.advantage);
+        response.advantage != 0.0 || self.views().iter().any(reaches)
+    }
+
+    /// Whether [`weigh`](Method::weigh) wants to see every response of an update before its first gradient.
+    fn weighs(&self) -> bool {
+        false
+    }
+
+    /// A weight for every token and a factor for every response, from how the policy reads them. `responses` are all responses of the update, of
+    /// every rank, in order. Random draws are functions of `seed` and of a response's number.
+    fn weigh(&self, responses: &[&Signal], seed: u64) -> Weighing {
+        let _ = seed;
+        Weighing::even(responses.len())
+    }
+
+    /// The loss of a micro-batch, as terms per token. A term that has no token here says so with `per_token: None`.
+    fn terms(&self, batch: &MicroBatch<'_>, policy: &PolicyConfig) -> Vec<Term>;
+
+    /// How the method chooses perception tokens, if it does: what `percept inspect` shows.
+    fn selection(&self) -> Option<&SelectionConfig> {
+        None
+    }
+}
+
+/// Declares the methods: a module, a variant of [`AnyMethod`], and a table of the configuration for each line.
+macro_rules! methods {
+    ($($(#[$doc:meta])* $name:ident: $Type:ident),* $(,)?) => {
+        $(pub mod $name;)*
+
+        /// A method with its settings.
+        #[derive(Clone, Debug, PartialEq)]
+        pub enum AnyMethod {
+            $($(#[$doc])* $Type($name::$Type),)*
+        }
+
+        impl AnyMethod {
+            /// The names of all methods, as configurations write them.
+            pub const NAMES: &[&str] = &[$(stringify!($name)),*];
+
+            /// The name of this one.
+            pub fn name(&self) -> &'static str {
+                match self {
+                    $(AnyMethod::$Type(_) => stringify!($name),)*
+                }
+            }
+
+            /// The method called `name`, with the settings of its `table`.
+            ///
+            /// # Errors
+            /// If there is no such method, or a setting has the wrong type.
+            pub fn read(name: &str, table: Map<String, Value>) -> Result<AnyMethod, String> {
+                match name {
+                    $(stringify!($name) => settings(table).map(AnyMethod::$Type),)*
+                    _ => Err(format!("expected one of {}, got {name}", AnyMethod::NAMES.join(", "))),
+                }
+            }
+
+            /// Its settings, as the table that [`read`](AnyMethod::read) takes.
+            pub fn table(&self) -> Map<String, Value> {
+                match self {
+                    $(AnyMethod::$Type(method) => table_of(method),)*
+                }
+            }
+
+            /// What it does.
+            pub fn as_method(&self) -> &dyn Method {
+                match self {
+                    $(AnyMethod::$Type(method) => method,)*
+                }
+            }
+        }
+    };
+}
+
+methods! {
+    /// Group Relative Policy Optimization (arXiv 2402.03300).
+    grpo: Grpo,
+    /// Contrastive Perception Policy Optimization (arXiv 2601.00501).
+    cppo: Cppo,
+}
+
+/// The method of a configuration that names none.
+pub const DEFAULT: &str = "cppo";
+
+impl AnyMethod {
+    /// The method called `name` with its defaults, or none.
+    pub fn named(name: &str) -> Option<AnyMethod> {
+        AnyMethod::read(name, Map::new()).ok()
+    }
+}
+
+impl fmt::Display for AnyMethod {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+fn table_of(settings: &impl Serialize) -> Map<String, Value> {
+    match serde_json::to_value(settings) {
+        Ok(Value::Object(table)) => table,
+        other => unreachable!("the settings of a method are a table of plain data: {other:?}"),
+    }
+}
+
+fn settings<T: DeserializeOwned>(table: Map<String, Value>) -> Result<T, String> {
+    serde_json::from_value(Value::Object(table)).map_err(|error| error.to_string())
+}

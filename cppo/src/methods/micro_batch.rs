@@ -1,0 +1,175 @@
+//! What a method sees of a micro-batch when it forms its loss: log-probabilities with their gradients, advantages, weights.
+//!
+//! The tokens of all responses stand one after the other, first on the original picture, then on each further one:
+//!
+//! ```text
+//! [responses on the original | those of them that are read on a first view | those read on a second view ...]
+//! ```
+
+use std::ops::Range;
+
+use percept_engine::{Indices, Tensor};
+
+use super::divergence::{Divergence, full_kl, k1, k3};
+use super::signal::Signal;
+use super::view::View;
+
+/// One forward pass over the responses of a micro-batch.
+pub struct Pass {
+    /// The responses, in order.
+    pub items: Vec<Item>,
+    /// The tokens on each picture, the original first.
+    pub views: Vec<(View, Range<usize>)>,
+    /// Log-probability of every token, nats. `[tokens on all pictures]`
+    pub log_probs: Tensor,
+    /// Entropy of the distribution of every token, nats. `[tokens on all pictures]`
+    pub entropy: Tensor,
+    /// Hidden states of all that went through the decoder. `[packed tokens, hidden]`
+    pub hidden: Tensor,
+    /// The row of `hidden` that predicts each token. `[tokens on all pictures]`
+    pub rows: Vec<u32>,
+    /// The weight of the head. `[vocab, hidden]`
+    pub head: Tensor,
+    /// Logits are divided by it.
+    pub temperature: f32,
+    /// Tokens that went through the decoder.
+    pub packed_tokens: usize,
+}
+
+/// Where the tokens of a response stand in a pass.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Item {
+    /// Its group among those of the update.
+    pub group: usize,
+    /// Its number in the group.
+    pub response: usize,
+    /// Number of its tokens.
+    pub length: usize,
+    /// On each picture it is read on, its first token, counted from the first token of all on that picture.
+    pub starts: Vec<(View, usize)>,
+}
+
+impl Pass {
+    /// The tokens of all responses on a picture. Empty if no response is read on it.
+    pub fn range(&self, view: View) -> Range<usize> {
+        self.views.iter().find(|(of, _)| *of == view).map_or(0..0, |(_, range)| range.clone())
+    }
+
+    /// The tokens of a response on a picture, if it is read on it.
+    pub fn at(&self, item: &Item, view: View) -> Option<Range<usize>> {
+        let (_, start) = item.starts.iter().find(|(of, _)| *of == view)?;
+        let first = self.range(view).start + start;
+        Some(first..first + item.length)
+    }
+
+    /// Log-probabilities of some tokens. `positions [n] -> [n]`
+    pub fn log_probs_at(&self, positions: &[u32]) -> Tensor {
+        self.log_probs.index_select(&Indices::new(self.log_probs.device(), positions, &[positions.len()]))
+    }
+
+    /// The hidden states that predict some of the tokens. `positions [n] -> [n, hidden]`
+    pub fn hidden_at(&self, positions: &[u32]) -> Tensor {
+        let rows: Vec<u32> = positions.iter().map(|&at| self.rows[at as usize]).collect();
+        self.hidden.index_select(&Indices::new(self.hidden.device(), &rows, &[rows.len()]))
+    }
+
+    /// How far the distributions at `positions` are from those of the same tokens at `others`, on another picture. `[n], [n] -> [n]`
+    pub fn divergence(&self, which: Divergence, positions: &[u32], others: &[u32]) -> Tensor {
+        match which {
+            Divergence::Full => full_kl(&self.hidden_at(positions), &self.hidden_at(others), &self.head, self.temperature),
+            Divergence::K3 => k3(&self.log_probs_at(positions), &self.log_probs_at(others)),
+            Divergence::K1 => k1(&self.log_probs_at(positions), &self.log_probs_at(others)),
+        }
+    }
+}
+
+/// A micro-batch: the pass, and what is known of its responses.
+pub struct MicroBatch<'a> {
+    /// The forward pass.
+    pub pass: &'a Pass,
+    /// Of each item of the pass.
+    pub signals: Vec<&'a Signal>,
+    /// Log-probabilities under the reference policy, without gradient, if there is one. `[tokens]`
+    pub reference_log_probs: Option<Tensor>,
+}
+
+impl MicroBatch<'_> {
+    /// Log-probability of each token on the original picture. `-> [tokens]`
+    pub fn log_probs(&self) -> Tensor {
+        let range = self.pass.range(View::Original);
+        self.pass.log_probs.slice(0, range.start, range.len())
+    }
+
+    /// Log-probability of each token under the policy that sampled it; before the first update of a step that is the policy itself. Without
+    /// gradient. `-> [tokens]`
+    ///
+    /// # Panics
+    /// If some but not all responses have `old_log_probs`.
+    #[track_caller]
+    pub fn old_log_probs(&self) -> Tensor {
+        let old: Vec<&Vec<f32>> = self.signals.iter().filter_map(|signal| signal.old_log_probs.as_ref()).collect();
+        assert!(
+            old.is_empty() || old.len() == self.signals.len(),
+            "old_log_probs: {} of {} responses have them: expected all or none",
+            old.len(),
+            self.signals.len()
+        );
+        let values: Vec<f32> = old.into_iter().flatten().copied().collect();
+        let tokens = self.pass.range(View::Original).len();
+        assert!(values.is_empty() || values.len() == tokens, "old_log_probs: {} of them for {tokens} tokens", values.len());
+        if values.is_empty() { self.log_probs().detach() } else { self.constant(&values) }
+    }
+
+    /// The advantage of each token, that of its response times the response's factor. `-> [tokens]`
+    pub fn advantages(&self) -> Tensor {
+        let of = |(item, signal): (&Item, &&Signal)| std::iter::repeat_n(signal.advantage * signal.weights.factor, item.length);
+        let advantages: Vec<f32> = self.pass.items.iter().zip(&self.signals).flat_map(of).collect();
+        self.constant(&advantages)
+    }
+
+    /// The weight of each token, 0 in responses that were not weighed. `-> [tokens]`
+    pub fn weights(&self) -> Tensor {
+        let of = |(item, signal): (&Item, &&Signal)| match signal.weights.tokens.as_slice() {
+            [] => vec![0.0; item.length],
+            weights => weights.to_vec(),
+        };
+        let weights: Vec<f32> = self.pass.items.iter().zip(&self.signals).flat_map(of).collect();
+        self.constant(&weights)
+    }
+
+    /// Where the tokens with a weight stand on a picture: positions in the pass. `-> [selected tokens]`
+    ///
+    /// # Panics
+    /// If a response with such tokens is not read on that picture.
+    #[track_caller]
+    pub fn selected_at(&self, view: View) -> Vec<u32> {
+        let mut positions = Vec::new();
+        for (item, signal) in self.pass.items.iter().zip(&self.signals).filter(|(_, signal)| signal.weights.selected() > 0) {
+            let Some(range) = self.pass.at(item, view) else {
+                panic!("selected_at: response {} of group {} has selected tokens and is not read on {view:?}", item.response, item.group)
+            };
+            let weights = signal.weights.tokens.iter();
+            positions.extend(range.zip(weights).filter(|(_, weight)| **weight != 0.0).map(|(at, _)| at as u32));
+        }
+        positions
+    }
+
+    /// Log-probabilities that were read on a picture before the updates, as a constant. `-> [tokens]`
+    ///
+    /// # Panics
+    /// If a response was not read on it.
+    #[track_caller]
+    pub fn read_log_probs(&self, view: View) -> Tensor {
+        let mut values = Vec::new();
+        for signal in &self.signals {
+            let Some(reading) = signal.on(view) else { panic!("read_log_probs: response {} was not read on {view:?}", signal.number) };
+            values.extend_from_slice(&reading.log_probs);
+        }
+        self.constant(&values)
+    }
+
+    fn constant(&self, values: &[f32]) -> Tensor {
+        let values: Vec<f64> = values.iter().copied().map(f64::from).collect();
+        Tensor::from_f64(self.pass.log_probs.device(), &values, &[values.len()], self.pass.log_probs.dtype())
+    }
+}

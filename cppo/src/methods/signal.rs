@@ -1,0 +1,158 @@
+//! What a method knows of a response, and what it makes of its tokens. No gradient flows through here.
+
+use super::divergence::Divergence;
+use super::view::View;
+
+/// What a method knows of a response. Filled in as a step goes on: the advantage after the rewards, readings when the policy has read the
+/// response, weights when the method has weighed it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Signal {
+    /// The response's number among those of the step, over all ranks.
+    pub number: u64,
+    /// How much better the response was than the others of its group.
+    pub advantage: f32,
+    /// Log-probability of each token under the policy that sampled it, in nats. `[tokens]`, or none before the first update of a step: then that
+    /// policy is the one in training.
+    pub old_log_probs: Option<Vec<f32>>,
+    /// What the policy says of each token on each picture it has read the response on.
+    pub readings: Vec<Reading>,
+    /// What the method makes of that.
+    pub weights: Weights,
+}
+
+/// What the policy says of the tokens of a response on one picture. Nats; `[tokens]` each.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Reading {
+    /// The picture.
+    pub view: View,
+    /// Log-probability of each token.
+    pub log_probs: Vec<f32>,
+    /// Entropy of the distribution that each token was drawn from.
+    pub entropy: Vec<f32>,
+    /// How far that distribution is from the one on the original picture, for each divergence that was asked for.
+    pub divergences: Vec<(Divergence, Vec<f32>)>,
+}
+
+/// What a method makes of the tokens of a response.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Weights {
+    /// A weight for each token, 0 for those that are not chosen; empty if the response was not weighed. `[tokens]`
+    pub tokens: Vec<f32>,
+    /// The advantage is multiplied by this.
+    pub factor: f32,
+}
+
+impl Default for Weights {
+    fn default() -> Self {
+        Weights { tokens: Vec::new(), factor: 1.0 }
+    }
+}
+
+/// What a method makes of all responses of an update.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Weighing {
+    /// The weights of each response, in the order in which they were given.
+    pub responses: Vec<Weights>,
+    /// Numbers for the metrics of the step.
+    pub metrics: Vec<(&'static str, f64)>,
+}
+
+impl Weighing {
+    /// No response is weighed.
+    pub fn even(responses: usize) -> Weighing {
+        Weighing { responses: vec![Weights::default(); responses], metrics: Vec::new() }
+    }
+}
+
+impl Signal {
+    /// What was read on a picture, if the response was read on it.
+    pub fn on(&self, view: View) -> Option<&Reading> {
+        self.readings.iter().find(|reading| reading.view == view)
+    }
+
+    /// Puts a reading in the place of an earlier one on the same picture.
+    pub fn set_reading(&mut self, reading: Reading) {
+        self.readings.retain(|old| old.view != reading.view);
+        self.readings.push(reading);
+    }
+}
+
+impl Reading {
+    /// One of the divergences.
+    ///
+    /// # Panics
+    /// If it was not asked for.
+    #[track_caller]
+    pub fn divergence(&self, which: Divergence) -> &[f32] {
+        let found = self.divergences.iter().find(|(divergence, _)| *divergence == which);
+        let Some((_, values)) = found else { panic!("Reading::divergence: {which:?} was not asked for on {:?}", self.view) };
+        values
+    }
+}
+
+impl Weights {
+    /// Number of tokens with a weight.
+    pub fn selected(&self) -> usize {
+        self.tokens.iter().filter(|weight| **weight != 0.0).count()
+    }
+}
+
+/// A signal as bytes, as ranks send it to each other: numbers of four bytes each, lists with their lengths before them.
+impl Signal {
+    /// Appends the advantage, readings and old log-probabilities.
+    pub(crate) fn write(&self, bytes: &mut Vec<u8>) {
+        bytes.extend(self.number.to_le_bytes());
+        bytes.extend(self.advantage.to_le_bytes());
+        write_list(bytes, self.old_log_probs.as_deref().unwrap_or_default());
+        bytes.extend((self.readings.len() as u32).to_le_bytes());
+        for reading in &self.readings {
+            bytes.extend((reading.view as u32).to_le_bytes());
+            write_list(bytes, &reading.log_probs);
+            write_list(bytes, &reading.entropy);
+            bytes.extend((reading.divergences.len() as u32).to_le_bytes());
+            for (which, values) in &reading.divergences {
+                bytes.extend((*which as u32).to_le_bytes());
+                write_list(bytes, values);
+            }
+        }
+    }
+
+    /// All signals that [`write`](Signal::write) has put into `bytes`.
+    pub(crate) fn read_all(mut bytes: &[u8]) -> Vec<Signal> {
+        let mut signals = Vec::new();
+        while !bytes.is_empty() {
+            let number = u64::from_le_bytes(take(&mut bytes));
+            let advantage = f32::from_le_bytes(take(&mut bytes));
+            let old = read_list(&mut bytes);
+            let old_log_probs = (!old.is_empty()).then_some(old);
+            let readings = (0..u32::from_le_bytes(take(&mut bytes))).map(|_| {
+                let view = View::ALL[u32::from_le_bytes(take(&mut bytes)) as usize];
+                let (log_probs, entropy) = (read_list(&mut bytes), read_list(&mut bytes));
+                let divergences = (0..u32::from_le_bytes(take(&mut bytes))).map(|_| {
+                    let which = Divergence::ALL[u32::from_le_bytes(take(&mut bytes)) as usize];
+                    (which, read_list(&mut bytes))
+                });
+                let divergences = divergences.collect();
+                Reading { view, log_probs, entropy, divergences }
+            });
+            let readings = readings.collect();
+            signals.push(Signal { number, advantage, old_log_probs, readings, weights: Weights::default() });
+        }
+        signals
+    }
+}
+
+fn write_list(bytes: &mut Vec<u8>, values: &[f32]) {
+    bytes.extend((values.len() as u32).to_le_bytes());
+    bytes.extend(values.iter().flat_map(|value| value.to_le_bytes()));
+}
+
+fn read_list(bytes: &mut &[u8]) -> Vec<f32> {
+    (0..u32::from_le_bytes(take(bytes))).map(|_| f32::from_le_bytes(take(bytes))).collect()
+}
+
+fn take<const N: usize>(bytes: &mut &[u8]) -> [u8; N] {
+    let (taken, rest) = bytes.split_first_chunk().expect("what a rank sends is whole");
+    *bytes = rest;
+    *taken
+}

@@ -1,0 +1,72 @@
+//! A loss is a sum of terms, each the mean of a loss per token.
+//!
+//! ```text
+//! loss = Σ_terms weight · Σ_tokens per_token / count        the count is that of the whole update, also in a micro-batch
+//! ```
+//!
+//! So the shares of the micro-batches of an update add up to its loss, and their gradients to its gradient, wherever it is cut.
+
+use percept_engine::Tensor;
+
+/// A term of the loss of a micro-batch.
+pub struct Term {
+    /// The name of its mean among the metrics.
+    pub name: &'static str,
+    /// Its loss on each of its tokens, or none if it has no token in this micro-batch. `[tokens]`
+    pub per_token: Option<Tensor>,
+    /// What the mean is multiplied by.
+    pub weight: f64,
+    /// What the mean is over.
+    pub over: Over,
+    /// Further numbers per token, without gradient, whose means over the same tokens are metrics of their own.
+    pub metrics: Vec<(&'static str, Tensor)>,
+}
+
+/// What the mean of a term is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Over {
+    /// All response tokens of the update, whether they went through the model or not.
+    Tokens,
+    /// The tokens of the update with a weight ([`Weights`](super::signal::Weights)).
+    Selected,
+}
+
+/// The counts of a whole update, over all its micro-batches and ranks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Response tokens.
+    pub tokens: usize,
+    /// Tokens with a weight.
+    pub selected: usize,
+}
+
+impl Counts {
+    /// What a sum is divided by to make it a mean; never 0.
+    pub fn divisor(&self, over: Over) -> f64 {
+        match over {
+            Over::Tokens => (self.tokens as f64).max(1.0),
+            Over::Selected => self.selected as f64 + SELECTED_EPSILON,
+        }
+    }
+
+    /// The mean of numbers that add up to `sum`; 0 if there are none.
+    pub fn mean(&self, sum: f64, over: Over) -> f64 {
+        let count = match over {
+            Over::Tokens => self.tokens,
+            Over::Selected => self.selected,
+        };
+        if count == 0 { 0.0 } else { sum / count as f64 }
+    }
+}
+
+/// Added to the number of selected tokens, as in the authors' recipes: with none of them the loss is 0.
+const SELECTED_EPSILON: f64 = 1e-8;
+
+/// The loss of a micro-batch: its share of the update's loss. None if no term has a token in it. `-> []`
+pub fn total_loss(terms: &[Term], counts: &Counts) -> Option<Tensor> {
+    let share = |term: &Term| {
+        let per_token = term.per_token.as_ref()?;
+        Some(per_token.sum_all().mul_scalar((term.weight / counts.divisor(term.over)) as f32))
+    };
+    terms.iter().filter_map(share).reduce(|loss, share| loss.add(&share))
+}

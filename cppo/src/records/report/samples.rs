@@ -1,0 +1,73 @@
+//! Sampled responses: their tokens coloured by entropy shift, the pictures beside them.
+
+use std::path::Path;
+
+use super::html::escape;
+use super::tokens::{Token, figure, legend, shift_scale, signed, token};
+use crate::records::run::{RunError, Sample, TokenRole};
+
+/// What is said of chosen tokens.
+const NOTE: &str = "on which the contrastive loss acts; only responses better than their group's mean have any";
+
+pub(super) fn section(samples: &[Sample], folder: &Path) -> Result<String, RunError> {
+    let Some(last) = samples.last() else { return Ok(String::new()) };
+    let scale = shift_scale(samples.iter().filter_map(|sample| sample.delta_entropy.as_ref()).flatten().copied());
+    let mut steps = String::new();
+    let by_step: Vec<&[Sample]> = samples.chunk_by(|a, b| a.step == b.step).collect();
+    // what is most interesting first: where the run ended
+    for of_step in by_step.iter().rev() {
+        let step = of_step[0].step;
+        let right = of_step.iter().filter(|sample| sample.accuracy > 0.0).count();
+        let groups: String = of_step
+            .chunk_by(|a, b| a.prompt_id == b.prompt_id)
+            .map(|of_prompt| group(of_prompt, folder, scale))
+            .collect::<Result<Vec<_>, _>>()?
+            .concat();
+        let open = if step == last.step { " open" } else { "" };
+        steps += &format!(
+            "<details{open}>\n<summary>Step {step} <span class=\"note\">{right} of {} right</span></summary>\n{groups}</details>\n",
+            of_step.len()
+        );
+    }
+    Ok(format!("<section id=\"samples\">\n<h2>Samples</h2>\n{}{steps}</section>\n", legend(scale, NOTE)))
+}
+
+fn group(responses: &[Sample], folder: &Path, scale: f32) -> Result<String, RunError> {
+    let first = &responses[0];
+    let mut pictures = String::new();
+    for (name, path) in [("I", Some(&first.image)), ("I⁺", first.image_preserved.as_ref()), ("I⁻", first.image_removed.as_ref())] {
+        if let Some(path) = path {
+            let path = folder.join(path);
+            pictures += &figure(name, "", &std::fs::read(&path).map_err(|source| RunError::Io { path, source })?);
+        }
+    }
+    let rows: String = responses.iter().map(|response| row(response, scale)).collect();
+    Ok(format!(
+        "<article class=\"group\">\n<div class=\"pictures\">{pictures}</div>\n<div class=\"responses\">\n\
+         <p class=\"question\">{} <span class=\"note\">answer {}</span></p>\n<div class=\"scroll\"><table>\n<thead><tr><th scope=\"col\" class=\"number\">r</th>\
+         <th scope=\"col\" class=\"number\">Â</th><th scope=\"col\">Response</th></tr></thead>\n<tbody>\n{rows}</tbody>\n</table></div>\n</div>\n</article>\n",
+        escape(&first.prompt),
+        escape(&first.answer)
+    ))
+}
+
+fn row(sample: &Sample, scale: f32) -> String {
+    let verdict = if sample.accuracy > 0.0 { "right" } else { "wrong" };
+    let tokens: String = (0..sample.tokens.len()).map(|t| token(&shown(sample, t), scale)).collect();
+    format!(
+        "<tr class=\"{verdict}\"><td class=\"number\"><span class=\"verdict\" title=\"{verdict}\"></span>{}</td><td class=\"number\">{}</td><td class=\"response\">{tokens}</td></tr>\n",
+        format_args!("{:.2}", sample.reward),
+        signed(sample.advantage, 2),
+    )
+}
+
+fn shown(sample: &Sample, t: usize) -> Token<'_> {
+    let shift = sample.delta_entropy.as_ref().and_then(|shifts| shifts.get(t)).copied();
+    Token {
+        text: &sample.tokens[t],
+        shift,
+        is_chosen: sample.mask.as_ref().is_some_and(|mask| mask.get(t) == Some(&true)),
+        is_seen: sample.roles.as_ref().is_some_and(|roles| roles.get(t) == Some(&TokenRole::Perception)),
+        title: shift.map_or_else(String::new, |shift| format!("ΔH {}", signed(shift, 3))),
+    }
+}

@@ -1,0 +1,110 @@
+//! What is recorded besides the numbers of a step: responses and evaluations.
+
+use serde::{Deserialize, Serialize};
+
+pub use crate::problems::tasks::response::Role as TokenRole;
+
+/// A response, with what the training step made of it: a line of `samples.jsonl`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sample {
+    /// The step, counted from 1.
+    pub step: u64,
+    /// Number of the problem in its split or data set; the responses of a group share it.
+    pub prompt_id: u64,
+    /// The question.
+    pub prompt: String,
+    /// The right answer.
+    pub answer: String,
+    /// The picture, relative to the run's folder.
+    pub image: String,
+    /// I⁺, the same way, if the method looks at it.
+    pub image_preserved: Option<String>,
+    /// I⁻, the same way.
+    pub image_removed: Option<String>,
+    /// The response.
+    pub response: String,
+    /// Its tokens as text; joined they are the response (a token that is no whole UTF-8 is shown as it can be).
+    pub tokens: Vec<String>,
+    /// r
+    pub reward: f32,
+    /// 1 if the answer is right, else 0.
+    pub accuracy: f32,
+    /// 1 if the form is right, else 0.
+    pub format: f32,
+    /// Â
+    pub advantage: f32,
+    /// ΔH of each token, nats, if the response was seen in all views. `[tokens]`
+    pub delta_entropy: Option<Vec<f32>>,
+    /// m: which tokens are perception tokens. `[tokens]`, none where ΔH is none
+    pub mask: Option<Vec<bool>>,
+    /// What the task knows of each token. `[tokens]`, none for problems from files
+    pub roles: Option<Vec<TokenRole>>,
+}
+
+/// An evaluation: a line of `evaluations.jsonl`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Evaluation {
+    /// Steps done when it was made; 0 is the starting checkpoint.
+    pub step: u64,
+    /// How tokens were chosen: `greedy` or `sampled`.
+    pub decoding: String,
+    /// Temperature of the sampling; 0 for greedy.
+    pub temperature: f32,
+    /// The whole first, then its categories (family and level, or what the data set calls them).
+    pub categories: Vec<CategoryResult>,
+}
+
+impl Evaluation {
+    /// The categories as a table shows them: the whole alone where it has but one part.
+    pub fn distinct_categories(&self) -> &[CategoryResult] {
+        if self.categories.len() == 2 { &self.categories[..1] } else { &self.categories }
+    }
+}
+
+/// Counts of an evaluation's category. Rates and intervals follow from them ([`crate::records::statistics`]).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CategoryResult {
+    /// Its name; `all` is the whole.
+    pub name: String,
+    /// N: responses to each problem.
+    pub samples: usize,
+    /// Right responses to each problem, 0 to N. `[problems]`
+    pub correct: Vec<u32>,
+    /// Responses of the required form.
+    pub well_formed: u64,
+    /// Wrong responses by what went wrong: seen wrongly. None if the data cannot tell.
+    pub perception_errors: Option<u64>,
+    /// Seen rightly, concluded wrongly.
+    pub reasoning_errors: Option<u64>,
+    /// Both.
+    pub both_errors: Option<u64>,
+    /// The response does not say what it sees.
+    pub unreadable: Option<u64>,
+    /// Tokens of all responses.
+    pub tokens: u64,
+}
+
+impl CategoryResult {
+    /// Nothing counted yet.
+    pub fn empty(name: &str, samples: usize) -> CategoryResult {
+        CategoryResult {
+            name: name.into(),
+            samples,
+            correct: Vec::new(),
+            well_formed: 0,
+            perception_errors: None,
+            reasoning_errors: None,
+            both_errors: None,
+            unreadable: None,
+            tokens: 0,
+        }
+    }
+
+    /// Number of problems.
+    pub fn problems(&self) -> usize {
+        self.correct.len()
+    }
+}

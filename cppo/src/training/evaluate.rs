@@ -1,0 +1,86 @@
+//! Measuring a policy: responses to problems it has not seen, graded and counted.
+
+use percept_model::Model;
+
+use crate::config::RolloutConfig;
+use crate::error::TrainError;
+use crate::problems::prompts::{Encoder, Prompt};
+use crate::problems::tasks::grade::{ErrorKind, grade};
+use crate::records::run::{CategoryResult, Evaluation};
+use crate::training::group::Group;
+use crate::training::rollout::rollout;
+
+/// How tokens are chosen.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Decoding {
+    /// The most likely one; one response to each problem.
+    Greedy,
+    /// Sampled.
+    Sampled {
+        /// Logits are divided by it.
+        temperature: f32,
+        /// N: responses to each problem.
+        samples: usize,
+    },
+}
+
+/// Problems whose prompts are in memory at once.
+const PROBLEMS_AT_ONCE: usize = 128;
+
+/// Grades responses of `model` to `prompts`. The draws are a function of `seed` and a prompt's place among `prompts`.
+///
+/// # Errors
+/// If a prompt does not fit the model, or the device fails.
+pub fn evaluate(
+    model: &Model,
+    encoder: &Encoder,
+    prompts: Vec<Prompt>,
+    decoding: Decoding,
+    max_new_tokens: usize,
+    step: u64,
+    seed: u64,
+) -> Result<Evaluation, TrainError> {
+    let (name, temperature, samples) = match decoding {
+        Decoding::Greedy => ("greedy", 0.0, 1),
+        Decoding::Sampled { temperature, samples } => ("sampled", temperature, samples),
+    };
+    let config = RolloutConfig { max_new_tokens, temperature, top_p: 1.0, ..RolloutConfig::default() };
+    let mut categories = vec![CategoryResult::empty("all", samples)];
+    let mut prompts = prompts.into_iter();
+    for part in 0.. {
+        let some: Vec<Prompt> = prompts.by_ref().take(PROBLEMS_AT_ONCE).collect();
+        if some.is_empty() {
+            break;
+        }
+        for group in rollout(model, encoder, some, 0, samples, &config, seed.wrapping_add(part))? {
+            count(&mut categories[0], &group);
+            let Some(problem) = &group.prompt.problem else { continue };
+            let category = format!("{} {}", problem.family.name(), problem.level);
+            let place = categories.iter().position(|known| known.name == category).unwrap_or(categories.len());
+            if place == categories.len() {
+                categories.push(CategoryResult::empty(&category, samples));
+            }
+            count(&mut categories[place], &group);
+        }
+    }
+    Ok(Evaluation { step, decoding: name.into(), temperature, categories })
+}
+
+fn count(category: &mut CategoryResult, group: &Group) {
+    category.correct.push(group.responses.iter().map(|response| response.reward.accuracy as u32).sum());
+    for response in &group.responses {
+        category.well_formed += u64::from(response.reward.format > 0.0);
+        category.tokens += response.completion.tokens.len() as u64;
+        let Some(problem) = &group.prompt.problem else { continue };
+        let [perception, reasoning, both, unreadable] =
+            [&mut category.perception_errors, &mut category.reasoning_errors, &mut category.both_errors, &mut category.unreadable]
+                .map(|errors| errors.get_or_insert(0));
+        match grade(problem, &response.text).error {
+            None => {}
+            Some(ErrorKind::Perception) => *perception += 1,
+            Some(ErrorKind::Reasoning) => *reasoning += 1,
+            Some(ErrorKind::Both) => *both += 1,
+            Some(ErrorKind::Unreadable) => *unreadable += 1,
+        }
+    }
+}

@@ -1,0 +1,52 @@
+//! The model that is trained, and what it reads with: from a checkpoint, or new.
+
+use percept_engine::{DType, Device};
+use percept_model::{Activations, LoraConfig, Model, ModelError, ModelFiles, Precision};
+
+use crate::config::{LoraSection, ModelConfig, SftRunConfig, WeightPrecision};
+use crate::error::TrainError;
+use crate::problems::prompts::Encoder;
+
+/// Loads the configured checkpoint as the policy that is trained. `seed` decides the adapters' initial values.
+///
+/// # Errors
+/// As [`Model::load`].
+pub fn load_policy(config: &ModelConfig, device: &Device, seed: u64) -> Result<Model, ModelError> {
+    let precision = match config.precision {
+        WeightPrecision::Float32 => Precision::Float32,
+        WeightPrecision::AsStored => Precision::AsStored,
+    };
+    let mut model = Model::load(&config.path, device, precision)?;
+    if config.freeze_vision {
+        model.freeze_vision();
+    }
+    if let Some(LoraSection { rank, alpha, targets }) = config.lora.clone() {
+        model.add_lora(&LoraConfig { rank, alpha, targets, seed });
+    }
+    model.set_activations(if config.gradient_checkpointing { Activations::Recompute } else { Activations::Keep });
+    Ok(model)
+}
+
+/// What turns questions into the tokens and pixels that the configured checkpoint reads.
+///
+/// # Errors
+/// If a file of the checkpoint is missing or damaged.
+pub fn load_encoder(config: &ModelConfig) -> Result<Encoder, TrainError> {
+    let mut files = ModelFiles::read(&config.path)?;
+    let processor = &mut files.image_processor;
+    processor.do_image_splitting = config.do_image_splitting.unwrap_or(processor.do_image_splitting);
+    Ok(Encoder::new(files)?.with_instruction(&config.instruction))
+}
+
+/// The model of supervised training, checkpoint or new, and what it reads with.
+///
+/// # Errors
+/// If a file is missing or damaged.
+pub fn open_for_sft(config: &SftRunConfig, device: &Device) -> Result<(Model, Encoder), TrainError> {
+    if let Some(model) = &config.model {
+        return Ok((load_policy(model, device, config.run.seed)?, load_encoder(model)?));
+    }
+    let sizes = config.preset.model_config();
+    let encoder = Encoder::new(ModelFiles::read_with_config(&config.tokenizer, sizes.clone())?)?;
+    Ok((Model::random(&sizes, device, config.run.seed, DType::F32), encoder))
+}

@@ -1,0 +1,123 @@
+//! The warm start and the reference responses as one run of steps, which can be saved and gone on with at any of them.
+
+use std::path::Path;
+
+use percept_engine::AdamW;
+use percept_model::Model;
+
+use super::{Sft, SftConfig, WarmStart};
+use crate::config::OptimConfig;
+use crate::error::TrainError;
+use crate::problems::prompts::Encoder;
+use crate::problems::tasks::Task;
+use crate::records::run::Metrics;
+use crate::training::checkpoint::{self, Progress};
+
+/// A new model in training. Steps are counted through both phases.
+pub struct SftTrainer<'a> {
+    setting: Setting<'a>,
+    phase: Phase<'a>,
+    progress: Progress,
+}
+
+#[derive(Clone, Copy)]
+struct Setting<'a> {
+    model: &'a Model,
+    encoder: &'a Encoder,
+    task: &'a Task,
+    config: &'a SftConfig,
+    optim: &'a OptimConfig,
+    seed: u64,
+}
+
+/// Each has an optimiser of its own; the warm start has its head, too.
+enum Phase<'a> {
+    WarmStart(WarmStart<'a>),
+    Responses(Sft<'a>),
+}
+
+impl<'a> SftTrainer<'a> {
+    /// Trains `model` in place. `seed` draws the head of the warm start.
+    ///
+    /// # Errors
+    /// As [`WarmStart::new`], if there is a warm start.
+    pub fn new(
+        model: &'a Model,
+        encoder: &'a Encoder,
+        task: &'a Task,
+        config: &'a SftConfig,
+        optim: &'a OptimConfig,
+        seed: u64,
+    ) -> Result<SftTrainer<'a>, TrainError> {
+        let setting = Setting { model, encoder, task, config, optim, seed };
+        Ok(SftTrainer { setting, phase: setting.phase_after(0)?, progress: Progress::default() })
+    }
+
+    /// One step of the phase at hand: [`WarmStart::step`] or [`Sft::step`].
+    ///
+    /// # Errors
+    /// Those of the phase.
+    pub fn step(&mut self) -> Result<Metrics, TrainError> {
+        let SftConfig { warm_start_steps, warm_start_batch_size, batch_size, .. } = *self.setting.config;
+        // the optimiser of the warm start is kept until it is no longer needed: a checkpoint in between has it
+        if self.progress.step == warm_start_steps {
+            self.phase = Phase::Responses(self.setting.responses());
+        }
+        let (numbers, problems) = match &mut self.phase {
+            Phase::WarmStart(warm_start) => (warm_start.step()?, warm_start_batch_size),
+            Phase::Responses(sft) => (sft.step()?, batch_size),
+        };
+        self.progress.step += 1;
+        self.progress.problems += problems as u64;
+        Ok(Metrics::of(self.progress.step, &numbers))
+    }
+
+    /// Writes a checkpoint, see [`crate::training::checkpoint`].
+    ///
+    /// # Errors
+    /// Those of the disk and the device.
+    pub fn save(&self, directory: &Path) -> Result<(), TrainError> {
+        let optimizer = match &self.phase {
+            Phase::WarmStart(warm_start) => &warm_start.optimizer,
+            Phase::Responses(sft) => &sft.optimizer,
+        };
+        checkpoint::save(directory, self.setting.model, self.setting.encoder.files(), optimizer, &self.progress)
+    }
+
+    /// Goes back to a checkpoint of the same configuration; what follows is the same as if training had never stopped.
+    ///
+    /// # Errors
+    /// If the checkpoint is incomplete, damaged, or another model's; then nothing has changed.
+    pub fn restore(&mut self, directory: &Path) -> Result<(), TrainError> {
+        let mut phase = self.setting.phase_after(checkpoint::read_progress(directory)?.step)?;
+        let (optimizer, step): (&mut AdamW, &mut u64) = match &mut phase {
+            Phase::WarmStart(warm_start) => (&mut warm_start.optimizer, &mut warm_start.step),
+            Phase::Responses(sft) => (&mut sft.optimizer, &mut sft.step),
+        };
+        let progress = checkpoint::restore(directory, optimizer)?;
+        let warm_start_steps = self.setting.config.warm_start_steps;
+        *step = if progress.step > warm_start_steps { progress.step - warm_start_steps } else { progress.step };
+        (self.phase, self.progress) = (phase, progress);
+        Ok(())
+    }
+
+    /// How far the run has come.
+    pub fn progress(&self) -> &Progress {
+        &self.progress
+    }
+}
+
+impl<'a> Setting<'a> {
+    /// The phase whose optimiser was at work in `step`.
+    fn phase_after(&self, step: u64) -> Result<Phase<'a>, TrainError> {
+        if self.config.warm_start_steps == 0 || step > self.config.warm_start_steps {
+            return Ok(Phase::Responses(self.responses()));
+        }
+        let Setting { model, encoder, task, config, optim, seed } = *self;
+        Ok(Phase::WarmStart(WarmStart::new(model, encoder, task, config, optim, seed)?))
+    }
+
+    fn responses(&self) -> Sft<'a> {
+        Sft::new(self.model, self.encoder, self.task, self.config, self.optim)
+    }
+}

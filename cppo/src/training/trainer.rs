@@ -1,0 +1,186 @@
+//! The trainer: `rollout → advantages → views → scores → loss → backward → step`. [`Trainer::step`] is the whole of it.
+
+mod metrics;
+
+use std::path::Path;
+
+use percept_engine::AdamW;
+use percept_model::Model;
+
+use crate::config::Config;
+use crate::error::TrainError;
+use crate::methods::Method;
+use crate::methods::view::{View, ViewGradient};
+use crate::problems::prompts::{Encoder, Problems};
+use crate::random::Random;
+use crate::records::run::Metrics;
+use crate::training::checkpoint::{self, Best, Progress};
+use crate::training::group::{Group, draw_views, set_advantages};
+use crate::training::optimise::{adamw, apply, weight_groups};
+use crate::training::rollout::rollout;
+use crate::training::update::{UpdateConfig, compute_update, score, views_with};
+use crate::training::world::World;
+use metrics::{Times, metrics_of_step};
+
+/// A policy in training.
+pub struct Trainer {
+    model: Model,
+    /// The policy at the start: a copy, or with adapters the model beside them. None if `kl_coef` is 0.
+    reference: Option<Model>,
+    encoder: Encoder,
+    problems: Problems,
+    config: Config,
+    optimizer: AdamW,
+    progress: Progress,
+    world: World,
+}
+
+/// What a step did.
+pub struct StepOutput {
+    /// Steps that are done, this one included.
+    pub step: u64,
+    /// The numbers of the step.
+    pub metrics: Metrics,
+    /// Every prompt and response of the step, of this rank.
+    pub groups: Vec<Group>,
+}
+
+impl Trainer {
+    /// Starts from `model`, which is also the reference policy if there is one.
+    ///
+    /// # Errors
+    /// Those of the device.
+    pub fn new(model: Model, encoder: Encoder, problems: Problems, config: Config) -> Result<Trainer, TrainError> {
+        let reference = match () {
+            () if config.method.policy.kl_coef == 0.0 => None,
+            () if model.has_lora() => Some(model.without_lora()),
+            () => Some(model.frozen_copy()?),
+        };
+        let optimizer = adamw(weight_groups(&model, config.optim.weight_decay), &config.optim);
+        Ok(Trainer { model, reference, encoder, problems, config, optimizer, progress: Progress::default(), world: World::alone() })
+    }
+
+    /// The same trainer as one of several ranks, each with its own part of a step's prompts.
+    pub fn in_world(self, world: World) -> Trainer {
+        Trainer { world, ..self }
+    }
+
+    /// One step: samples responses to fresh prompts, and updates the weights.
+    ///
+    /// # Errors
+    /// If a picture cannot be decoded, a prompt does not fit the model, or the device fails.
+    pub fn step(&mut self) -> Result<StepOutput, TrainError> {
+        let step = self.progress.step + 1;
+        let mut times = Times::start();
+
+        let mut groups = self.sample(step)?;
+        times.rollout = times.lap();
+
+        set_advantages(&mut groups, self.method());
+        draw_views(&mut groups, &self.method().views(), &self.config.views, &self.encoder, self.config.run.seed);
+        times.views = times.lap();
+
+        self.score_before_updates(&mut groups)?;
+        let mut updates = Vec::new();
+        let learning_rate = self.config.optim.learning_rate_at(step, self.config.train.steps);
+        let share = groups.len() / self.config.train.updates_per_step;
+        for (number, groups) in groups.chunks_mut(share).enumerate() {
+            let update = compute_update(&self.model, self.reference.as_ref(), groups, &self.update_config(step, number as u64))?;
+            let applied = apply(&mut self.optimizer, &update.gradients, learning_rate)?;
+            updates.push((update.metrics, applied));
+        }
+        times.update = times.lap();
+
+        self.progress.step = step;
+        self.progress.problems += self.config.rollout.prompts_per_step as u64;
+        let counters = self.model.device().counters();
+        let metrics = metrics_of_step(step, &groups, &updates, learning_rate, &times, &counters, &self.world);
+        Ok(StepOutput { step, metrics, groups })
+    }
+
+    /// This rank's prompts of a step with responses to them.
+    fn sample(&self, step: u64) -> Result<Vec<Group>, TrainError> {
+        let Config { rollout: config, run, method, .. } = &self.config;
+        let own = self.world.share(config.prompts_per_step);
+        let (first, number) = (self.progress.problems + own.start as u64, own.start as u64);
+        let prompts = self.problems.training(first..first + own.len() as u64, run.seed)?;
+        let seed = Random::new(run.seed, "rollout", step).next_u64();
+        rollout(&self.model, &self.encoder, prompts, number, method.group_size, config, seed)
+    }
+
+    /// What has to be read under the policy that sampled the responses: log-probabilities if several updates move away from it, and pictures through
+    /// which no gradient flows.
+    fn score_before_updates(&self, groups: &mut [Group]) -> Result<(), TrainError> {
+        let Config { train, rollout, .. } = &self.config;
+        let constant = views_with(ViewGradient::Stops, self.method());
+        let has_old_policy = train.updates_per_step > 1;
+        if !has_old_policy && constant.is_empty() {
+            return Ok(());
+        }
+        score(&self.model, groups, &constant, rollout.temperature, train.micro_batch_tokens)?;
+        for signal in groups.iter_mut().flat_map(|group| &mut group.responses).map(|response| &mut response.signal) {
+            if has_old_policy {
+                signal.old_log_probs = signal.on(View::Original).map(|reading| reading.log_probs.clone());
+            }
+            // an update reads the original again, as far as it needs it
+            signal.readings.retain(|reading| reading.view != View::Original);
+        }
+        Ok(())
+    }
+
+    fn update_config(&self, step: u64, update: u64) -> UpdateConfig<'_> {
+        UpdateConfig {
+            method: self.method(),
+            policy: &self.config.method.policy,
+            temperature: self.config.rollout.temperature,
+            micro_batch_tokens: self.config.train.micro_batch_tokens,
+            seed: Random::new(Random::new(self.config.run.seed, "update", step).next_u64(), "number", update).next_u64(),
+            world: &self.world,
+        }
+    }
+
+    fn method(&self) -> &dyn Method {
+        self.config.method.own.as_method()
+    }
+
+    /// Writes a checkpoint: a Hugging Face directory with the state of the trainer, see [`crate::training::checkpoint`].
+    ///
+    /// # Errors
+    /// Those of the disk and the device.
+    pub fn save(&self, directory: &Path) -> Result<(), TrainError> {
+        checkpoint::save(directory, &self.model, self.encoder.files(), &self.optimizer, &self.progress)
+    }
+
+    /// Goes back to a checkpoint of the same configuration; what follows is the same as if training had never stopped.
+    ///
+    /// # Errors
+    /// If the checkpoint is incomplete, damaged, or another model's; then nothing has changed.
+    pub fn restore(&mut self, directory: &Path) -> Result<(), TrainError> {
+        self.progress = checkpoint::restore(directory, &mut self.optimizer)?;
+        Ok(())
+    }
+
+    /// Notes an evaluation after the last step; true if it is the best so far.
+    pub fn note_accuracy(&mut self, accuracy: f64) -> bool {
+        let is_best = self.progress.best.is_none_or(|best| accuracy > best.accuracy);
+        if is_best {
+            self.progress.best = Some(Best { step: self.progress.step, accuracy });
+        }
+        is_best
+    }
+
+    /// How far the run has come.
+    pub fn progress(&self) -> &Progress {
+        &self.progress
+    }
+
+    /// The policy.
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// Tokenizer, chat template and image processor.
+    pub fn encoder(&self) -> &Encoder {
+        &self.encoder
+    }
+}

@@ -1,0 +1,133 @@
+//! The numbers of a step, under the names of TRL and verl where they have one.
+
+use std::time::Instant;
+
+use percept_engine::Counters;
+
+use crate::methods::view::View;
+use crate::records::run::Metrics;
+use crate::training::group::{Group, Response};
+use crate::training::optimise::Applied;
+use crate::training::update::UpdateMetrics;
+use crate::training::world::World;
+
+/// Seconds of the phases of a step.
+pub(super) struct Times {
+    started: Instant,
+    lap: Instant,
+    pub(super) rollout: f64,
+    pub(super) views: f64,
+    pub(super) update: f64,
+}
+
+impl Times {
+    pub(super) fn start() -> Times {
+        let now = Instant::now();
+        Times { started: now, lap: now, rollout: 0.0, views: 0.0, update: 0.0 }
+    }
+
+    /// Seconds since the last lap.
+    pub(super) fn lap(&mut self) -> f64 {
+        let seconds = self.lap.elapsed().as_secs_f64();
+        self.lap = Instant::now();
+        seconds
+    }
+}
+
+/// The metrics of a step, of all ranks.
+///
+/// | name | meaning |
+/// |---|---|
+/// | `reward`, `rewards/accuracy`, `rewards/format` | means over the responses |
+/// | `reward_std` | mean over the groups of the standard deviation within a group |
+/// | `frac_reward_zero_std` | share of the groups whose rewards are all equal |
+/// | `completions/mean_length`, `completions/clipped_ratio` | tokens; share of the responses cut at `max_new_tokens` |
+/// | `loss` | mean over the updates, like all numbers of an update |
+/// | `policy_loss`, `kl`, `clip_ratio` | [`policy_terms`](crate::methods::policy::policy_terms); `kl` if there is a reference policy |
+/// | others | what the terms and the weighing of the method measure, see its file in [`crate::methods`] |
+/// | `entropy` | nats; of the tokens that are trained on |
+/// | `rollout/log_prob_gap` | largest difference, in nats, of a token's log-probability between sampling and training |
+/// | `grad_norm`, `lr`, `updates/skipped` | norm before clipping, mean over the updates; updates skipped for a gradient that is not finite |
+/// | `tokens/response`, `tokens/trained`, `tokens/packed` | of all responses; of those with a gradient; through the decoder in the update |
+/// | `time/*` | seconds |
+/// | `tokens_per_second` | response tokens over the whole step's time |
+/// | `memory/peak_bytes` | largest amount of device memory in use so far |
+pub(super) fn metrics_of_step(
+    step: u64,
+    groups: &[Group],
+    updates: &[(UpdateMetrics, Applied)],
+    learning_rate: f64,
+    times: &Times,
+    counters: &Counters,
+    world: &World,
+) -> Metrics {
+    let responses = || groups.iter().flat_map(|group| &group.responses);
+    let total = |of: fn(&Response) -> f64| responses().map(of).sum::<f64>();
+    let deviations: Vec<f64> = groups.iter().map(deviation).collect();
+    let [count, reward, accuracy, format, clipped, group_count, deviation, degenerate] = world.sum([
+        responses().count() as f64,
+        total(|r| f64::from(r.reward.total)),
+        total(|r| f64::from(r.reward.accuracy)),
+        total(|r| f64::from(r.reward.format)),
+        total(|r| f64::from(u8::from(r.is_clipped()))),
+        groups.len() as f64,
+        deviations.iter().sum::<f64>(),
+        deviations.iter().filter(|&&deviation| deviation == 0.0).count() as f64,
+    ]);
+    let over_updates =
+        |of: &dyn Fn(&UpdateMetrics) -> f64| updates.iter().map(|(update, _)| of(update)).sum::<f64>() / updates.len() as f64;
+    let tokens_of = |of: fn(&UpdateMetrics) -> usize| updates.iter().map(|(update, _)| of(update)).sum::<usize>() as f64;
+    let tokens = tokens_of(|update| update.counts.tokens);
+    let seconds = times.started.elapsed().as_secs_f64();
+
+    let mut metrics = Metrics::new(step);
+    let mut set = |name: &str, value: f64| metrics.set(name, value);
+    set("reward", reward / count);
+    set("reward_std", deviation / group_count);
+    set("frac_reward_zero_std", degenerate / group_count);
+    set("rewards/accuracy", accuracy / count);
+    set("rewards/format", format / count);
+    set("completions/mean_length", tokens / count);
+    set("completions/clipped_ratio", clipped / count);
+    set("loss", over_updates(&|update| update.loss));
+    for (name, _) in updates.first().map_or(&[][..], |(update, _)| &update.named) {
+        set(name, over_updates(&|update| update.get(name)));
+    }
+    set("entropy", over_updates(&|update| update.entropy));
+    set("rollout/log_prob_gap", log_prob_gap(groups));
+    set("grad_norm", updates.iter().map(|(_, applied)| applied.gradient_norm).sum::<f64>() / updates.len() as f64);
+    set("lr", learning_rate);
+    set("updates/skipped", updates.iter().filter(|(_, applied)| applied.is_skipped).count() as f64);
+    set("tokens/response", tokens);
+    set("tokens/trained", tokens_of(|update| update.trained_tokens));
+    set("tokens/packed", tokens_of(|update| update.packed_tokens));
+    set("time/rollout", times.rollout);
+    set("time/views", times.views);
+    set("time/update", times.update);
+    set("time/step", seconds);
+    set("tokens_per_second", tokens / seconds);
+    set("memory/peak_bytes", counters.peak_bytes as f64);
+    metrics
+}
+
+/// Sample standard deviation of the rewards of a group; exactly 0 if they are all equal.
+fn deviation(group: &Group) -> f64 {
+    let rewards: Vec<f64> = group.responses.iter().map(|response| f64::from(response.reward.total)).collect();
+    if rewards.iter().all(|reward| *reward == rewards[0]) {
+        return 0.0;
+    }
+    let mean = rewards.iter().sum::<f64>() / rewards.len() as f64;
+    (rewards.iter().map(|reward| (reward - mean).powi(2)).sum::<f64>() / (rewards.len() - 1) as f64).sqrt()
+}
+
+/// Over the responses of this rank that went through the model again; 0 if none did.
+fn log_prob_gap(groups: &[Group]) -> f64 {
+    let mut gap = 0.0_f64;
+    for response in groups.iter().flat_map(|group| &group.responses) {
+        let Some(reading) = response.signal.on(View::Original) else { continue };
+        for (sampling, training) in response.completion.log_probs.iter().zip(&reading.log_probs) {
+            gap = gap.max(f64::from((sampling - training).abs()));
+        }
+    }
+    gap
+}

@@ -1,0 +1,278 @@
+//! One update's loss and gradients: groups of responses in, gradients out, in two phases.
+//!
+//! **First**, if the method weighs tokens, every response is read on all its pictures, and the method sees the readings of the whole update at once: counts,
+//! quantiles and minima are those of the update. **Then** the responses go through the model in micro-batches, each with one forward and one backward pass. The
+//! method turns each into terms per token, and every term is divided by its count in the whole update, so that the gradients of the micro-batches add up to that of
+//! the update, wherever it is cut. An update that fits into one micro-batch has one forward pass for both phases.
+//!
+//! All pictures of a response run as one packed batch of segments, in which a prompt stands once for all its responses. For CPPO, which looks at two
+//! perturbed pictures, I⁺ and I⁻, with responses that are better than their group:
+//!
+//! ```text
+//! [prompt(I) | responses on I | prompt(I⁺) | rewarded responses on I⁺ | prompt(I⁻) | the same on I⁻]    for each group
+//! ```
+//!
+//! Exact, not an approximation: the other responses have zero weight. For the same reason responses that have no gradient at all are left out.
+
+mod forward;
+mod plan;
+mod score;
+
+use percept_engine::{Gradients, no_grad};
+use percept_model::{Model, ModelError};
+
+use crate::methods::Method;
+use crate::methods::micro_batch::{MicroBatch, Pass};
+use crate::methods::policy::PolicyConfig;
+use crate::methods::signal::{Reading, Signal};
+use crate::methods::term::{Counts, Over, Term, total_loss};
+use crate::methods::view::{View, ViewGradient, ViewUse};
+use crate::training::group::Group;
+use crate::training::world::World;
+use forward::forward;
+use plan::{Part, micro_batches};
+use score::read;
+pub use score::score;
+
+/// What an update minimises, and how it is cut into micro-batches.
+#[derive(Clone, Copy)]
+pub struct UpdateConfig<'a> {
+    /// The method: views, weights, terms.
+    pub method: &'a dyn Method,
+    /// Clipping and reference divergence.
+    pub policy: &'a PolicyConfig,
+    /// Logits are divided by this, as when the responses were sampled.
+    pub temperature: f32,
+    /// Most tokens of a micro-batch. A single response with its prompts may be longer and is then one by itself.
+    pub micro_batch_tokens: usize,
+    /// Of the method's random draws.
+    pub seed: u64,
+    /// Who else has responses of this update.
+    pub world: &'a World,
+}
+
+/// Gradients of an update, and its numbers.
+pub struct Update {
+    /// Summed over the micro-batches and ranks; empty if no response had anything to say.
+    pub gradients: Gradients,
+    /// Means over the update.
+    pub metrics: UpdateMetrics,
+}
+
+/// Means and counts of one update, over all ranks.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct UpdateMetrics {
+    /// The whole loss.
+    pub loss: f64,
+    /// Mean entropy of the tokens that went through the model, nats.
+    pub entropy: f64,
+    /// The mean of each term and what the terms and the method measure besides, by name.
+    pub named: Vec<(String, f64)>,
+    /// Response tokens of the update, and those of them with a weight.
+    pub counts: Counts,
+    /// Response tokens that went through the model on the original picture: those of responses with a gradient.
+    pub trained_tokens: usize,
+    /// Tokens of all micro-batches, prompts and perturbed pictures included.
+    pub packed_tokens: usize,
+    /// Micro-batches.
+    pub micro_batches: usize,
+}
+
+impl UpdateMetrics {
+    /// A named number; NaN if there is none of that name.
+    pub fn get(&self, name: &str) -> f64 {
+        self.named.iter().find(|(known, _)| known == name).map_or(f64::NAN, |(_, value)| *value)
+    }
+}
+
+/// Loss and gradients of an update on `groups`, whose responses' readings and weights are filled in. `reference` is the policy of the KL term; it is not used
+/// if `kl_coef` is 0.
+///
+/// # Errors
+/// If a prompt does not fit its pictures or the model's context, or the device fails.
+///
+/// # Panics
+/// If a response is empty, some but not all responses have `old_log_probs`, perturbed pictures are missing where they are needed, or a reference is missing
+/// where `kl_coef` is positive.
+#[track_caller]
+pub fn compute_update(
+    model: &Model,
+    reference: Option<&Model>,
+    groups: &mut [Group],
+    config: &UpdateConfig<'_>,
+) -> Result<Update, ModelError> {
+    let reference = reference.filter(|_| config.policy.kl_coef > 0.0);
+    assert!(
+        reference.is_some() || config.policy.kl_coef == 0.0,
+        "compute_update: kl_coef is {} and there is no reference policy",
+        config.policy.kl_coef
+    );
+    let uses = views_with(ViewGradient::Flows, config.method);
+    let takes_part =
+        |group: &Group, response: usize| config.policy.kl_coef > 0.0 || config.method.trains(&group.responses[response].signal);
+    let parts = micro_batches(groups, &uses, config.micro_batch_tokens, takes_part);
+
+    let weighs = config.method.weighs();
+    let mut pass_of_all = None;
+    if weighs {
+        for part in &parts {
+            let is_all = parts.len() == 1;
+            let run = || forward(model, groups, part, &uses, config.temperature);
+            let pass = if is_all { run()? } else { no_grad(run)? };
+            read(&pass, groups, &uses)?;
+            pass_of_all = is_all.then_some(pass);
+        }
+    }
+    let mut sums = Sums::default();
+    let measured = weigh(groups, config);
+    let counts = count(groups, config.world);
+
+    let mut gradients = Gradients::new();
+    for part in &parts {
+        let pass = match pass_of_all.take() {
+            Some(pass) => pass,
+            None => forward(model, groups, part, &uses, config.temperature)?,
+        };
+        if !weighs {
+            read(&pass, groups, &uses)?;
+        }
+        let reference_log_probs = match reference {
+            Some(reference) => Some(no_grad(|| forward(reference, groups, part, &[], config.temperature))?.log_probs),
+            None => None,
+        };
+        let signals: Vec<&Signal> = pass.items.iter().map(|item| &groups[item.group].responses[item.response].signal).collect();
+        let terms = config.method.terms(&MicroBatch { pass: &pass, signals, reference_log_probs }, config.policy);
+        if let Some(loss) = total_loss(&terms, &counts) {
+            gradients.accumulate(loss.backward());
+            sums.loss += loss.item()?; // a share of the mean already
+        }
+        sums.add(&terms, &pass, groups, part)?;
+    }
+    let gradients = config.world.sum_gradients(gradients, &model.trainable())?;
+    let metrics = sums.over(config.world).means(&counts, measured, parts.len());
+    Ok(Update { gradients, metrics })
+}
+
+/// The views of a method through which a gradient flows, or those through which none does.
+pub fn views_with(gradient: ViewGradient, method: &dyn Method) -> Vec<ViewUse> {
+    method.views().into_iter().filter(|of| of.gradient == gradient).collect()
+}
+
+/// Has the method weigh the responses of all ranks, keeps what it says of this rank's, and returns its metrics.
+fn weigh(groups: &mut [Group], config: &UpdateConfig<'_>) -> Vec<(&'static str, f64)> {
+    let own: Vec<&Signal> = groups.iter().flat_map(|group| &group.responses).map(|response| &response.signal).collect();
+    let (before, others) = signals_of_others(&own, config.world);
+    let all: Vec<&Signal> = others[..before].iter().chain(own.iter().copied()).chain(&others[before..]).collect();
+    let weighing = config.method.weigh(&all, config.seed);
+    assert!(weighing.responses.len() == all.len(), "weigh: {} responses weighed of {}", weighing.responses.len(), all.len());
+    let responses = groups.iter_mut().flat_map(|group| &mut group.responses);
+    responses.zip(weighing.responses.into_iter().skip(before)).for_each(|(response, weights)| response.signal.weights = weights);
+    weighing.metrics
+}
+
+/// The signals of the other ranks in their order, and how many of them stand before this rank's.
+fn signals_of_others(own: &[&Signal], world: &World) -> (usize, Vec<Signal>) {
+    if world.size() == 1 {
+        return (0, Vec::new());
+    }
+    let mut bytes = Vec::new();
+    own.iter().for_each(|signal| signal.write(&mut bytes));
+    let (mut before, mut others) = (0, Vec::new());
+    for (rank, bytes) in world.gather(bytes).into_iter().enumerate().filter(|(rank, _)| *rank != world.rank()) {
+        let signals = Signal::read_all(&bytes);
+        before += if rank < world.rank() { signals.len() } else { 0 };
+        others.extend(signals);
+    }
+    (before, others)
+}
+
+/// The counts of the whole update.
+fn count(groups: &[Group], world: &World) -> Counts {
+    let responses = || groups.iter().flat_map(|group| &group.responses);
+    let tokens: usize = responses().map(|response| response.tokens().len()).sum();
+    let selected: usize = responses().map(|response| response.signal.weights.selected()).sum();
+    let [tokens, selected] = world.sum([tokens as f64, selected as f64]);
+    Counts { tokens: tokens as usize, selected: selected as usize }
+}
+
+/// Sums over micro-batches, from which the metrics become means.
+#[derive(Default)]
+struct Sums {
+    loss: f64,
+    entropy: f64,
+    trained_tokens: usize,
+    packed_tokens: usize,
+    /// Of each term: the sum of its loss per token.
+    terms: Vec<(String, Over, f64)>,
+    /// Of each further number of a term, the same.
+    measured: Vec<(String, Over, f64)>,
+}
+
+impl Sums {
+    fn add(&mut self, terms: &[Term], pass: &Pass, groups: &[Group], part: &Part) -> Result<(), ModelError> {
+        self.trained_tokens += pass.range(View::Original).len();
+        self.packed_tokens += pass.packed_tokens;
+        let readings = part.iter().filter_map(|&(group, response)| groups[group].responses[response].signal.on(View::Original));
+        let entropies = readings.flat_map(|Reading { entropy, .. }| entropy);
+        self.entropy += entropies.map(|&entropy| f64::from(entropy)).sum::<f64>();
+        for term in terms {
+            let sum = match &term.per_token {
+                Some(per_token) => per_token.to_f64_vec()?.iter().sum(),
+                None => 0.0,
+            };
+            add_to(&mut self.terms, term.name, term.over, sum);
+            for (name, per_token) in &term.metrics {
+                add_to(&mut self.measured, name, term.over, per_token.to_f64_vec()?.iter().sum());
+            }
+        }
+        Ok(())
+    }
+
+    /// The sums of all ranks.
+    fn over(mut self, world: &World) -> Sums {
+        if world.size() == 1 {
+            return self;
+        }
+        let counts = [self.loss, self.entropy, self.trained_tokens as f64, self.packed_tokens as f64];
+        let [loss, entropy, trained_tokens, packed_tokens] = world.sum(counts);
+        (self.loss, self.entropy) = (loss, entropy);
+        (self.trained_tokens, self.packed_tokens) = (trained_tokens as usize, packed_tokens as usize);
+        for named in [&mut self.terms, &mut self.measured] {
+            // a rank without micro-batches does not know the names
+            let lines = named.iter().map(|(name, over, sum)| format!("{name} {} {}\n", u8::from(*over == Over::Selected), sum.to_bits()));
+            let texts = world.gather(lines.collect::<String>().into_bytes());
+            named.clear();
+            for text in texts {
+                for line in String::from_utf8_lossy(&text).lines() {
+                    let mut fields = line.split(' ');
+                    let mut field = || fields.next().expect("a name, what the mean is over, the sum");
+                    let (name, over) = (field(), if field() == "1" { Over::Selected } else { Over::Tokens });
+                    add_to(named, name, over, f64::from_bits(field().parse().expect("the bits of a number")));
+                }
+            }
+        }
+        self
+    }
+
+    fn means(self, counts: &Counts, of_method: Vec<(&'static str, f64)>, micro_batches: usize) -> UpdateMetrics {
+        let mean = |(name, over, sum): (String, Over, f64)| (name, counts.mean(sum, over));
+        let mut named: Vec<(String, f64)> = self.terms.into_iter().chain(self.measured).map(mean).collect();
+        named.extend(of_method.into_iter().map(|(name, value)| (name.to_owned(), value)));
+        UpdateMetrics {
+            loss: self.loss,
+            entropy: if self.trained_tokens == 0 { 0.0 } else { self.entropy / self.trained_tokens as f64 },
+            named,
+            counts: *counts,
+            trained_tokens: self.trained_tokens,
+            packed_tokens: self.packed_tokens,
+            micro_batches,
+        }
+    }
+}
+
+fn add_to(sums: &mut Vec<(String, Over, f64)>, name: &str, over: Over, sum: f64) {
+    match sums.iter_mut().find(|(known, ..)| known == name) {
+        Some((_, _, total)) => *total += sum,
+        None => sums.push((name.to_owned(), over, sum)),
+    }
+}
