@@ -8,6 +8,7 @@ mod autograd;
 mod cast;
 mod gpu;
 mod memory;
+mod methods;
 mod misuse;
 mod misuse_movement;
 mod movement;
@@ -64,3 +65,4 @@ mod train_command;
 mod trainer;
 #[cfg(feature = "cppo")]
 mod views;
+mod world;

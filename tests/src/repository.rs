@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use percept_cppo::commands::Outcome;
+use percept_cppo::methods::{AnyMethod, DEFAULT};
 
 use crate::program::percept;
 
@@ -60,4 +61,67 @@ fn commands_in_the_readme_are_understood() {
         commands += 1;
     }
     assert!(commands >= 10, "{commands} commands found");
+}
+
+/// Every `.rs` file below some folders, with its path from the root.
+fn sources(folders: &[&str]) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    let mut open: Vec<PathBuf> = folders.iter().map(|folder| root().join(folder)).collect();
+    while let Some(folder) = open.pop() {
+        for path in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+            if path.is_dir() {
+                open.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let name = path.strip_prefix(root()).unwrap().to_str().unwrap().replace('\\', "/");
+                found.push((name, std::fs::read_to_string(path).unwrap()));
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+/// Whether `word` stands in the code of a line, outside comments, whatever its case.
+fn has_word(line: &str, word: &str) -> bool {
+    let code = line.split("//").next().unwrap().to_lowercase();
+    code.split(|c: char| !c.is_alphanumeric() && c != '_').any(|found| found == word)
+}
+
+#[test]
+fn a_method_is_one_file_and_one_line() {
+    let sources = sources(&["engine/src", "model/src", "cppo/src"]);
+    for name in AnyMethod::NAMES {
+        let file = format!("cppo/src/methods/{name}.rs");
+        let text = &sources.iter().find(|(path, _)| *path == file).unwrap_or_else(|| panic!("{file} is not there")).1;
+        assert!(text.starts_with("//! ") && text.contains("arXiv") && text.contains("//! Departures: "), "{file}: paper, departures");
+        let places: Vec<String> = sources
+            .iter()
+            .filter(|(path, _)| *path != file)
+            .flat_map(|(path, text)| text.lines().filter(|line| has_word(line, name)).map(move |line| format!("{path}: {}", line.trim())))
+            .collect();
+        let mut expected = vec![format!("cppo/src/methods.rs: {name}: {}{},", name[..1].to_uppercase(), &name[1..])];
+        if *name == DEFAULT {
+            expected.push(format!("cppo/src/methods.rs: pub const DEFAULT: &str = {DEFAULT:?};"));
+        }
+        assert_eq!(places, expected, "{name} outside its file");
+    }
+}
+
+/// What a page quotes of a file stands there, line by line.
+#[test]
+fn the_page_on_methods_quotes_the_code() {
+    let page = std::fs::read_to_string(root().join("docs/adding-a-method.md")).unwrap();
+    let code: String = sources(&["cppo/src/methods"]).into_iter().map(|(_, text)| text).collect::<String>()
+        + &std::fs::read_to_string(root().join("cppo/src/methods.rs")).unwrap();
+    let blocks: Vec<&str> = page.split("```rust\n").skip(1).map(|block| block.split("```").next().unwrap()).collect();
+    assert!(blocks.len() >= 4, "{} blocks of code", blocks.len());
+    for block in blocks {
+        assert!(code.contains(block.trim_end()), "docs/adding-a-method.md quotes what is not there:\n{block}");
+    }
+}
+
+#[test]
+fn a_wing_is_a_folder_and_there_are_few() {
+    let entries: Vec<_> = std::fs::read_dir(root().join("cppo/src")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert!(entries.len() <= 12, "{} entries in cppo/src: {entries:?}", entries.len());
 }

@@ -24,7 +24,7 @@ fn tiny_config() -> ModelConfig {
     config
 }
 
-fn encoder() -> Encoder {
+pub(crate) fn encoder() -> Encoder {
     let tokenizer = Path::new(env!("CARGO_MANIFEST_DIR")).join("../assets/tiny-tokenizer");
     Encoder::new(ModelFiles::read_with_config(&tokenizer, tiny_config()).unwrap()).unwrap()
 }
@@ -33,7 +33,7 @@ fn task_config() -> TaskConfig {
     TaskConfig { level: 1, ..TaskConfig::default() }
 }
 
-fn task() -> Task {
+pub(crate) fn task() -> Task {
     Task::new(&task_config()).unwrap()
 }
 
@@ -85,7 +85,7 @@ fn repeatable(output: &StepOutput) -> Vec<(&str, u64)> {
     output.metrics.values().iter().filter(|(name, _)| is_repeatable(name)).map(|(name, value)| (name.as_str(), value.to_bits())).collect()
 }
 
-fn weights(trainer: &Trainer) -> Vec<f32> {
+pub(crate) fn weights(trainer: &Trainer) -> Vec<f32> {
     trainer.model().parameters().flat_map(|(_, tensor)| tensor.to_vec::<f32>().unwrap()).collect()
 }
 

@@ -5,10 +5,17 @@
 //! that half of them are seen on all views; answers are about as long as those of the task, or twice that.
 
 use percept_benches::{median, seconds};
+use percept_cppo::methods::Method;
 use percept_cppo::methods::advantages::group_advantages;
-use percept_cppo::methods::losses::{ContrastiveConfig, PolicyConfig};
-use percept_cppo::methods::selection::SelectionConfig;
-use percept_cppo::training::update::{BatchForm, Contrast, Group, Response, StepConfig, ViewTiles, compute_gradients};
+use percept_cppo::methods::cppo::Cppo;
+use percept_cppo::methods::grpo::Grpo;
+use percept_cppo::methods::policy::PolicyConfig;
+use percept_cppo::methods::selection::{Gate, SelectionConfig};
+use percept_cppo::methods::view::View;
+use percept_cppo::problems::prompts::EncodedPrompt;
+use percept_cppo::training::group::{Group, GroupView, Response};
+use percept_cppo::training::update::{UpdateConfig, compute_update};
+use percept_cppo::training::world::World;
 use percept_engine::ops::Sampling;
 use percept_engine::{DType, Device, GpuSelector};
 use percept_model::image::Tiles;
@@ -32,17 +39,21 @@ fn main() {
 
 fn compare(model: &Model, response_tokens: usize) {
     let groups = groups(model.config(), response_tokens);
-    let (contrastive, selection) = (ContrastiveConfig::default(), SelectionConfig::default());
-    let contrast = Some(Contrast { loss: &contrastive, selection: &selection });
+    let rows = rows(&groups);
+    let (cppo, grpo) = (Cppo::default(), Grpo {});
+    let selection = SelectionConfig { gate: Gate::None, ..SelectionConfig::default() };
+    let every_response = Cppo { selection, ..Cppo::default() };
     let policy = PolicyConfig { kl_coef: 0.0, ..PolicyConfig::default() };
-    let step = |contrast, form| StepConfig { policy: &policy, contrast, temperature: 1.0, micro_batch_tokens: 16384, form, seed: 0 };
-    let variants = [step(contrast, BatchForm::Packed), step(contrast, BatchForm::Rows), step(None, BatchForm::Packed)];
+    let world = World::alone();
+    let variants: [(&dyn Method, &[Group]); 3] = [(&cppo, &groups), (&every_response, &rows), (&grpo, &groups)];
 
     let mut times: [Vec<f64>; 4] = Default::default();
     for round in 0..=ROUNDS {
-        let updates = variants.iter().map(|config| {
+        let updates = variants.iter().map(|&(method, groups)| {
+            let mut groups = groups.to_vec();
+            let config = UpdateConfig { method, policy: &policy, temperature: 1.0, micro_batch_tokens: 16384, seed: 0, world: &world };
             seconds(|| {
-                compute_gradients(model, None, &groups, config).expect("the batch fits the model");
+                compute_update(model, None, &mut groups, &config).expect("the batch fits the model");
                 model.device().synchronize().expect("the update");
             })
         });
@@ -57,7 +68,7 @@ fn compare(model: &Model, response_tokens: usize) {
         "{}, {PROMPTS} prompts of {} tokens × {GROUP} responses of {response_tokens}, half of them rewarded: the packed update takes {:.2} of a row \
          each (contract: 0.33); CPPO {:+.0} % over GRPO, {:+.0} % with the rollout (paper: +39 %)",
         model.device(),
-        groups[0].prompt.len(),
+        groups[0].encoded.tokens.len(),
         cppo / rows,
         100.0 * (cppo / grpo - 1.0),
         100.0 * ((rollout + cppo) / (rollout + grpo) - 1.0)
@@ -70,7 +81,7 @@ fn sample(model: &Model, groups: &[Group], response_tokens: usize) {
     let requests: Vec<GenerationRequest<'_>> = groups
         .iter()
         .enumerate()
-        .map(|(i, group)| GenerationRequest { prompt: &group.prompt, pictures: &group.original, streams: streams(i) })
+        .map(|(i, group)| GenerationRequest { prompt: &group.encoded.tokens, pictures: &group.encoded.tiles, streams: streams(i) })
         .collect();
     let options =
         GenerationOptions { max_new_tokens: response_tokens, sampling: Sampling::plain(1), stop_tokens: Vec::new(), check_every: None };
@@ -85,18 +96,32 @@ fn groups(config: &ModelConfig, response_tokens: usize) -> Vec<Group> {
         vec![Tiles { tiling: Tiling { rows: 0, cols: 0 }, edge, values }]
     };
     let rewards: Vec<f32> = (0..GROUP).map(|response| (response % 2) as f32).collect();
+    let view = |view, seed| GroupView { view, responses: 0..GROUP, how: Vec::new(), pictures: Vec::new(), tiles: picture(seed) };
     let group = |prompt: usize| {
         let responses = group_advantages(&rewards, GROUP).into_iter().enumerate().map(|(response, advantage)| {
             let tokens = (0..response_tokens).map(|i| (20 + (i * i + 7 * response + 3 * prompt) % 300) as u32).collect();
-            Response { tokens, old_log_probs: None, advantage }
+            let mut response = Response::given(tokens);
+            response.signal.advantage = advantage;
+            response
         });
         let image = std::iter::repeat_n(config.image_token_id, config.image_seq_len());
+        let tokens = image.chain((0..WORDS as u32).map(|i| 20 + 3 * i)).collect();
         Group {
-            prompt: image.chain((0..WORDS as u32).map(|i| 20 + 3 * i)).collect(),
-            original: picture(3 * prompt),
-            views: Some(ViewTiles { preserved: picture(3 * prompt + 1), removed: picture(3 * prompt + 2) }),
+            encoded: EncodedPrompt { tokens, tiles: picture(3 * prompt) },
+            views: vec![view(View::Preserved, 3 * prompt + 1), view(View::Removed, 3 * prompt + 2)],
             responses: responses.collect(),
+            ..Group::default()
         }
     };
     (0..PROMPTS).map(group).collect()
+}
+
+/// The same responses, each in a group of its own: every one has its own prompts.
+fn rows(groups: &[Group]) -> Vec<Group> {
+    let row = |group: &Group, response: &Response| Group {
+        views: group.views.iter().map(|view| GroupView { responses: 0..1, ..view.clone() }).collect(),
+        responses: vec![response.clone()],
+        ..group.clone()
+    };
+    groups.iter().flat_map(|group| group.responses.iter().map(move |response| row(group, response))).collect()
 }
