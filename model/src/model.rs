@@ -1,12 +1,14 @@
 //! [`Model`]: pictures and tokens to hidden states, log-probabilities and logits.
 
-use crate::activations::Activations;
-use crate::batch::{PackedBatch, ResponseRows};
-use crate::cache::KvCache;
-use crate::connector::Connector;
-use crate::decoder::Decoder;
-use crate::vision::VisionTower;
-use crate::weights::Weights;
+pub(crate) mod lora;
+
+use crate::families::idefics3::connector::Connector;
+use crate::families::idefics3::vision::VisionTower;
+use crate::layers::activations::Activations;
+use crate::layers::cache::KvCache;
+use crate::layers::decoder::Decoder;
+use crate::layers::weights::Weights;
+use crate::packing::{PackedBatch, ResponseRows};
 use crate::{ModelConfig, parameter_shapes};
 use percept_engine::ops::Segments;
 use percept_engine::{DType, Device, Indices, Result, RopeTable, Tensor, no_grad, random};

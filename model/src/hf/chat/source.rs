@@ -1,7 +1,7 @@
 //! Where a Hugging Face directory keeps its chat template and the names of its special tokens.
 
 use crate::ModelError;
-use crate::json::{self, Fields};
+use crate::hf::json::{self, Fields};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -3,14 +3,12 @@
 //! [`RgbImage::open`] decodes a file as Pillow's `Image.open(path).convert("RGB")` does, [`resize()`] is Pillow's
 //! `Image.resize` for RGB, and [`ImageProcessor`] is transformers' `Idefics3ImageProcessorPil` for one picture.
 
-mod config;
 mod decode;
-mod processor;
 mod resize;
 
-pub use config::{ImageProcessorConfig, ImageSize, LongestEdge};
+pub use crate::families::idefics3::processor::config::{ImageProcessorConfig, ImageSize, LongestEdge};
+pub use crate::families::idefics3::processor::{ImageProcessor, Tiles};
 pub use decode::{DecodeOptions, Transparency};
-pub use processor::{ImageProcessor, Tiles};
 pub use resize::{Filter, resize};
 
 use thiserror::Error;
@@ -85,9 +83,9 @@ pub enum ImageError {
 /// A picture of 8-bit RGB pixels, `[height, width, 3]` in row-major order.
 #[derive(Clone, PartialEq, Eq)]
 pub struct RgbImage {
-    width: usize,
-    height: usize,
-    pixels: Vec<u8>,
+    pub(crate) width: usize,
+    pub(crate) height: usize,
+    pub(crate) pixels: Vec<u8>,
 }
 
 impl RgbImage {

@@ -1,7 +1,7 @@
 //! The connector: fewer, wider vectors of a grid of patches, projected into the decoder's space (transformers' `Idefics3Connector`).
 
 use crate::ModelConfig;
-use crate::weights::{Linear, Weights};
+use crate::layers::weights::{Linear, Weights};
 use percept_engine::Tensor;
 
 /// Patch features to visual tokens.

@@ -1,6 +1,6 @@
 //! Sizes to start from.
 
-use super::{Architecture, ModelConfig, TextConfig, VisionConfig, WeightDtype};
+use crate::config::{Architecture, ModelConfig, TextConfig, VisionConfig, WeightDtype};
 use serde_json::Map;
 
 /// Rows of the embedding table of `tiny` and `small`: the tokens of `assets/tiny-tokenizer`.

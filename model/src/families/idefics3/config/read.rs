@@ -1,8 +1,8 @@
 //! From `config.json`, in the layouts of transformers 4.4x to 5.x.
 
-use super::{Architecture, ModelConfig, TextConfig, VisionConfig, WeightDtype};
-use crate::ModelError;
-use crate::json::{self, Fields};
+use crate::config::{Architecture, ModelConfig, TextConfig, VisionConfig, WeightDtype};
+use crate::error::ModelError;
+use crate::hf::json::{self, Fields};
 use serde_json::{Map, Value};
 use std::path::Path;
 

@@ -9,14 +9,15 @@
 //! transformers pads a batch to the largest number of tiles with all-zero tiles, which the model drops again; that step
 //! does not exist here.
 
+pub(crate) mod config;
+
 use std::borrow::Cow;
 
 use rayon::prelude::*;
 
-use super::config::{ImageProcessorConfig, ImageSize};
-use super::resize::{Filter, resize};
-use super::{ImageError, RgbImage};
-use crate::Tiling;
+use super::prompt::Tiling;
+use crate::image::{Filter, ImageError, RgbImage, resize};
+use config::{ImageProcessorConfig, ImageSize};
 
 /// The longest edge that step 1 resizes to, in pixels, as in transformers; also the largest tile accepted here.
 const MAX_EDGE: usize = 4096;

@@ -1,7 +1,8 @@
 //! A Hugging Face directory without its weights: the JSON files, the tokenizer and the chat template.
 
+use crate::hf::{atomic, json};
 use crate::image::ImageProcessorConfig;
-use crate::{ChatTemplate, GenerationConfig, ModelConfig, ModelError, Tokenizer, atomic, json};
+use crate::{ChatTemplate, GenerationConfig, ModelConfig, ModelError, Tokenizer};
 use serde_json::{Map, Value, json};
 use std::fs;
 use std::path::Path;

@@ -1,6 +1,6 @@
 //! `generation_config.json`: how a model is meant to be sampled.
 
-use crate::json::{self, Fields};
+use crate::hf::json::{self, Fields};
 use crate::{ModelConfig, ModelError};
 use serde_json::{Map, Value, json};
 use std::path::Path;

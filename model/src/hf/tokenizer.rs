@@ -23,7 +23,8 @@ impl Tokenizer {
     /// Reads the `tokenizer.json` of a Hugging Face directory.
     pub fn from_directory(directory: &Path) -> Result<Self, ModelError> {
         let path = directory.join("tokenizer.json");
-        let text = crate::json::read_text(&path)?.ok_or_else(|| ModelError::Missing { path: path.clone(), needed_for: "the tokenizer" })?;
+        let text =
+            crate::hf::json::read_text(&path)?.ok_or_else(|| ModelError::Missing { path: path.clone(), needed_for: "the tokenizer" })?;
         Self::from_json(&path, &text)
     }
 

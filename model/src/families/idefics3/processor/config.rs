@@ -5,9 +5,9 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::resize::Filter;
 use crate::ModelError;
-use crate::json::{Fields, read_object};
+use crate::hf::json::{Fields, read_object};
+use crate::image::Filter;
 
 /// The settings of transformers' `Idefics3ImageProcessor`, under its keys: read from `preprocessor_config.json` or from
 /// `image_processor` in `processor_config.json`, and written back to the same keys. Keys not listed here are ignored;

@@ -1,6 +1,6 @@
 //! Pictures in prompts: each `<image>` becomes the tokens that the visual tokens replace.
 
-use crate::tokenizer::{FAKE_TOKEN_AROUND_IMAGE, GLOBAL_IMAGE_TOKEN, IMAGE_TOKEN};
+use crate::hf::tokenizer::{FAKE_TOKEN_AROUND_IMAGE, GLOBAL_IMAGE_TOKEN, IMAGE_TOKEN};
 use crate::{ModelError, Tokenizer};
 
 /// How the image processor cut a picture: into `rows` × `cols` tiles, row by row, followed by the picture as a whole.

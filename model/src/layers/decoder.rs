@@ -3,9 +3,9 @@
 //!
 //! Which tokens see which, and at which angles, is not the decoder's business: both come in as [`Segments`] and [`RopeTable`].
 
-use crate::activations::Activations;
-use crate::cache::{KvCache, LayerCache};
-use crate::weights::{Linear, RmsNorm, Scope, Weights};
+use crate::layers::activations::Activations;
+use crate::layers::cache::{KvCache, LayerCache};
+use crate::layers::weights::{Linear, RmsNorm, Scope, Weights};
 use crate::{ModelConfig, TextConfig};
 use percept_engine::ops::{RopeTable, Segments};
 use percept_engine::{Indices, Tensor};

@@ -1,6 +1,6 @@
 //! A model's weights by their Hugging Face names, and the parts that layers are built from: [`Linear`], [`LayerNorm`], [`RmsNorm`].
 
-use crate::lora::Adapter;
+use crate::model::lora::Adapter;
 use percept_engine::{Result, Tensor};
 use std::collections::BTreeMap;
 use std::fmt::Display;

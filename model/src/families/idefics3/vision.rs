@@ -1,7 +1,7 @@
 //! The vision tower: SigLIP's ViT (Zhai et al. 2023, arXiv 2303.15343) without pooling, as in transformers' `Idefics3VisionTransformer`.
 
-use crate::activations::Activations;
-use crate::weights::{LayerNorm, Linear, Scope, Weights};
+use crate::layers::activations::Activations;
+use crate::layers::weights::{LayerNorm, Linear, Scope, Weights};
 use crate::{ModelConfig, VisionConfig};
 use percept_engine::ops::Segments;
 use percept_engine::{Indices, Tensor};

@@ -3,10 +3,6 @@
 //! Reads what transformers 4.4x, 4.5x and 5.x write, with the defaults those have for absent keys
 //! (`Idefics3Config`, `LlamaConfig`), and writes one layout that all of them load.
 
-mod presets;
-mod read;
-mod write;
-
 use serde_json::{Map, Value};
 
 /// The sizes and token ids of a vision-language model: vision tower, connector and text decoder.
@@ -29,7 +25,7 @@ pub struct ModelConfig {
     /// Type of the weights in the checkpoint.
     pub dtype: WeightDtype,
     /// The file this was read from, empty for a preset.
-    loaded: Map<String, Value>,
+    pub(crate) loaded: Map<String, Value>,
 }
 
 impl ModelConfig {

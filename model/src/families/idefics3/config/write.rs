@@ -1,6 +1,6 @@
 //! To `config.json`, in one layout that transformers 4.5x and 5.x both load.
 
-use super::{Architecture, ModelConfig, TextConfig, VisionConfig};
+use crate::config::{Architecture, ModelConfig, TextConfig, VisionConfig};
 use serde_json::{Map, Value, json};
 
 impl ModelConfig {

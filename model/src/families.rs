@@ -1,0 +1,3 @@
+//! Families of models, a folder each.
+
+pub(crate) mod idefics3;

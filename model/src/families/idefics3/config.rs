@@ -1,0 +1,5 @@
+//! `config.json` of this family.
+
+mod presets;
+mod read;
+mod write;
