@@ -11,8 +11,9 @@ use percept_cppo::selection::SelectionConfig;
 use percept_cppo::step::{BatchForm, Contrast, Group, Response, StepConfig, ViewTiles, compute_gradients};
 use percept_engine::ops::Sampling;
 use percept_engine::{DType, Device, GpuSelector};
-use percept_model::image::Tiles;
-use percept_model::{GenerationOptions, GenerationRequest, Model, ModelConfig, Tiling, generate};
+use percept_model::families::idefics3::Idefics3;
+use percept_model::image::{Patches, Tiling};
+use percept_model::{GenerationOptions, GenerationRequest, Model, ModelConfig, generate};
 
 /// Prompts of a batch, and responses to each.
 const PROMPTS: usize = 4;
@@ -79,10 +80,10 @@ fn sample(model: &Model, groups: &[Group], response_tokens: usize) {
 
 /// Prompts with a picture and its views, and responses of which every other one is rewarded.
 fn groups(config: &ModelConfig, response_tokens: usize) -> Vec<Group> {
-    let edge = config.vision.image_size;
+    let (own, edge) = (Idefics3::of(config), Idefics3::of(config).vision.image_size);
     let picture = |seed: usize| {
-        let values = (0..3 * edge * edge).map(|i| ((i * i + 31 * seed) % 255) as f32 / 127.5 - 1.0).collect();
-        vec![Tiles { tiling: Tiling { rows: 0, cols: 0 }, edge, values }]
+        let pixels: Vec<f32> = (0..3 * edge * edge).map(|i| ((i * i + 31 * seed) % 255) as f32 / 127.5 - 1.0).collect();
+        vec![Patches::from_pixels(Tiling::WHOLE, &pixels, [3, edge, edge], own.vision.patch_size)]
     };
     let rewards: Vec<f32> = (0..GROUP).map(|response| (response % 2) as f32).collect();
     let group = |prompt: usize| {
@@ -90,7 +91,7 @@ fn groups(config: &ModelConfig, response_tokens: usize) -> Vec<Group> {
             let tokens = (0..response_tokens).map(|i| (20 + (i * i + 7 * response + 3 * prompt) % 300) as u32).collect();
             Response { tokens, old_log_probs: None, advantage }
         });
-        let image = std::iter::repeat_n(config.image_token_id, config.image_seq_len());
+        let image = std::iter::repeat_n(config.image_token_id, own.image_seq_len());
         Group {
             prompt: image.chain((0..WORDS as u32).map(|i| 20 + 3 * i)).collect(),
             original: picture(3 * prompt),

@@ -28,7 +28,7 @@ mod perception;
 mod plan;
 
 use percept_engine::{Gradients, Tensor, no_grad};
-use percept_model::image::Tiles;
+use percept_model::image::Patches;
 use percept_model::{Model, ModelError};
 
 use crate::losses::{ContrastiveConfig, Divergence, LossTerms, PolicyConfig, contrastive_loss, full_kl, k1, k3, policy_loss, total_loss};
@@ -43,7 +43,7 @@ pub struct Group {
     /// Token ids, with each picture expanded to its `<image>` tokens.
     pub prompt: Vec<u32>,
     /// I, preprocessed.
-    pub original: Vec<Tiles<f32>>,
+    pub original: Vec<Patches>,
     /// I⁺ and I⁻, cut like I; none if the method does not look at them.
     pub views: Option<ViewTiles>,
     /// The responses.
@@ -54,9 +54,9 @@ pub struct Group {
 #[derive(Clone, Debug)]
 pub struct ViewTiles {
     /// I⁺
-    pub preserved: Vec<Tiles<f32>>,
+    pub preserved: Vec<Patches>,
     /// I⁻
-    pub removed: Vec<Tiles<f32>>,
+    pub removed: Vec<Patches>,
 }
 
 /// A response and what it was worth.

@@ -1,24 +1,24 @@
-//! `config.json`: the sizes of a SmolVLM/Idefics3 model.
+//! What is known of a model before its weights are read: sizes and token ids.
 //!
-//! Reads what transformers 4.4x, 4.5x and 5.x write, with the defaults those have for absent keys
-//! (`Idefics3Config`, `LlamaConfig`), and writes one layout that all of them load.
+//! Here stands what the models of all families have. What only one family has, its vision tower above all, is a type of that family's, kept in
+//! [`ModelConfig`] as [`FamilySettings`].
 
 use serde_json::{Map, Value};
+use std::any::Any;
+use std::sync::Arc;
 
-/// The sizes and token ids of a vision-language model: vision tower, connector and text decoder.
+/// The sizes and token ids of a vision-language model.
 ///
 /// Keys of the file that Percept does not use are kept and written back.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct ModelConfig {
-    /// The class name under which transformers loads the model.
+    /// The class under which transformers loads the model; it decides the family.
     pub architecture: Architecture,
     /// The language model.
     pub text: TextConfig,
-    /// The vision tower.
-    pub vision: VisionConfig,
-    /// Pixel-shuffle factor of the connector: `scale_factor`² neighbouring patches become one visual token.
-    pub scale_factor: usize,
-    /// Id of `<image>`, whose embeddings are replaced by the visual tokens.
+    /// What only models of this family have.
+    pub settings: FamilySettings,
+    /// Id of the token that stands for a visual token; its embedding is never looked up.
     pub image_token_id: u32,
     /// Whether the head's weight is the embedding table.
     pub tie_word_embeddings: bool,
@@ -28,46 +28,42 @@ pub struct ModelConfig {
     pub(crate) loaded: Map<String, Value>,
 }
 
-impl ModelConfig {
-    /// Visual tokens of one picture or tile: `(image_size / patch_size / scale_factor)²`.
-    pub fn image_seq_len(&self) -> usize {
-        (self.vision.patches_per_side() / self.scale_factor).pow(2)
-    }
-
-    /// Width of a pixel-shuffled vector, the connector's input: vision hidden × `scale_factor`².
-    pub fn connector_in_features(&self) -> usize {
-        self.vision.hidden_size * self.scale_factor.pow(2)
-    }
-}
-
-/// The class names Percept reads; their computation is the same.
+/// A model class of transformers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Architecture {
-    /// `Idefics3ForConditionalGeneration` (SmolVLM-256M, SmolVLM-500M).
-    Idefics3,
-    /// `SmolVLMForConditionalGeneration` (SmolVLM2).
-    SmolVlm,
-}
-
-impl Architecture {
+pub struct Architecture {
     /// The name in `architectures`.
-    pub fn class_name(self) -> &'static str {
-        match self {
-            Self::Idefics3 => "Idefics3ForConditionalGeneration",
-            Self::SmolVlm => "SmolVLMForConditionalGeneration",
-        }
+    pub class_name: &'static str,
+    /// The name in `model_type`.
+    pub model_type: &'static str,
+}
+
+/// The settings that one family has and the others have not. Only that family looks inside.
+#[derive(Clone)]
+pub struct FamilySettings(Arc<dyn Any + Send + Sync>);
+
+impl FamilySettings {
+    /// Wraps the family's own type.
+    pub(crate) fn new<T: Send + Sync + 'static>(settings: T) -> Self {
+        Self(Arc::new(settings))
     }
 
-    /// The name in `model_type`.
-    pub fn model_type(self) -> &'static str {
-        match self {
-            Self::Idefics3 => "idefics3",
-            Self::SmolVlm => "smolvlm",
-        }
+    /// The family's own type again.
+    ///
+    /// # Panics
+    /// If these are the settings of another family.
+    #[track_caller]
+    pub(crate) fn get<T: Send + Sync + 'static>(&self) -> &T {
+        self.0.downcast_ref().unwrap_or_else(|| panic!("configuration: expected {}, got another family's", std::any::type_name::<T>()))
     }
 }
 
-/// The decoder: Llama with grouped-query attention, rotary positions, RMSNorm and SwiGLU.
+impl std::fmt::Debug for FamilySettings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("FamilySettings")
+    }
+}
+
+/// The decoder: a transformer like Llama, with grouped-query attention, rotary positions, RMSNorm and SwiGLU.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TextConfig {
     /// Rows of the embedding table.
@@ -100,41 +96,6 @@ pub struct TextConfig {
     pub pad_token_id: Option<u32>,
 }
 
-/// The vision tower: SigLIP's ViT with learned positions and tanh GELU.
-#[derive(Clone, Debug, PartialEq)]
-pub struct VisionConfig {
-    /// Width of the residual stream.
-    pub hidden_size: usize,
-    /// Width inside the MLP.
-    pub intermediate_size: usize,
-    /// Encoder layers.
-    pub num_hidden_layers: usize,
-    /// Attention heads; divides `hidden_size`.
-    pub num_attention_heads: usize,
-    /// Colour channels of a picture.
-    pub num_channels: usize,
-    /// Side of a picture or tile, pixels.
-    pub image_size: usize,
-    /// Side of a patch, pixels; divides `image_size`.
-    pub patch_size: usize,
-    /// Added to the variance in LayerNorm.
-    pub layer_norm_eps: f64,
-    /// Standard deviation of freshly drawn weights.
-    pub initializer_range: f64,
-}
-
-impl VisionConfig {
-    /// Patches along one side of a picture.
-    pub fn patches_per_side(&self) -> usize {
-        self.image_size / self.patch_size
-    }
-
-    /// Width of an attention head.
-    pub fn head_dim(&self) -> usize {
-        self.hidden_size / self.num_attention_heads
-    }
-}
-
 /// Number type of the weights in a checkpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WeightDtype {
@@ -147,6 +108,9 @@ pub enum WeightDtype {
 }
 
 impl WeightDtype {
+    /// All of them.
+    pub(crate) const ALL: [WeightDtype; 3] = [Self::F32, Self::F16, Self::Bf16];
+
     /// The name in `dtype` and `torch_dtype`.
     pub fn name(self) -> &'static str {
         match self {

@@ -1,21 +1,27 @@
-//! Pictures in, tiles out: PNG and JPEG decoding, a resize with Pillow's bytes, and the Idefics3 image processor.
+//! Pictures: from the bytes of a file to the patches that a vision tower reads.
 //!
-//! [`RgbImage::open`] decodes a file as Pillow's `Image.open(path).convert("RGB")` does, [`resize()`] is Pillow's
-//! `Image.resize` for RGB, and [`ImageProcessor`] is transformers' `Idefics3ImageProcessorPil` for one picture.
+//! [`open`] and [`decode`] read PNG and JPEG as Pillow's `Image.open(path).convert("RGB")` does, [`resize()`] is Pillow's `Image.resize` for RGB, and
+//! [`Normalisation`] turns bytes into numbers, patch by patch. Which sizes a picture is brought to is a family's business: a model directory's
+//! [`ImageProcessor`] does it all.
 
 mod decode;
+mod normalise;
+mod patches;
+mod processor;
 mod resize;
 
-pub use crate::families::idefics3::processor::config::{ImageProcessorConfig, ImageSize, LongestEdge};
-pub use crate::families::idefics3::processor::{ImageProcessor, Tiles};
-pub use decode::{DecodeOptions, Transparency};
+pub use ::image::RgbImage;
+pub use decode::{DecodeOptions, Transparency, decode, open};
+pub use normalise::Normalisation;
+pub use patches::{Grid, Patches, Tiling};
+pub use processor::{ImageProcessor, ImageSplitting};
 pub use resize::{Filter, resize};
 
 use thiserror::Error;
 
 /// What can go wrong with a picture or with the settings of its processor.
 ///
-/// `name` is the path, or what the caller of [`RgbImage::decode`] called the bytes.
+/// `name` is the path, or what the caller of [`decode`] called the bytes.
 #[derive(Debug, Error)]
 pub enum ImageError {
     /// The file cannot be read.
@@ -80,60 +86,7 @@ pub enum ImageError {
     },
 }
 
-/// A picture of 8-bit RGB pixels, `[height, width, 3]` in row-major order.
-#[derive(Clone, PartialEq, Eq)]
-pub struct RgbImage {
-    pub(crate) width: usize,
-    pub(crate) height: usize,
-    pub(crate) pixels: Vec<u8>,
-}
-
-impl RgbImage {
-    /// Wraps `pixels`, `[height, width, 3]`.
-    ///
-    /// # Panics
-    /// If a side is zero or `pixels` has another length than `height * width * 3`.
-    #[track_caller]
-    pub fn new(width: usize, height: usize, pixels: Vec<u8>) -> Self {
-        assert!(width > 0 && height > 0, "RgbImage::new: a side is zero: {width}x{height}");
-        assert!(
-            pixels.len() == width * height * 3,
-            "RgbImage::new: wrong number of bytes: {width}x{height}x3 ({}) against {}",
-            width * height * 3,
-            pixels.len()
-        );
-        Self { width, height, pixels }
-    }
-
-    /// Width in pixels.
-    pub fn width(&self) -> usize {
-        self.width
-    }
-
-    /// Height in pixels.
-    pub fn height(&self) -> usize {
-        self.height
-    }
-
-    /// The bytes, `[height, width, 3]`.
-    pub fn pixels(&self) -> &[u8] {
-        &self.pixels
-    }
-
-    /// The bytes, `[height, width, 3]`, to be written to.
-    pub fn pixels_mut(&mut self) -> &mut [u8] {
-        &mut self.pixels
-    }
-
-    /// The bytes, `[height, width, 3]`, without a copy.
-    pub fn into_pixels(self) -> Vec<u8> {
-        self.pixels
-    }
-}
-
-impl std::fmt::Debug for RgbImage {
-    // Not derived: a failed assertion must not print millions of bytes.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "RgbImage({}x{})", self.width, self.height)
-    }
+/// Width and height in pixels.
+fn size(image: &RgbImage) -> (usize, usize) {
+    (image.width() as usize, image.height() as usize)
 }

@@ -6,8 +6,9 @@ use percept_cppo::random::Random;
 use percept_cppo::selection::{Detector, Gate, Selection, SelectionConfig};
 use percept_cppo::step::{BatchForm, Contrast, Group, Response, StepConfig, Update, ViewTiles, compute_gradients, log_probs};
 use percept_engine::{DType, Device, Tensor};
-use percept_model::image::Tiles;
-use percept_model::{Model, ModelConfig, Tiling};
+use percept_model::families::idefics3::Idefics3;
+use percept_model::image::{Patches, Tiling};
+use percept_model::{Model, ModelConfig};
 
 use crate::common::gpu;
 
@@ -18,16 +19,18 @@ fn model(dtype: DType, seed: u64) -> Model {
     (text.vocab_size, text.hidden_size, text.intermediate_size, text.num_hidden_layers) = (24, 16, 24, 2);
     (text.num_attention_heads, text.num_key_value_heads, text.head_dim) = (2, 1, 8);
     text.initializer_range = 0.4; // distributions that differ, of a model that is not trained
-    let vision = &mut config.vision;
-    (vision.hidden_size, vision.intermediate_size, vision.num_hidden_layers, vision.num_attention_heads) = (8, 16, 1, 2);
-    (vision.image_size, vision.patch_size, vision.initializer_range) = (32, 4, 0.4);
-    config.scale_factor = 4;
+    Idefics3::change(&mut config, |own| {
+        let vision = &mut own.vision;
+        (vision.hidden_size, vision.intermediate_size, vision.num_hidden_layers, vision.num_attention_heads) = (8, 16, 1, 2);
+        (vision.image_size, vision.patch_size, vision.initializer_range) = (32, 4, 0.4);
+        own.scale_factor = 4;
+    });
     Model::random(&config, &Device::cpu(), seed, dtype)
 }
 
-fn picture(random: &mut Random) -> Vec<Tiles<f32>> {
-    let values = (0..3 * 32 * 32).map(|_| random.uniform([-1.0, 1.0])).collect();
-    vec![Tiles { tiling: Tiling { rows: 0, cols: 0 }, edge: 32, values }]
+fn picture(random: &mut Random) -> Vec<Patches> {
+    let pixels: Vec<f32> = (0..3 * 32 * 32).map(|_| random.uniform([-1.0, 1.0])).collect();
+    vec![Patches::from_pixels(Tiling::WHOLE, &pixels, [3, 32, 32], 4)]
 }
 
 /// Three groups of four responses of 1 to 6 tokens, some of them worth nothing, under an old policy.

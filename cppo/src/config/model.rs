@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use percept_engine::Device;
+use percept_model::image::ImageSplitting;
 use percept_model::{Activations, LoraConfig, Model, ModelError, ModelFiles, Precision};
 use serde::{Deserialize, Serialize};
 
@@ -104,8 +105,9 @@ impl ModelConfig {
     /// If a file of the checkpoint is missing or damaged.
     pub fn encoder(&self) -> Result<Encoder, TrainError> {
         let mut files = ModelFiles::read(&self.path)?;
-        let processor = &mut files.image_processor;
-        processor.do_image_splitting = self.do_image_splitting.unwrap_or(processor.do_image_splitting);
+        if let Some(split) = self.do_image_splitting {
+            files = files.with_image_splitting(if split { ImageSplitting::Tiles } else { ImageSplitting::Whole });
+        }
         Ok(Encoder::new(files)?.with_instruction(&self.instruction))
     }
 

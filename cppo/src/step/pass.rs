@@ -1,7 +1,7 @@
 //! One forward pass over a micro-batch.
 
 use percept_engine::{Indices, Tensor};
-use percept_model::image::Tiles;
+use percept_model::image::Patches;
 use percept_model::{Model, ModelError, Packing, ResponseRows};
 
 use super::plan::{Part, is_contrasted, is_seen_in_all_views};
@@ -136,7 +136,7 @@ impl Item {
 fn pack(
     packing: &mut Packing<'_>,
     group: &Group,
-    pictures: &[Tiles<f32>],
+    pictures: &[Patches],
     responses: &[usize],
     form: BatchForm,
 ) -> Result<Vec<ResponseRows>, ModelError> {

@@ -1,6 +1,6 @@
 //! Writing so that a reader, or a crash, never sees half of it.
 
-use crate::ModelError;
+use crate::error::ModelError;
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};

@@ -3,7 +3,7 @@
 mod filters;
 mod source;
 
-use crate::ModelError;
+use crate::error::ModelError;
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{Environment, ErrorKind, Value};
 use serde::{Deserialize, Serialize};
@@ -89,7 +89,7 @@ impl ChatTemplate {
 
     /// The prompt for `messages`, with one `<image>` per [`Part::Image`].
     ///
-    /// Templates that only go through lists (SmolVLM-256M's is one: it renders a string as nothing) get text content
+    /// Templates that only go through lists (some render a string as nothing) get text content
     /// as a list of one text.
     pub fn render(&self, messages: &[Message], generation_prompt: GenerationPrompt) -> Result<String, ModelError> {
         let messages = messages.iter().map(|message| self.message_value(message)).collect();

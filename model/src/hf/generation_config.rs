@@ -1,7 +1,8 @@
 //! `generation_config.json`: how a model is meant to be sampled.
 
+use crate::config::ModelConfig;
+use crate::error::ModelError;
 use crate::hf::json::{self, Fields};
-use crate::{ModelConfig, ModelError};
 use serde_json::{Map, Value, json};
 use std::path::Path;
 
@@ -12,7 +13,7 @@ pub struct GenerationConfig {
     pub eos_token_ids: Vec<u32>,
     /// Token that fills rows.
     pub pad_token_id: Option<u32>,
-    /// First token of a prompt. SmolVLM's file has a wrong one; its chat template writes the right one.
+    /// First token of a prompt. Files may have a wrong one: the chat template writes the right one.
     pub bos_token_id: Option<u32>,
     /// Whether to sample; otherwise the most probable token is taken.
     pub do_sample: bool,

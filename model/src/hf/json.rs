@@ -1,6 +1,6 @@
 //! Reading JSON files field by field, with errors that name file, field, expected and got.
 
-use crate::ModelError;
+use crate::error::ModelError;
 use serde_json::{Map, Value};
 use std::path::Path;
 
@@ -23,6 +23,11 @@ impl<'a> Fields<'a> {
         Ok(map.map(|map| Fields { path: self.path, section: self.full_name(name) + ".", map }))
     }
 
+    /// The file.
+    pub(crate) fn path(&self) -> &'a Path {
+        self.path
+    }
+
     /// The whole section.
     pub(crate) fn map(&self) -> &'a Map<String, Value> {
         self.map
@@ -43,6 +48,11 @@ impl<'a> Fields<'a> {
         self.typed(name, "a token id", as_token_id)
     }
 
+    /// A token id. An absent field is `default`, an explicit `null` is none: transformers makes the same difference.
+    pub(crate) fn token_id_or(&self, name: &str, default: Option<u32>) -> Result<Option<u32>, ModelError> {
+        if self.map.contains_key(name) { self.token_id(name) } else { Ok(default) }
+    }
+
     /// One token id, or a list of them; absent is the empty list.
     pub(crate) fn token_ids(&self, name: &str) -> Result<Vec<u32>, ModelError> {
         let ids = self.typed(name, "a token id or a list of token ids", |value| match value {
@@ -55,6 +65,14 @@ impl<'a> Fields<'a> {
     /// A finite number.
     pub(crate) fn number(&self, name: &str) -> Result<Option<f64>, ModelError> {
         self.typed(name, "a number", Value::as_f64)
+    }
+
+    /// A finite number above zero.
+    pub(crate) fn positive_number(&self, name: &str) -> Result<Option<f64>, ModelError> {
+        match self.number(name)? {
+            Some(number) if number <= 0.0 => Err(self.error(name, "a number above 0", number)),
+            number => Ok(number),
+        }
     }
 
     /// True or false.

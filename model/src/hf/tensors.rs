@@ -1,7 +1,11 @@
 //! A model's weights in and out of a Hugging Face directory.
 
-use crate::model::{converted, stored_dtype};
-use crate::{Model, ModelConfig, ModelError, ModelFiles, WeightDtype, atomic, parameter_shapes};
+use crate::config::{ModelConfig, WeightDtype};
+use crate::error::ModelError;
+use crate::families::parameter_shapes;
+use crate::hf::atomic;
+use crate::hf::directory::ModelFiles;
+use crate::model::{Model, converted, stored_dtype};
 use percept_engine::safetensors::{self, Checkpoint};
 use percept_engine::{DType, Device, Tensor};
 use std::collections::{BTreeMap, HashMap, HashSet};

@@ -1,30 +1,23 @@
 //! `tokenizer.json`: text to token ids and back.
 
-use crate::{ModelConfig, ModelError};
+use crate::config::ModelConfig;
+use crate::error::ModelError;
+use crate::{families, hf::json};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-/// The text that stands for a picture in a prompt.
-pub const IMAGE_TOKEN: &str = "<image>";
-/// Stands before every tile and after the last one.
-pub const FAKE_TOKEN_AROUND_IMAGE: &str = "<fake_token_around_image>";
-/// Marks the picture as a whole, among or without tiles.
-pub const GLOBAL_IMAGE_TOKEN: &str = "<global-img>";
-
-/// A tokenizer of a vision-language model, which has tokens for pictures.
+/// A tokenizer.
 #[derive(Clone, Debug)]
 pub struct Tokenizer {
     path: PathBuf,
     inner: tokenizers::Tokenizer,
-    image_token_id: u32,
 }
 
 impl Tokenizer {
     /// Reads the `tokenizer.json` of a Hugging Face directory.
     pub fn from_directory(directory: &Path) -> Result<Self, ModelError> {
         let path = directory.join("tokenizer.json");
-        let text =
-            crate::hf::json::read_text(&path)?.ok_or_else(|| ModelError::Missing { path: path.clone(), needed_for: "the tokenizer" })?;
+        let text = json::read_text(&path)?.ok_or_else(|| ModelError::Missing { path: path.clone(), needed_for: "the tokenizer" })?;
         Self::from_json(&path, &text)
     }
 
@@ -35,19 +28,22 @@ impl Tokenizer {
         // files often carry the settings of the last training run: rows are packed here, not cut or filled
         inner.with_truncation(None).map_err(error)?;
         inner.with_padding(None);
-        let image_token_id = require_token(path, &inner, IMAGE_TOKEN)?;
-        require_token(path, &inner, FAKE_TOKEN_AROUND_IMAGE)?;
-        Ok(Self { path: path.to_path_buf(), inner, image_token_id })
+        Ok(Self { path: path.to_path_buf(), inner })
     }
 
-    /// Errors unless this tokenizer's ids are the model's: the same image token, no id past the embedding table.
+    /// Errors unless this tokenizer is the model's: it has the tokens of the model's family, the same image token, no id past the embedding table.
     pub fn check_model(&self, config: &ModelConfig) -> Result<(), ModelError> {
-        if config.image_token_id != self.image_token_id {
+        let family = families::of(config);
+        for token in family.required_tokens {
+            self.require(token)?;
+        }
+        let image_token_id = self.require(family.image_token)?;
+        if config.image_token_id != image_token_id {
             return Err(ModelError::field(
                 &self.path,
-                IMAGE_TOKEN,
+                family.image_token,
                 format!("id {} (image_token_id of config.json)", config.image_token_id),
-                format!("id {}", self.image_token_id),
+                format!("id {image_token_id}"),
             ));
         }
         let (vocab_size, rows) = (self.vocab_size(), config.text.vocab_size);
@@ -107,9 +103,9 @@ impl Tokenizer {
         self.inner.id_to_token(id)
     }
 
-    /// The id of `<image>`.
-    pub fn image_token_id(&self) -> u32 {
-        self.image_token_id
+    fn require(&self, token: &str) -> Result<u32, ModelError> {
+        self.token_to_id(token)
+            .ok_or_else(|| ModelError::field(&self.path, token, "a token of a vision-language model", "no such token in the vocabulary"))
     }
 }
 
@@ -163,12 +159,6 @@ impl Detokenizer<'_> {
             }),
         }
     }
-}
-
-fn require_token(path: &Path, tokenizer: &tokenizers::Tokenizer, token: &str) -> Result<u32, ModelError> {
-    tokenizer
-        .token_to_id(token)
-        .ok_or_else(|| ModelError::field(path, token, "a token of a vision-language model", "no such token in the vocabulary"))
 }
 
 fn tokenizer_error(path: &Path, error: tokenizers::Error) -> ModelError {

@@ -1,10 +1,10 @@
 //! Keys and values of tokens that were read before.
 
-use crate::Model;
-use percept_engine::Tensor;
+use crate::config::TextConfig;
+use percept_engine::{DType, Device, Tensor};
 
-/// Room for the keys and values of `rows` tokens in every layer. Who stands in which row is the caller's choice: rows are written by number and read
-/// through the segments given to [`Model::hidden_cached`].
+/// Room for the keys and values of some tokens in every layer. Who stands in which row is the caller's choice: rows are written by number and read
+/// through the segments given to [`Model::hidden_cached`](crate::Model::hidden_cached).
 #[derive(Clone)]
 pub struct KvCache(Vec<LayerCache>);
 
@@ -16,10 +16,9 @@ pub(crate) struct LayerCache {
 }
 
 impl KvCache {
-    /// An empty cache for this model.
-    pub fn new(model: &Model, rows: usize) -> Self {
-        let text = &model.config().text;
-        let zeros = || Tensor::zeros(model.device(), &[rows, text.num_key_value_heads, text.head_dim], model.arithmetic_dtype());
+    /// An empty cache of `rows` tokens.
+    pub(crate) fn new(text: &TextConfig, rows: usize, device: &Device, dtype: DType) -> Self {
+        let zeros = || Tensor::zeros(device, &[rows, text.num_key_value_heads, text.head_dim], dtype);
         Self((0..text.num_hidden_layers).map(|_| LayerCache { keys: zeros(), values: zeros() }).collect())
     }
 

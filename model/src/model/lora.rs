@@ -7,8 +7,9 @@
 //! A begins uniform in ±1/√in, as PEFT draws it, and B at zero, so that the model begins unchanged. Merging replaces W by
 //! `W + (alpha / rank) · B A`.
 
-use crate::Model;
-use crate::model::converted;
+use super::{Model, converted};
+use crate::families;
+use crate::layers::lora::Adapter;
 use percept_engine::{Result, Tensor, no_grad, random};
 use std::collections::BTreeMap;
 
@@ -43,8 +44,9 @@ impl Model {
         let mut weights = self.weights().clone();
         assert!(weights.adapters.is_empty(), "add_lora: the model has adapters already: merge them first");
         assert!(lora.rank > 0, "add_lora: the rank must be positive");
+        let decoder = families::of(self.config()).decoder;
         for target in &lora.targets {
-            let layers: Vec<String> = weights.tensors.keys().filter_map(|name| decoder_layer(name, target)).collect();
+            let layers: Vec<String> = weights.tensors.keys().filter_map(|name| decoder_layer(name, decoder, target)).collect();
             assert!(!layers.is_empty(), "add_lora: no projection {target} in the decoder");
             for layer in layers {
                 let stream = weights.adapters.len() as u64;
@@ -112,29 +114,7 @@ impl Model {
 }
 
 /// The linear layer whose weight is called `name`, if it is a projection `target` of the decoder.
-fn decoder_layer(name: &str, target: &str) -> Option<String> {
-    let layer = name.strip_prefix("model.text_model.layers.").and_then(|_| name.strip_suffix(".weight"))?;
+fn decoder_layer(name: &str, decoder: &str, target: &str) -> Option<String> {
+    let layer = name.strip_prefix(&format!("{decoder}.layers.")).and_then(|_| name.strip_suffix(".weight"))?;
     (layer.rsplit('.').next() == Some(target) && target.ends_with("_proj")).then(|| layer.to_string())
-}
-
-/// The low-rank product beside one weight.
-#[derive(Clone)]
-pub(crate) struct Adapter {
-    /// A, `[rank, in]`
-    pub(crate) down: Tensor,
-    /// B, `[out, rank]`
-    pub(crate) up: Tensor,
-    pub(crate) scale: f32,
-}
-
-impl Adapter {
-    /// `[tokens, in] -> [tokens, out]`
-    pub(crate) fn forward(&self, x: &Tensor) -> Tensor {
-        x.matmul(&self.down.t()).matmul(&self.up.t()).mul_scalar(self.scale)
-    }
-
-    /// What is to be added to the weight. `-> [out, in]`
-    pub(crate) fn product(&self) -> Tensor {
-        self.up.matmul(&self.down).mul_scalar(self.scale)
-    }
 }

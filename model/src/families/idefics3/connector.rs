@@ -1,23 +1,33 @@
 //! The connector: fewer, wider vectors of a grid of patches, projected into the decoder's space (transformers' `Idefics3Connector`).
 
-use crate::ModelConfig;
-use crate::layers::weights::{Linear, Weights};
+use super::config::Idefics3;
+use crate::config::ModelConfig;
+use crate::layers::linear::Linear;
+use crate::layers::patches::PatchBatch;
+use crate::layers::scope::{Bias, Scope};
 use percept_engine::Tensor;
 
 /// Patch features to visual tokens.
-pub(crate) struct Connector {
+pub(super) struct Connector {
     scale_factor: usize,
     proj: Linear,
 }
 
 impl Connector {
-    pub(crate) fn new(config: &ModelConfig, weights: &Weights) -> Self {
-        Self { scale_factor: config.scale_factor, proj: weights.at("model.connector.modality_projection").linear("proj") }
+    pub(super) fn new(config: &ModelConfig, scope: &Scope) -> Self {
+        let own = Idefics3::of(config);
+        let shape = [config.text.hidden_size, own.connector_in_features()];
+        Self { scale_factor: own.scale_factor, proj: scope.at("modality_projection").linear("proj", &shape, Bias::No) }
     }
 
-    /// `[pictures, rows·cols, vision hidden] -> [pictures·rows·cols / scale_factor², text hidden]`
-    pub(crate) fn forward(&self, patches: &Tensor, grid: [usize; 2]) -> Tensor {
-        let joined = patches.pixel_shuffle(grid, self.scale_factor); // [pictures, visual tokens, scale_factor²·vision hidden]
-        self.proj.forward(&joined.reshape(&[joined.dim(0) * joined.dim(1), joined.dim(2)]))
+    /// `[patches, vision hidden] -> [patches / scale_factor², text hidden]`
+    pub(super) fn forward(&self, patches: &Tensor, pictures: &PatchBatch) -> Tensor {
+        let joined = pictures.by_grid(patches, |run, patches| {
+            let [rows, cols] = run.grid;
+            let patches = patches.reshape(&[run.pictures, rows * cols, patches.dim(1)]);
+            let joined = patches.pixel_shuffle(run.grid, self.scale_factor); // [pictures, visual tokens, scale_factor²·vision hidden]
+            joined.reshape(&[joined.dim(0) * joined.dim(1), joined.dim(2)])
+        });
+        self.proj.forward(&joined)
     }
 }

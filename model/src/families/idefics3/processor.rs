@@ -9,60 +9,33 @@
 //! transformers pads a batch to the largest number of tiles with all-zero tiles, which the model drops again; that step
 //! does not exist here.
 
-pub(crate) mod config;
+pub(super) mod config;
 
-use std::borrow::Cow;
-
-use rayon::prelude::*;
-
-use super::prompt::Tiling;
-use crate::image::{Filter, ImageError, RgbImage, resize};
+use super::config::Idefics3;
+use crate::config::ModelConfig;
+use crate::image::{Filter, ImageError, ImageProcessor, Normalisation, Patches, RgbImage, Tiling, resize};
 use config::{ImageProcessorConfig, ImageSize};
+use serde_json::{Map, Value};
+use std::borrow::Cow;
 
 /// The longest edge that step 1 resizes to, in pixels, as in transformers; also the largest tile accepted here.
 const MAX_EDGE: usize = 4096;
 
+/// The processor of a directory's settings.
+pub(super) fn from_settings(config: &ModelConfig, settings: &Map<String, Value>) -> Result<ImageProcessor, ImageError> {
+    let settings = serde_json::from_value(Value::Object(settings.clone())).expect("the settings were read before");
+    let (processor, patch) = (Processor::new(settings)?, Idefics3::of(config).vision.patch_size);
+    Ok(ImageProcessor::new(move |image| processor.process(image, patch)))
+}
+
 /// Turns pictures into tiles.
 #[derive(Debug, Clone)]
-pub struct ImageProcessor {
+pub struct Processor {
     config: ImageProcessorConfig,
-    /// The value of every byte, per channel.
-    values: Box<[[f32; 256]; 3]>,
+    normalisation: Normalisation,
 }
 
-impl Tiling {
-    /// Number of tiles: `rows · cols`, and one that shows the whole picture.
-    pub fn tiles(self) -> usize {
-        self.rows * self.cols + 1
-    }
-}
-
-/// The tiles of one picture, `[tiles, 3, edge, edge]` in row-major order; the last tile shows the whole picture.
-#[derive(Clone, PartialEq)]
-pub struct Tiles<T> {
-    /// How the picture was cut.
-    pub tiling: Tiling,
-    /// Side of a tile in pixels.
-    pub edge: usize,
-    /// The values, `[tiles, 3, edge, edge]`.
-    pub values: Vec<T>,
-}
-
-impl<T> Tiles<T> {
-    /// `[tiles, 3, edge, edge]`.
-    pub fn shape(&self) -> [usize; 4] {
-        [self.tiling.tiles(), 3, self.edge, self.edge]
-    }
-}
-
-impl<T> std::fmt::Debug for Tiles<T> {
-    // Not derived: a failed assertion must not print millions of values.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Tiles({:?}, {:?})", self.tiling, self.shape())
-    }
-}
-
-impl ImageProcessor {
+impl Processor {
     /// Checks the settings.
     ///
     /// # Errors
@@ -94,13 +67,8 @@ impl ImageProcessor {
             let (expected, got) = ("numbers other than 0".into(), format!("{:?}", config.image_std));
             return Err(ImageError::Config { field: "image_std", expected, got });
         }
-        let values = std::array::from_fn(|channel| std::array::from_fn(|byte| value(&config, channel, byte as u8)));
-        Ok(Self { config, values: Box::new(values) })
-    }
-
-    /// The settings.
-    pub fn config(&self) -> &ImageProcessorConfig {
-        &self.config
+        let normalisation = Normalisation::new(|channel, byte| value(&config, channel, byte));
+        Ok(Self { config, normalisation })
     }
 
     /// Side of a tile in pixels.
@@ -111,57 +79,43 @@ impl ImageProcessor {
     /// How a picture of this size, in pixels, is cut; what the prompt needs to know of it.
     pub fn tiling(&self, width: usize, height: usize) -> Tiling {
         if !self.config.do_image_splitting {
-            return Tiling { rows: 0, cols: 0 };
+            return Tiling::WHOLE;
         }
         let edge = self.tile_edge();
         let (width, height) = self.first_size(width, height);
         let (width, height) = whole_tiles(width, height, edge);
         match (height / edge, width / edge) {
-            (1, 1) => Tiling { rows: 0, cols: 0 },
+            (1, 1) => Tiling::WHOLE,
             (rows, cols) => Tiling { rows, cols },
         }
     }
 
-    /// The tiles of a picture, ready for the vision tower: `[h, w, 3] -> [tiles, 3, edge, edge]`.
-    pub fn process(&self, image: &RgbImage) -> Tiles<f32> {
-        self.cut(image, |channel, byte| self.values[channel][usize::from(byte)])
+    /// A picture, ready for a vision tower with patches of `patch` pixels. `[h, w, 3] -> [patches, 3·patch²]`
+    ///
+    /// # Panics
+    /// If the patches do not tile a tile.
+    #[track_caller]
+    pub fn process(&self, image: &RgbImage, patch: usize) -> Patches {
+        let (tiling, tiles) = self.tiles(image);
+        self.normalisation.patches(tiling, &tiles, patch)
     }
 
-    /// The tiles of a picture before rescaling and normalisation: `[h, w, 3] -> [tiles, 3, edge, edge]`.
-    pub fn process_bytes(&self, image: &RgbImage) -> Tiles<u8> {
-        self.cut(image, |_, byte| byte)
-    }
-
-    fn cut<T: Copy + Default + Send>(&self, image: &RgbImage, value: impl Fn(usize, u8) -> T + Sync) -> Tiles<T> {
+    /// The tiles of a picture before rescaling and normalisation, in order; the last shows the whole picture. `-> [tiles][edge, edge, 3]`
+    pub fn tiles(&self, image: &RgbImage) -> (Tiling, Vec<RgbImage>) {
         let (edge, filter) = (self.tile_edge(), self.config.resample);
-        let tiling = self.tiling(image.width, image.height);
+        let (width, height) = (image.width() as usize, image.height() as usize);
+        let tiling = self.tiling(width, height);
 
-        let (width, height) = self.first_size(image.width, image.height);
+        let (width, height) = self.first_size(width, height);
         let mut image = resized(Cow::Borrowed(image), width, height, filter);
         if self.config.do_image_splitting {
             let (width, height) = whole_tiles(width, height, edge);
             image = resized(image, width, height, filter);
         }
-        let whole = resized(Cow::Borrowed(&image), edge, edge, filter);
-
-        let mut values = vec![T::default(); tiling.tiles() * 3 * edge * edge];
-        values.par_chunks_exact_mut(3 * edge * edge).enumerate().for_each(|(tile, out)| {
-            let (from, left, top) = if tile < tiling.rows * tiling.cols {
-                (&image, tile % tiling.cols * edge, tile / tiling.cols * edge)
-            } else {
-                (&whole, 0, 0)
-            };
-            let (red, out) = out.split_at_mut(edge * edge);
-            let (green, blue) = out.split_at_mut(edge * edge);
-            let rows = (red.par_chunks_exact_mut(edge), green.par_chunks_exact_mut(edge), blue.par_chunks_exact_mut(edge));
-            rows.into_par_iter().enumerate().with_min_len(16).for_each(|(y, (red, green, blue))| {
-                let row = &from.pixels[((top + y) * from.width + left) * 3..][..edge * 3];
-                for (x, &[r, g, b]) in row.as_chunks::<3>().0.iter().enumerate() {
-                    (red[x], green[x], blue[x]) = (value(0, r), value(1, g), value(2, b));
-                }
-            });
-        });
-        Tiles { tiling, edge, values }
+        let places = (0..tiling.rows).flat_map(|row| (0..tiling.cols).map(move |col| (row, col)));
+        let mut tiles: Vec<RgbImage> = places.map(|(row, col)| square(&image, row * edge, col * edge, edge)).collect();
+        tiles.push(resized(Cow::Borrowed(&image), edge, edge, filter).into_owned());
+        (tiling, tiles)
     }
 
     /// `(width, height)` after step 1.
@@ -177,9 +131,17 @@ impl ImageProcessor {
     }
 }
 
+/// A square of a picture.
+fn square(image: &RgbImage, top: usize, left: usize, edge: usize) -> RgbImage {
+    let rows = image.as_raw().chunks_exact(3 * image.width() as usize).skip(top).take(edge);
+    let mut pixels = Vec::with_capacity(3 * edge * edge);
+    rows.for_each(|row| pixels.extend_from_slice(&row[3 * left..][..3 * edge]));
+    RgbImage::from_raw(edge as u32, edge as u32, pixels).expect("the square lies in the picture")
+}
+
 /// [`resize`] without a copy where the size stays.
 fn resized(image: Cow<'_, RgbImage>, width: usize, height: usize, filter: Filter) -> Cow<'_, RgbImage> {
-    if (image.width, image.height) == (width, height) {
+    if (image.width() as usize, image.height() as usize) == (width, height) {
         return image;
     }
     Cow::Owned(resize(&image, width, height, filter))

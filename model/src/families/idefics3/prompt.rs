@@ -1,16 +1,16 @@
 //! Pictures in prompts: each `<image>` becomes the tokens that the visual tokens replace.
 
-use crate::hf::tokenizer::{FAKE_TOKEN_AROUND_IMAGE, GLOBAL_IMAGE_TOKEN, IMAGE_TOKEN};
-use crate::{ModelError, Tokenizer};
+use super::config::Idefics3;
+use crate::config::ModelConfig;
+use crate::error::ModelError;
+use crate::image::{Patches, Tiling};
 
-/// How the image processor cut a picture: into `rows` × `cols` tiles, row by row, followed by the picture as a whole.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Tiling {
-    /// Rows of tiles; 0 if the picture is not cut.
-    pub rows: usize,
-    /// Columns of tiles; 0 if the picture is not cut.
-    pub cols: usize,
-}
+/// The text that stands for a picture in a prompt.
+pub const IMAGE_TOKEN: &str = "<image>";
+/// Stands before every tile and after the last one.
+pub const FAKE_TOKEN_AROUND_IMAGE: &str = "<fake_token_around_image>";
+/// Marks the picture as a whole, among or without tiles.
+pub const GLOBAL_IMAGE_TOKEN: &str = "<global-img>";
 
 /// Tokens that a picture takes in a prompt: `image_seq_len` `<image>` for each tile and for the whole, and the tokens
 /// around them.
@@ -21,12 +21,10 @@ pub fn image_prompt_tokens(tiling: Tiling, image_seq_len: usize) -> usize {
     image_seq_len + 3 + tiling.rows * row
 }
 
-/// Token ids of a rendered prompt whose n-th `<image>` stands for a picture cut as `tilings[n]`.
-///
-/// `image_seq_len` is [`crate::ModelConfig::image_seq_len`]. Errors if the text does not have one `<image>` for each
-/// picture.
-pub fn encode_prompt(tokenizer: &Tokenizer, text: &str, tilings: &[Tiling], image_seq_len: usize) -> Result<Vec<u32>, ModelError> {
-    tokenizer.encode(&expand_image_tokens(text, tilings, image_seq_len)?)
+/// The text of a prompt with all the tokens of its pictures.
+pub(super) fn expand(config: &ModelConfig, text: &str, pictures: &[Patches]) -> Result<String, ModelError> {
+    let tilings: Vec<Tiling> = pictures.iter().map(Patches::tiling).collect();
+    expand_image_tokens(text, &tilings, Idefics3::of(config).image_seq_len())
 }
 
 /// Replaces each `<image>` of `text` by the expansion of its tiling (`Idefics3Processor` of transformers):

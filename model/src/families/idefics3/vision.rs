@@ -1,51 +1,53 @@
 //! The vision tower: SigLIP's ViT (Zhai et al. 2023, arXiv 2303.15343) without pooling, as in transformers' `Idefics3VisionTransformer`.
 
+use super::config::VisionConfig;
+use crate::image::Grid;
 use crate::layers::activations::Activations;
-use crate::layers::weights::{LayerNorm, Linear, Scope, Weights};
-use crate::{ModelConfig, VisionConfig};
+use crate::layers::attention::{Attention, AttentionShape};
+use crate::layers::linear::Linear;
+use crate::layers::mlp::GeluMlp;
+use crate::layers::norms::LayerNorm;
+use crate::layers::patches::PatchBatch;
+use crate::layers::scope::{Bias, Scope, Weight};
 use percept_engine::ops::Segments;
 use percept_engine::{Indices, Tensor};
 
 /// Pictures to one vector a patch.
-pub(crate) struct VisionTower {
-    config: VisionConfig,
+pub(super) struct VisionTower {
+    patches_per_side: usize,
     patch_embedding: Linear,
     /// `[patches_per_side², hidden]`
-    position_embedding: Tensor,
+    position_embedding: Weight,
     layers: Vec<VisionLayer>,
     post_layernorm: LayerNorm,
 }
 
 impl VisionTower {
-    pub(crate) fn new(config: &ModelConfig, weights: &Weights) -> Self {
-        let config = &config.vision;
-        let scope = weights.at("model.vision_model");
-        let layers = (0..config.num_hidden_layers).map(|layer| VisionLayer::new(config, &scope.at("encoder.layers").at(layer)));
-        Self {
-            config: config.clone(),
-            patch_embedding: scope.at("embeddings").linear("patch_embedding"),
-            position_embedding: scope.at("embeddings.position_embedding").tensor("weight"),
-            layers: layers.collect(),
-            post_layernorm: scope.layer_norm("post_layernorm", config.layer_norm_eps),
-        }
+    pub(super) fn new(config: &VisionConfig, scope: &Scope) -> Self {
+        let (hidden, patch, side) = (config.hidden_size, config.patch_size, config.patches_per_side());
+        let embeddings = scope.at("embeddings");
+        let patch_embedding = embeddings.linear("patch_embedding", &[hidden, config.num_channels, patch, patch], Bias::Yes);
+        let position_embedding = embeddings.embedding("position_embedding", [side * side, hidden]);
+        let layers = (0..config.num_hidden_layers).map(|layer| VisionLayer::new(config, &scope.at("encoder.layers").at(layer))).collect();
+        let post_layernorm = scope.layer_norm("post_layernorm", hidden, config.layer_norm_eps);
+        Self { patches_per_side: side, patch_embedding, position_embedding, layers, post_layernorm }
     }
 
-    /// `[pictures, channels, height, width] -> [pictures, patches, hidden]`
-    pub(crate) fn forward(&self, pictures: &Tensor, activations: Activations) -> Tensor {
-        let patches = pictures.patchify(self.config.patch_size); // [pictures, patches, channels·patch²]
-        let (count, patches_each, hidden) = (patches.dim(0), patches.dim(1), self.config.hidden_size);
-        let grid = [pictures.dim(2) / self.config.patch_size, pictures.dim(3) / self.config.patch_size];
-        let positions = Indices::new(pictures.device(), &position_ids(grid, self.config.patches_per_side()), &[patches_each]);
-
-        let embedded = self.patch_embedding.forward(&patches.reshape(&[count * patches_each, patches.dim(2)]));
-        let embedded = embedded.reshape(&[count, patches_each, hidden]).add(&self.position_embedding.embedding(&positions));
-        let mut x = embedded.reshape(&[count * patches_each, hidden]);
-        let segments = Segments::bidirectional(&vec![patches_each; count]);
+    /// `-> [patches, hidden]`
+    pub(super) fn forward(&self, pictures: &PatchBatch, activations: Activations) -> Tensor {
+        let embedded = self.patch_embedding.forward(pictures.patches());
+        let mut x = pictures.by_grid(&embedded, |run, embedded| {
+            let ([rows, cols], hidden) = (run.grid, embedded.dim(1));
+            let positions = Indices::new(embedded.device(), &position_ids(run.grid, self.patches_per_side), &[rows * cols]);
+            let positioned = embedded.reshape(&[run.pictures, rows * cols, hidden]).add(&self.position_embedding.embedding(&positions));
+            positioned.reshape(&[run.rows.len(), hidden])
+        });
+        let segments = pictures.segments();
         for layer in &self.layers {
             let (layer, segments) = (layer.clone(), segments.clone());
             x = activations.run(&x, move |x| layer.forward(x, &segments));
         }
-        self.post_layernorm.forward(&x).reshape(&[count, patches_each, hidden])
+        self.post_layernorm.forward(&x)
     }
 }
 
@@ -53,7 +55,7 @@ impl VisionTower {
 /// patch `i` of `n` takes the position of the patch of the full grid in which it begins.
 ///
 /// In f32 and in this order, as `Idefics3VisionEmbeddings` of transformers ≥ 5.0 has it: rounding decides where a patch begins.
-fn position_ids([rows, cols]: [usize; 2], per_side: usize) -> Vec<u32> {
+fn position_ids([rows, cols]: Grid, per_side: usize) -> Vec<u32> {
     let begins = |patch: usize| (patch as f64 / per_side as f64) as f32;
     let position = |i: usize, n: usize| {
         let at = (i as f32 * (1.0 / n as f32)).min(1.0 - 1e-6);
@@ -63,63 +65,32 @@ fn position_ids([rows, cols]: [usize; 2], per_side: usize) -> Vec<u32> {
     (0..rows).flat_map(row).collect()
 }
 
-/// A pre-LayerNorm transformer block.
+/// One block of the tower: attention and an MLP, each behind a LayerNorm.
 #[derive(Clone)]
 struct VisionLayer {
     layer_norm1: LayerNorm,
-    attention: VisionAttention,
+    attention: Attention,
     layer_norm2: LayerNorm,
-    fc1: Linear,
-    fc2: Linear,
+    mlp: GeluMlp,
 }
 
 impl VisionLayer {
     fn new(config: &VisionConfig, scope: &Scope) -> Self {
+        let (hidden, heads, eps) = (config.hidden_size, config.num_attention_heads, config.layer_norm_eps);
+        let attention =
+            AttentionShape { hidden, heads, kv_heads: heads, head_dim: config.head_dim(), bias: Bias::Yes, out: ("out_proj", Bias::Yes) };
         Self {
-            layer_norm1: scope.layer_norm("layer_norm1", config.layer_norm_eps),
-            attention: VisionAttention::new(config, &scope.at("self_attn")),
-            layer_norm2: scope.layer_norm("layer_norm2", config.layer_norm_eps),
-            fc1: scope.at("mlp").linear("fc1"),
-            fc2: scope.at("mlp").linear("fc2"),
+            layer_norm1: scope.layer_norm("layer_norm1", hidden, eps),
+            attention: Attention::new(&attention, &scope.at("self_attn")),
+            layer_norm2: scope.layer_norm("layer_norm2", hidden, eps),
+            mlp: GeluMlp::new(hidden, config.intermediate_size, &scope.at("mlp")),
         }
     }
 
-    /// `[tokens, hidden] -> [tokens, hidden]`
+    /// `[patches, hidden] -> [patches, hidden]`
     fn forward(&self, x: &Tensor, segments: &Segments) -> Tensor {
-        let x = x.add(&self.attention.forward(&self.layer_norm1.forward(x), segments));
-        let inner = self.fc1.forward(&self.layer_norm2.forward(&x)).gelu_tanh();
-        x.add(&self.fc2.forward(&inner))
-    }
-}
-
-#[derive(Clone)]
-struct VisionAttention {
-    heads: usize,
-    head_dim: usize,
-    q_proj: Linear,
-    k_proj: Linear,
-    v_proj: Linear,
-    out_proj: Linear,
-}
-
-impl VisionAttention {
-    fn new(config: &VisionConfig, scope: &Scope) -> Self {
-        Self {
-            heads: config.num_attention_heads,
-            head_dim: config.head_dim(),
-            q_proj: scope.linear("q_proj"),
-            k_proj: scope.linear("k_proj"),
-            v_proj: scope.linear("v_proj"),
-            out_proj: scope.linear("out_proj"),
-        }
-    }
-
-    /// `[tokens, hidden] -> [tokens, hidden]`
-    fn forward(&self, x: &Tensor, segments: &Segments) -> Tensor {
-        let split = |y: Tensor| y.reshape(&[x.dim(0), self.heads, self.head_dim]); // [tokens, heads, head_dim]
-        let (q, k, v) = (split(self.q_proj.forward(x)), split(self.k_proj.forward(x)), split(self.v_proj.forward(x)));
-        let mixed = q.attention(&k, &v, segments, (self.head_dim as f32).powf(-0.5));
-        self.out_proj.forward(&mixed.reshape(&[x.dim(0), self.heads * self.head_dim]))
+        let x = x.add(&self.attention.forward(&self.layer_norm1.forward(x), None, segments, None));
+        x.add(&self.mlp.forward(&self.layer_norm2.forward(&x)))
     }
 }
 

@@ -1,6 +1,6 @@
 //! Where a Hugging Face directory keeps its chat template and the names of its special tokens.
 
-use crate::ModelError;
+use crate::error::ModelError;
 use crate::hf::json::{self, Fields};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;

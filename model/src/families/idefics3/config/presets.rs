@@ -1,6 +1,7 @@
 //! Sizes to start from.
 
-use crate::config::{Architecture, ModelConfig, TextConfig, VisionConfig, WeightDtype};
+use super::{IDEFICS3, Idefics3, VisionConfig};
+use crate::config::{ModelConfig, TextConfig, WeightDtype};
 use serde_json::Map;
 
 /// Rows of the embedding table of `tiny` and `small`: the tokens of `assets/tiny-tokenizer`.
@@ -30,7 +31,7 @@ impl ModelConfig {
             initializer_range: 0.06,
             ..siglip_base()
         };
-        Self { image_token_id: 4, tie_word_embeddings: true, scale_factor: 2, ..idefics3(text, vision) }
+        Self { image_token_id: 4, tie_word_embeddings: true, ..idefics3(text, Idefics3 { vision, scale_factor: 2 }) }
     }
 
     /// About 15 million parameters for 128×128 pictures: 16 visual tokens, the vocabulary of `assets/tiny-tokenizer`.
@@ -54,12 +55,12 @@ impl ModelConfig {
             patch_size: 8,
             ..siglip_base()
         };
-        Self { image_token_id: 4, tie_word_embeddings: true, ..idefics3(text, vision) }
+        Self { image_token_id: 4, tie_word_embeddings: true, ..idefics3(text, Idefics3 { vision, scale_factor: 4 }) }
     }
 
     /// SmolVLM-256M-Instruct: 256,484,928 parameters.
     pub fn smolvlm_256m() -> Self {
-        Self { dtype: WeightDtype::Bf16, ..idefics3(smollm2_135m(), siglip_base()) }
+        Self { dtype: WeightDtype::Bf16, ..idefics3(smollm2_135m(), smolvlm()) }
     }
 
     /// SmolVLM-500M-Instruct: 507,482,304 parameters.
@@ -72,16 +73,15 @@ impl ModelConfig {
             num_key_value_heads: 5,
             ..smollm2_135m()
         };
-        Self { dtype: WeightDtype::Bf16, ..idefics3(text, siglip_base()) }
+        Self { dtype: WeightDtype::Bf16, ..idefics3(text, smolvlm()) }
     }
 }
 
-fn idefics3(text: TextConfig, vision: VisionConfig) -> ModelConfig {
+fn idefics3(text: TextConfig, own: Idefics3) -> ModelConfig {
     ModelConfig {
-        architecture: Architecture::Idefics3,
+        architecture: IDEFICS3,
         text,
-        vision,
-        scale_factor: 4,
+        settings: own.into_settings(),
         image_token_id: 49_190,
         tie_word_embeddings: false,
         dtype: WeightDtype::F32,
@@ -122,7 +122,12 @@ fn tiny_vocabulary_text() -> TextConfig {
     }
 }
 
-/// The vision tower of SmolVLM-256M and -500M.
+/// The vision side of SmolVLM-256M and -500M.
+fn smolvlm() -> Idefics3 {
+    Idefics3 { vision: siglip_base(), scale_factor: 4 }
+}
+
+/// Their vision tower.
 fn siglip_base() -> VisionConfig {
     VisionConfig {
         hidden_size: 768,

@@ -1,38 +1,31 @@
 //! To `config.json`, in one layout that transformers 4.5x and 5.x both load.
 
-use crate::config::{Architecture, ModelConfig, TextConfig, VisionConfig};
+use super::{Idefics3, VisionConfig};
+use crate::config::{ModelConfig, TextConfig};
 use serde_json::{Map, Value, json};
 
-impl ModelConfig {
-    /// The contents of a `config.json`: the file this was read from with the fields of `self` put over it.
-    ///
-    /// What the two generations of transformers call differently is written under both names: `dtype` and
-    /// `torch_dtype`, `rope_parameters.rope_theta` and `rope_theta`.
-    pub fn to_json(&self) -> Map<String, Value> {
-        let mut top = self.loaded.clone();
-        put(
-            &mut top,
-            json!({
-                "architectures": [self.architecture.class_name()],
-                "model_type": self.architecture.model_type(),
-                "scale_factor": self.scale_factor,
-                "image_token_id": self.image_token_id,
-                "tie_word_embeddings": self.tie_word_embeddings,
-                "dtype": self.dtype.name(),
-                "torch_dtype": self.dtype.name(),
-            }),
-        );
-        let mut text = section(&top, "text_config");
-        put(&mut text, text_json(&self.text));
-        // transformers 4.5x asks the text section whether the head is tied, 5.x the top level
-        text.insert("tie_word_embeddings".into(), self.tie_word_embeddings.into());
-        top.insert("text_config".into(), text.into());
-        let mut vision = section(&top, "vision_config");
-        vision.entry("model_type").or_insert_with(|| vision_model_type(self.architecture).into());
-        put(&mut vision, vision_json(&self.vision));
-        top.insert("vision_config".into(), vision.into());
-        top
-    }
+/// Puts the configuration over what the file held.
+///
+/// What the two generations of transformers call differently is written under both names: `rope_parameters.rope_theta` and `rope_theta`.
+pub(in crate::families::idefics3) fn write(config: &ModelConfig, top: &mut Map<String, Value>) {
+    let own = Idefics3::of(config);
+    put(
+        top,
+        json!({
+            "scale_factor": own.scale_factor,
+            "image_token_id": config.image_token_id,
+            "tie_word_embeddings": config.tie_word_embeddings,
+        }),
+    );
+    let mut text = section(top, "text_config");
+    put(&mut text, text_json(&config.text));
+    // transformers 4.5x asks the text section whether the head is tied, 5.x the top level
+    text.insert("tie_word_embeddings".into(), config.tie_word_embeddings.into());
+    top.insert("text_config".into(), text.into());
+    let mut vision = section(top, "vision_config");
+    vision.entry("model_type").or_insert_with(|| format!("{}_vision", config.architecture.model_type).into());
+    put(&mut vision, vision_json(&own.vision));
+    top.insert("vision_config".into(), vision.into());
 }
 
 fn text_json(text: &TextConfig) -> Value {
@@ -76,13 +69,6 @@ fn vision_json(vision: &VisionConfig) -> Value {
         "layer_norm_eps": vision.layer_norm_eps,
         "initializer_range": vision.initializer_range,
     })
-}
-
-fn vision_model_type(architecture: Architecture) -> &'static str {
-    match architecture {
-        Architecture::Idefics3 => "idefics3_vision",
-        Architecture::SmolVlm => "smolvlm_vision",
-    }
 }
 
 fn section(map: &Map<String, Value>, name: &str) -> Map<String, Value> {

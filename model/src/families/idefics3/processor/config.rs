@@ -1,13 +1,31 @@
 //! The settings of the image processor, as they stand in `preprocessor_config.json`.
 
-use std::path::Path;
-
+use super::super::config::Idefics3;
+use crate::config::ModelConfig;
+use crate::error::ModelError;
+use crate::hf::json::Fields;
+use crate::image::Filter;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use crate::ModelError;
-use crate::hf::json::{Fields, read_object};
-use crate::image::Filter;
+/// The settings of a directory, or of a new model: pictures are then not cut into tiles.
+pub(in crate::families::idefics3) fn settings(config: &ModelConfig, fields: Option<&Fields>) -> Result<Map<String, Value>, ModelError> {
+    let side = Idefics3::of(config).vision.image_size;
+    let settings = match fields {
+        None => ImageProcessorConfig { do_image_splitting: false, ..ImageProcessorConfig::new(4 * side, side) },
+        Some(fields) => ImageProcessorConfig::from_fields(fields)?,
+    };
+    let tile = settings.max_image_size.longest_edge;
+    match (fields, json!(settings)) {
+        // the vision tower's positions were made for tiles of this size
+        (Some(fields), _) if tile != side => {
+            let expected = format!("{side} (vision_config.image_size of config.json)");
+            Err(ModelError::field(fields.path(), "max_image_size.longest_edge", expected, tile))
+        }
+        (_, Value::Object(map)) => Ok(map),
+        (_, other) => unreachable!("settings are an object, not {other}"),
+    }
+}
 
 /// The settings of transformers' `Idefics3ImageProcessor`, under its keys: read from `preprocessor_config.json` or from
 /// `image_processor` in `processor_config.json`, and written back to the same keys. Keys not listed here are ignored;
@@ -51,25 +69,6 @@ impl ImageProcessorConfig {
     /// `tile_edge`. SmolVLM itself has 2048 and 512.
     pub fn new(longest_edge: usize, tile_edge: usize) -> Self {
         Self { max_image_size: LongestEdge { longest_edge: tile_edge }, size: ImageSize::LongestEdge { longest_edge }, ..Self::default() }
-    }
-
-    /// The settings of a model directory: `image_processor` in `processor_config.json`, where transformers 5 saves them,
-    /// or else `preprocessor_config.json`. A `null` is an absent key.
-    ///
-    /// # Errors
-    /// Neither file has settings; a file is damaged; a setting is of the wrong kind.
-    pub fn from_directory(directory: &Path) -> Result<Self, ModelError> {
-        let newer = directory.join("processor_config.json");
-        if let Some(map) = read_object(&newer)?
-            && let Some(section) = Fields::new(&newer, &map).section("image_processor")?
-        {
-            return Self::from_fields(&section);
-        }
-        let older = directory.join("preprocessor_config.json");
-        match read_object(&older)? {
-            Some(map) => Self::from_fields(&Fields::new(&older, &map)),
-            None => Err(ModelError::Missing { path: older, needed_for: "the settings of the image processor" }),
-        }
     }
 
     fn from_fields(fields: &Fields) -> Result<Self, ModelError> {
