@@ -80,6 +80,8 @@ pub struct TextConfig {
     pub num_key_value_heads: usize,
     /// Width of a head; even.
     pub head_dim: usize,
+    /// Whether the projections to queries, keys and values add a bias.
+    pub qkv_bias: Bias,
     /// Base wavelength of the rotary positions.
     pub rope_theta: f64,
     /// Added to the mean square in RMSNorm.
@@ -94,6 +96,15 @@ pub struct TextConfig {
     pub eos_token_ids: Vec<u32>,
     /// Token that fills rows.
     pub pad_token_id: Option<u32>,
+}
+
+/// Whether a linear layer adds a bias.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bias {
+    /// It does.
+    Yes,
+    /// It does not.
+    No,
 }
 
 /// Number type of the weights in a checkpoint.

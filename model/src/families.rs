@@ -1,7 +1,9 @@
-//! Families of models. A family is a folder and a line in [`FAMILIES`]; nothing else in Percept knows its name.
+//! Families of models. A family is a folder and a line in the list [`FAMILIES`]; nothing else in Percept knows its name.
 
 pub(crate) mod family;
 pub mod idefics3;
+#[cfg(test)]
+mod toy;
 
 use crate::config::{Architecture, ModelConfig};
 use crate::error::ModelError;
@@ -10,7 +12,11 @@ use crate::layers::scope::{Parameter, record};
 use family::Family;
 
 /// Every family.
-const FAMILIES: &[&Family] = &[&idefics3::FAMILY];
+const FAMILIES: &[&Family] = &[
+    &idefics3::FAMILY,
+    #[cfg(test)]
+    &toy::FAMILY,
+];
 
 /// The family of a model.
 pub(crate) fn of(config: &ModelConfig) -> &'static Family {

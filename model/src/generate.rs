@@ -32,7 +32,7 @@ pub struct GenerationRequest<'a> {
     pub streams: Range<u32>,
 }
 
-/// How to draw, and when to stop.
+/// The rules by which tokens are drawn, and when to stop.
 #[derive(Clone, Debug)]
 pub struct GenerationOptions {
     /// Longest completion, tokens, the stop token among them.

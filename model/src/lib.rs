@@ -15,7 +15,7 @@ mod packing;
 mod positions;
 mod score;
 
-pub use config::{Architecture, FamilySettings, ModelConfig, TextConfig, WeightDtype};
+pub use config::{Architecture, Bias, FamilySettings, ModelConfig, TextConfig, WeightDtype};
 pub use error::ModelError;
 pub use families::{parameter_count, parameter_shapes};
 pub use generate::{Completion, Finish, GenerationOptions, GenerationRequest, generate, stream};

@@ -154,12 +154,12 @@ impl Model {
         &self.config
     }
 
-    /// Where the weights are.
+    /// The device on which the weights are.
     pub fn device(&self) -> &Device {
         &self.device
     }
 
-    /// How matrices are stored. Norms and biases are f32 where matrices are halves.
+    /// Number type in which matrices are stored. Norms and biases are f32 where matrices are halves.
     pub fn dtype(&self) -> DType {
         self.dtype
     }
@@ -169,7 +169,7 @@ impl Model {
         arithmetic_dtype(self.dtype)
     }
 
-    /// What layers keep for the backward pass.
+    /// Chooses what layers keep for the backward pass.
     pub fn set_activations(&mut self, activations: Activations) {
         self.activations = activations;
     }

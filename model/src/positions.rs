@@ -21,7 +21,7 @@ impl Positions {
         Self { rows }
     }
 
-    /// The same positions in each of `rows` rows: those of text.
+    /// Positions of text, which are the same in each of `rows` rows.
     ///
     /// # Panics
     /// If `rows` is 0.
@@ -57,6 +57,6 @@ impl Positions {
 /// Positions of a prompt, and where what follows it goes on.
 pub(crate) struct PromptPositions {
     pub(crate) positions: Positions,
-    /// Of the first token after the prompt, in every row; each later one stands one further.
+    /// Position of the first token after the prompt, in every row; each later token stands one further.
     pub(crate) next: u32,
 }

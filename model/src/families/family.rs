@@ -39,9 +39,9 @@ pub(crate) struct Family {
 
     /// The settings of the image processor, completed by defaults and checked against the model: those that stand in a directory, or those of a new
     /// model.
-    pub(crate) image_settings: fn(&ModelConfig, Option<&Fields>) -> Result<Map<String, Value>, ModelError>,
+    pub(crate) image_settings: fn(&ModelConfig, Option<&Fields>) -> Result<ImageSettings, ModelError>,
     /// The image processor with such settings.
-    pub(crate) image_processor: fn(&ModelConfig, &Map<String, Value>) -> Result<ImageProcessor, ImageError>,
+    pub(crate) image_processor: fn(&ModelConfig, &ImageSettings) -> Result<ImageProcessor, ImageError>,
     /// Visual tokens of every tile, where `processor_config.json` says how many they are.
     pub(crate) image_seq_len: fn(&ModelConfig) -> Option<usize>,
 
@@ -57,6 +57,9 @@ pub(crate) struct Family {
     /// The layers of a model, which declare their weights to the scope.
     pub(crate) build: fn(&ModelConfig, &Scope) -> Network,
 }
+
+/// Settings of an image processor, under the keys of transformers.
+pub(crate) type ImageSettings = Map<String, Value>;
 
 /// The layers of a model.
 pub(crate) struct Network {

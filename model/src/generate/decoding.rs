@@ -19,15 +19,15 @@ pub(super) struct Decoding<'a> {
     cache: KvCache,
     /// Sequences in the batch, in the order of its rows.
     running: Vec<Sequence>,
-    /// Their streams, `[running]` u32.
+    /// Random streams of the running sequences, `[running]` u32.
     streams: Tensor,
     /// Hidden states that predict their next tokens, `[running, hidden]`, if they are known already.
     hidden: Option<Tensor>,
-    /// Their last tokens, `[running]` u32.
+    /// Last tokens of the running sequences, `[running]` u32.
     last: Option<Tensor>,
     /// Tokens drawn so far.
     step: usize,
-    /// Of all sequences, in the order of the requests.
+    /// Completions of all sequences, in the order of the requests.
     completions: Vec<Completion>,
 }
 

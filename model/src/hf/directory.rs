@@ -103,13 +103,13 @@ impl ModelFiles {
         &self.image_settings
     }
 
-    /// What becomes of large pictures.
+    /// Whether pictures are cut into tiles.
     pub fn image_splitting(&self) -> ImageSplitting {
         let splits = self.image_settings.get(SPLITTING).and_then(Value::as_bool).unwrap_or(false);
         if splits { ImageSplitting::Tiles } else { ImageSplitting::Whole }
     }
 
-    /// The same files with another rule for large pictures.
+    /// The same files, but pictures are cut into tiles, or not, as `splitting` says.
     pub fn with_image_splitting(mut self, splitting: ImageSplitting) -> Self {
         self.image_settings.insert(SPLITTING.into(), (splitting == ImageSplitting::Tiles).into());
         self

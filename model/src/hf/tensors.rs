@@ -14,7 +14,7 @@ use std::path::Path;
 const SINGLE: &str = "model.safetensors";
 const SHARDED: &str = "model.safetensors.index.json";
 
-/// In which type loaded matrices are stored.
+/// The number type in which loaded matrices are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Precision {
     /// The file's. Halves stay halves: half the memory, the same results, since arithmetic is in f32.

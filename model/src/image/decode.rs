@@ -16,9 +16,9 @@
 use std::io::{Cursor, ErrorKind};
 use std::path::Path;
 
-use ::image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader};
+use ::image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, RgbImage};
 
-use super::{ImageError, RgbImage};
+use super::error::ImageError;
 
 /// What becomes of transparency.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -30,7 +30,7 @@ pub enum Transparency {
     OverWhite,
 }
 
-/// How a picture is decoded.
+/// Limits and choices in decoding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DecodeOptions {
     /// Pictures of more pixels are refused before their pixels are read. Default: 89,478,485, Pillow's
@@ -97,6 +97,9 @@ pub fn decode(bytes: &[u8], name: &str, options: DecodeOptions) -> Result<RgbIma
     let decoder = ImageReader::with_format(Cursor::new(bytes), format).into_decoder().map_err(failed)?;
     let (width, height) = decoder.dimensions();
     check_size(width, height)?;
+    if width == 0 || height == 0 {
+        return Err(ImageError::Decode { name: name.to_owned(), reason: "the picture is empty".to_owned() });
+    }
     let picture = DynamicImage::from_decoder(decoder).map_err(failed)?;
     let pixels = if grey16 { clip_grey16(picture) } else { to_rgb8(picture, options.transparency) };
     Ok(RgbImage::from_raw(width, height, pixels).expect("three bytes a pixel"))

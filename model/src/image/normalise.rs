@@ -1,7 +1,8 @@
 //! Bytes to the numbers that a vision tower reads.
 
 use super::patches::{Patches, Tiling};
-use super::{RgbImage, size};
+use super::resize::size;
+use ::image::RgbImage;
 use rayon::prelude::*;
 
 /// What each byte of each channel becomes.

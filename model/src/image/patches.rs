@@ -5,7 +5,7 @@ use std::sync::Arc;
 /// Rows and columns of patches.
 pub type Grid = [usize; 2];
 
-/// How a picture was cut: into `rows` × `cols` tiles, row by row, followed by the picture as a whole.
+/// The tiles into which a picture was cut: `rows` × `cols` of them, row by row, followed by the picture as a whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tiling {
     /// Rows of tiles; 0 if the picture is not cut.
@@ -69,7 +69,7 @@ impl Patches {
         Self::new(tiling, vec![[rows, cols]; tiling.tiles()], channels * patch * patch, values)
     }
 
-    /// How the picture was cut.
+    /// The tiles into which the picture was cut.
     pub fn tiling(&self) -> Tiling {
         self.tiling
     }
@@ -79,12 +79,12 @@ impl Patches {
         &self.grids
     }
 
-    /// Numbers in a patch.
+    /// Number of values in a patch.
     pub fn width(&self) -> usize {
         self.width
     }
 
-    /// All numbers, `[patches, width]`.
+    /// The values of all patches, `[patches, width]`.
     pub fn values(&self) -> &[f32] {
         &self.values
     }

@@ -1,18 +1,20 @@
 //! [`ImageProcessor`]: how the pictures of a model are prepared.
 
-use super::{Patches, RgbImage, size};
+use super::patches::Patches;
+use super::resize::size;
+use ::image::RgbImage;
 use std::sync::Arc;
 
 /// Turns pictures into patches, as a model directory says.
 #[derive(Clone)]
 pub struct ImageProcessor(Arc<dyn Fn(&RgbImage) -> Patches + Send + Sync>);
 
-/// What becomes of a picture that is larger than a tile.
+/// Whether a picture is cut into tiles.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ImageSplitting {
     /// It is cut into tiles, and the whole comes after them: more tokens, more detail.
     Tiles,
-    /// It is made as small as one tile.
+    /// It is resized to one tile.
     Whole,
 }
 

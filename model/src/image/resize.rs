@@ -15,7 +15,7 @@
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::{RgbImage, size};
+use ::image::RgbImage;
 
 /// An interpolation filter. Its serialised form is Pillow's `Image.Resampling` number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -121,6 +121,11 @@ fn resize_height(image: &RgbImage, height: usize, filter: Filter) -> RgbImage {
         }
     });
     from_bytes(width, height, pixels)
+}
+
+/// Width and height in pixels.
+pub(super) fn size(image: &RgbImage) -> (usize, usize) {
+    (image.width() as usize, image.height() as usize)
 }
 
 fn from_bytes(width: usize, height: usize, pixels: Vec<u8>) -> RgbImage {

@@ -1,8 +1,9 @@
 //! Attention of several heads (Vaswani et al. 2017, arXiv 1706.03762), of which groups may share keys and values (Ainslie et al. 2023, arXiv 2305.13245).
 
+use crate::config::Bias;
 use crate::layers::cache::LayerCache;
 use crate::layers::linear::Linear;
-use crate::layers::scope::{Bias, Scope};
+use crate::layers::scope::Scope;
 use percept_engine::ops::{RopeTable, Segments};
 use percept_engine::{Indices, Tensor};
 
@@ -16,9 +17,9 @@ pub(crate) struct AttentionShape {
     pub(crate) kv_heads: usize,
     /// Width of a head.
     pub(crate) head_dim: usize,
-    /// Of the projections to queries, keys and values.
+    /// Whether the projections to queries, keys and values have biases.
     pub(crate) bias: Bias,
-    /// Name of the projection back to the residual stream, and its bias.
+    /// Name of the projection back to the residual stream, and whether it has a bias.
     pub(crate) out: (&'static str, Bias),
 }
 

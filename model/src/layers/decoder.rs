@@ -3,13 +3,14 @@
 //!
 //! Which tokens see which, and at which angles, is not the decoder's business: both come in as [`Segments`] and [`RopeTable`].
 
-use crate::config::{ModelConfig, TextConfig};
+use crate::config::{Bias, ModelConfig, TextConfig};
 use crate::layers::activations::Activations;
 use crate::layers::attention::{Attention, AttentionShape};
 use crate::layers::cache::{KvCache, LayerCache};
 use crate::layers::mlp::SwigluMlp;
 use crate::layers::norms::RmsNorm;
-use crate::layers::scope::{Bias, Scope, Weight};
+use crate::layers::scope::Scope;
+use crate::layers::weights::Weight;
 use percept_engine::ops::{RopeTable, Segments};
 use percept_engine::{Indices, Tensor};
 
@@ -80,7 +81,7 @@ impl DecoderLayer {
             heads: config.num_attention_heads,
             kv_heads: config.num_key_value_heads,
             head_dim: config.head_dim,
-            bias: Bias::No,
+            bias: config.qkv_bias,
             out: ("o_proj", Bias::No),
         };
         Self {

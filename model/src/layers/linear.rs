@@ -1,7 +1,7 @@
 //! A matrix product with a bias and an adapter, if there are any.
 
 use crate::layers::lora::Adapter;
-use crate::layers::scope::Weight;
+use crate::layers::weights::Weight;
 use percept_engine::Tensor;
 
 /// `x Wᵀ + b`, plus the adapter's low-rank product. `[tokens, in] -> [tokens, out]`

@@ -1,7 +1,8 @@
 //! The two layers after attention: wider, then back.
 
+use crate::config::Bias;
 use crate::layers::linear::Linear;
-use crate::layers::scope::{Bias, Scope};
+use crate::layers::scope::Scope;
 use percept_engine::Tensor;
 
 /// SwiGLU (Shazeer 2020, arXiv 2002.05202) without biases: `down(silu(gate x) · up x)`. `[tokens, hidden] -> [tokens, hidden]`

@@ -1,6 +1,6 @@
 //! Norms over the last axis.
 
-use crate::layers::scope::Weight;
+use crate::layers::weights::Weight;
 use percept_engine::Tensor;
 
 /// Mean 0 and variance 1 along the last axis, then a scale and a bias. `[tokens, hidden] -> [tokens, hidden]`

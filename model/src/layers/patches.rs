@@ -15,7 +15,7 @@ pub struct PatchBatch {
 /// Neighbours in a batch that have the same grid.
 pub(crate) struct Run {
     pub(crate) grid: Grid,
-    /// How many they are.
+    /// Number of pictures in the run.
     pub(crate) pictures: usize,
     /// Rows of their patches in the batch.
     pub(crate) rows: Range<usize>,

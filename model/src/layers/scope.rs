@@ -1,12 +1,11 @@
 //! Where a layer says which weights it has: [`Scope`], by which it is built.
 
+use crate::config::Bias;
 use crate::layers::linear::Linear;
 use crate::layers::norms::{LayerNorm, RmsNorm};
-use crate::layers::weights::Weights;
-use percept_engine::Tensor;
+use crate::layers::weights::{Weight, Weights};
 use std::cell::RefCell;
 use std::fmt::Display;
-use std::ops::Deref;
 
 /// A weight as its layer declares it.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,13 +25,6 @@ pub(crate) enum Initial {
     Ones,
     /// Zeros: a bias.
     Zeros,
-}
-
-/// Whether a linear layer adds a bias.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Bias {
-    Yes,
-    No,
 }
 
 /// The declarations `build` makes, in its order.
@@ -111,29 +103,17 @@ impl<'a> Scope<'a> {
         match self.source {
             Source::Record(list) => {
                 list.borrow_mut().push(Parameter { name, shape: shape.to_vec(), initial });
-                Weight(None)
+                Weight::default()
             }
             Source::Load(weights) => {
                 let tensor = weights.tensors.get(&name).unwrap_or_else(|| panic!("model: no weight {name}"));
                 assert!(tensor.shape() == shape, "model: {name}: expected {shape:?}, got {:?}", tensor.shape());
-                Weight(Some(tensor.clone()))
+                Weight::from(tensor)
             }
         }
     }
 
     fn full_name(&self, name: &str) -> String {
         if self.prefix.is_empty() { name.to_string() } else { format!("{}.{name}", self.prefix) }
-    }
-}
-
-/// The tensor of a weight. A layer that was built to be recorded has none, and cannot compute.
-#[derive(Clone)]
-pub(crate) struct Weight(Option<Tensor>);
-
-impl Deref for Weight {
-    type Target = Tensor;
-
-    fn deref(&self) -> &Tensor {
-        self.0.as_ref().expect("a layer that was built to be recorded has no tensors")
     }
 }

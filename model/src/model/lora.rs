@@ -1,11 +1,12 @@
-//! LoRA (Hu et al. 2021, arXiv 2106.09685): the weight W of a projection stays as it is, and a low-rank product is learnt beside it.
+//! LoRA (Hu et al. 2021, arXiv 2106.09685): the weight of a projection stays as it is, and the product of two narrow matrices is learnt beside it. With
+//! the weight `W` and the narrow matrices `A` and `B`:
 //!
 //! ```text
 //! y = x Wᵀ + (alpha / rank) · x Aᵀ Bᵀ        A [rank, in], B [out, rank]
 //! ```
 //!
-//! A begins uniform in ±1/√in, as PEFT draws it, and B at zero, so that the model begins unchanged. Merging replaces W by
-//! `W + (alpha / rank) · B A`.
+//! A begins with uniform numbers between −1/√in and 1/√in, as PEFT draws them, and B with zeros, so that the model begins unchanged. Merging replaces
+//! the weight by `W + (alpha / rank) · B A`.
 
 use super::{Model, converted};
 use crate::families;
@@ -22,7 +23,7 @@ pub struct LoraConfig {
     pub alpha: f64,
     /// Last parts of the names of linear layers of the decoder: `q_proj`, `down_proj`, ...
     pub targets: Vec<String>,
-    /// Of the initial values.
+    /// Seed from which the initial values are drawn.
     pub seed: u64,
 }
 

@@ -3,7 +3,7 @@
 use percept_engine::ops::{Mask, Segment, Segments};
 use percept_engine::{Indices, Tensor};
 use percept_model::image::{Patches, Tiling};
-use percept_model::{Model, ModelError, Packing, ResponseRows};
+use percept_model::{Model, ModelError, Packing, Positions, ResponseRows};
 
 use super::{assert_gradients_close, gradients_by_name, oracle, picture, picture_of, prompt, relative_error, weighted_loss};
 
@@ -139,6 +139,26 @@ fn pictures_of_other_patches_panic() {
     let model = oracle();
     let coarse = Patches::from_pixels(Tiling::WHOLE, &[0.0; 3 * 32 * 32], [3, 32, 32], 8);
     model.patch_batch(&[picture(0), coarse]);
+}
+
+#[test]
+fn positions_have_as_many_rows_as_the_family_counts_along() {
+    let mut positions = Positions::new(vec![vec![0, 1, 2], vec![0, 1, 1], vec![0, 1, 2]]);
+    positions.extend(&Positions::of_text(3, 3..5));
+    assert_eq!(positions.rows(), [[0, 1, 2, 3, 4], [0, 1, 1, 3, 4], [0, 1, 2, 3, 4]]);
+    assert_eq!(positions.tokens(), 5);
+    let model = oracle();
+    let mut packing = Packing::new(model.config());
+    let prompt = packing.prompt(&prompt(1), &[picture(0)]).unwrap();
+    packing.response(&prompt, &[40, 41, 42]).unwrap();
+    let expected: Vec<u32> = (0..21 + 2).collect();
+    assert_eq!(packing.into_batch(&model).positions().rows(), [expected]);
+}
+
+#[test]
+#[should_panic(expected = "positions: rows of [2, 3] tokens")]
+fn positions_of_unequal_rows_panic() {
+    Positions::new(vec![vec![0, 1], vec![0, 1, 2]]);
 }
 
 #[test]

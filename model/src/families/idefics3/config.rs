@@ -48,7 +48,7 @@ impl Idefics3 {
         config.settings = own.into_settings();
     }
 
-    /// As part of a configuration.
+    /// These sizes as part of a configuration.
     pub(super) fn into_settings(self) -> FamilySettings {
         FamilySettings::new(self)
     }

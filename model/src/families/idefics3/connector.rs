@@ -1,10 +1,10 @@
 //! The connector: fewer, wider vectors of a grid of patches, projected into the decoder's space (transformers' `Idefics3Connector`).
 
 use super::config::Idefics3;
-use crate::config::ModelConfig;
+use crate::config::{Bias, ModelConfig};
 use crate::layers::linear::Linear;
 use crate::layers::patches::PatchBatch;
-use crate::layers::scope::{Bias, Scope};
+use crate::layers::scope::Scope;
 use percept_engine::Tensor;
 
 /// Patch features to visual tokens.

@@ -76,7 +76,7 @@ impl Processor {
         self.config.max_image_size.longest_edge
     }
 
-    /// How a picture of this size, in pixels, is cut; what the prompt needs to know of it.
+    /// The tiles into which a picture of this size, in pixels, is cut; the prompt depends on them.
     pub fn tiling(&self, width: usize, height: usize) -> Tiling {
         if !self.config.do_image_splitting {
             return Tiling::WHOLE;

@@ -1,6 +1,7 @@
 //! The vision tower: SigLIP's ViT (Zhai et al. 2023, arXiv 2303.15343) without pooling, as in transformers' `Idefics3VisionTransformer`.
 
 use super::config::VisionConfig;
+use crate::config::Bias;
 use crate::image::Grid;
 use crate::layers::activations::Activations;
 use crate::layers::attention::{Attention, AttentionShape};
@@ -8,11 +9,12 @@ use crate::layers::linear::Linear;
 use crate::layers::mlp::GeluMlp;
 use crate::layers::norms::LayerNorm;
 use crate::layers::patches::PatchBatch;
-use crate::layers::scope::{Bias, Scope, Weight};
+use crate::layers::scope::Scope;
+use crate::layers::weights::Weight;
 use percept_engine::ops::Segments;
 use percept_engine::{Indices, Tensor};
 
-/// Pictures to one vector a patch.
+/// Makes one vector of each patch of a picture.
 pub(super) struct VisionTower {
     patches_per_side: usize,
     patch_embedding: Linear,

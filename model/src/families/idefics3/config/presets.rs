@@ -1,7 +1,7 @@
 //! Sizes to start from.
 
 use super::{IDEFICS3, Idefics3, VisionConfig};
-use crate::config::{ModelConfig, TextConfig, WeightDtype};
+use crate::config::{Bias, ModelConfig, TextConfig, WeightDtype};
 use serde_json::Map;
 
 /// Rows of the embedding table of `tiny` and `small`: the tokens of `assets/tiny-tokenizer`.
@@ -99,6 +99,7 @@ fn smollm2_135m() -> TextConfig {
         num_attention_heads: 9,
         num_key_value_heads: 3,
         head_dim: 64,
+        qkv_bias: Bias::No,
         rope_theta: 100_000.0,
         rms_norm_eps: 1e-5,
         max_position_embeddings: 8192,

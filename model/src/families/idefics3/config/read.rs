@@ -1,14 +1,14 @@
 //! From `config.json`, in the layouts of transformers 4.4x to 5.x.
 
 use super::{Idefics3, VisionConfig};
-use crate::config::{Architecture, ModelConfig, TextConfig, WeightDtype};
+use crate::config::{Architecture, Bias, ModelConfig, TextConfig, WeightDtype};
 use crate::error::ModelError;
 use crate::hf::json::Fields;
 use serde_json::Map;
 use std::path::Path;
 
 /// A configuration from a file; its number type is read elsewhere.
-pub(in crate::families::idefics3) fn read(architecture: Architecture, top: &Fields) -> Result<ModelConfig, ModelError> {
+pub(crate) fn read(architecture: Architecture, top: &Fields) -> Result<ModelConfig, ModelError> {
     let empty = Map::new();
     let text = top.section("text_config")?;
     let vision = top.section("vision_config")?.unwrap_or(Fields::new(top.path(), &empty));
@@ -29,7 +29,7 @@ pub(in crate::families::idefics3) fn read(architecture: Architecture, top: &Fiel
 }
 
 /// Checks that the sizes fit each other; errors name the field as it is called in `path`.
-pub(in crate::families::idefics3) fn validate(config: &ModelConfig, path: &Path) -> Result<(), ModelError> {
+pub(crate) fn validate(config: &ModelConfig, path: &Path) -> Result<(), ModelError> {
     let check = |holds: bool, field: &str, expected: String, got: usize| {
         if holds { Ok(()) } else { Err(ModelError::field(path, field, expected, got)) }
     };
@@ -92,6 +92,7 @@ fn read_text_config(text: &Fields) -> Result<TextConfig, ModelError> {
         num_attention_heads,
         num_key_value_heads: text.positive("num_key_value_heads")?.unwrap_or(num_attention_heads),
         head_dim,
+        qkv_bias: Bias::No,
         rope_theta: read_rope_theta(text)?,
         rms_norm_eps: text.positive_number("rms_norm_eps")?.unwrap_or(1e-6),
         max_position_embeddings: text.positive("max_position_embeddings")?.unwrap_or(2048),

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 /// Puts the configuration over what the file held.
 ///
 /// What the two generations of transformers call differently is written under both names: `rope_parameters.rope_theta` and `rope_theta`.
-pub(in crate::families::idefics3) fn write(config: &ModelConfig, top: &mut Map<String, Value>) {
+pub(crate) fn write(config: &ModelConfig, top: &mut Map<String, Value>) {
     let own = Idefics3::of(config);
     put(
         top,

@@ -9,21 +9,24 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 /// The settings of a directory, or of a new model: pictures are then not cut into tiles.
-pub(in crate::families::idefics3) fn settings(config: &ModelConfig, fields: Option<&Fields>) -> Result<Map<String, Value>, ModelError> {
+pub(crate) fn settings(config: &ModelConfig, fields: Option<&Fields>) -> Result<Map<String, Value>, ModelError> {
     let side = Idefics3::of(config).vision.image_size;
     let settings = match fields {
         None => ImageProcessorConfig { do_image_splitting: false, ..ImageProcessorConfig::new(4 * side, side) },
-        Some(fields) => ImageProcessorConfig::from_fields(fields)?,
-    };
-    let tile = settings.max_image_size.longest_edge;
-    match (fields, json!(settings)) {
-        // the vision tower's positions were made for tiles of this size
-        (Some(fields), _) if tile != side => {
-            let expected = format!("{side} (vision_config.image_size of config.json)");
-            Err(ModelError::field(fields.path(), "max_image_size.longest_edge", expected, tile))
+        Some(fields) => {
+            let settings = ImageProcessorConfig::from_fields(fields)?;
+            let tile = settings.max_image_size.longest_edge;
+            // the vision tower's positions were made for tiles of this size
+            if tile != side {
+                let expected = format!("{side} (vision_config.image_size of config.json)");
+                return Err(ModelError::field(fields.path(), "max_image_size.longest_edge", expected, tile));
+            }
+            settings
         }
-        (_, Value::Object(map)) => Ok(map),
-        (_, other) => unreachable!("settings are an object, not {other}"),
+    };
+    match json!(settings) {
+        Value::Object(map) => Ok(map),
+        other => unreachable!("settings are an object, not {other}"),
     }
 }
 
