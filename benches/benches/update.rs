@@ -18,8 +18,9 @@ use percept_cppo::training::update::{UpdateConfig, compute_update};
 use percept_cppo::training::world::World;
 use percept_engine::ops::Sampling;
 use percept_engine::{DType, Device, GpuSelector};
-use percept_model::image::Tiles;
-use percept_model::{GenerationOptions, GenerationRequest, Model, ModelConfig, Tiling, generate};
+use percept_model::families::idefics3::Idefics3;
+use percept_model::image::{Patches, Tiling};
+use percept_model::{GenerationOptions, GenerationRequest, Model, ModelConfig, generate};
 
 /// Prompts of a batch, and responses to each.
 const PROMPTS: usize = 4;
@@ -90,10 +91,10 @@ fn sample(model: &Model, groups: &[Group], response_tokens: usize) {
 
 /// Prompts with a picture and its views, and responses of which every other one is rewarded.
 fn groups(config: &ModelConfig, response_tokens: usize) -> Vec<Group> {
-    let edge = config.vision.image_size;
+    let (own, edge) = (Idefics3::of(config), Idefics3::of(config).vision.image_size);
     let picture = |seed: usize| {
-        let values = (0..3 * edge * edge).map(|i| ((i * i + 31 * seed) % 255) as f32 / 127.5 - 1.0).collect();
-        vec![Tiles { tiling: Tiling { rows: 0, cols: 0 }, edge, values }]
+        let pixels: Vec<f32> = (0..3 * edge * edge).map(|i| ((i * i + 31 * seed) % 255) as f32 / 127.5 - 1.0).collect();
+        vec![Patches::from_pixels(Tiling::WHOLE, &pixels, [3, edge, edge], own.vision.patch_size)]
     };
     let rewards: Vec<f32> = (0..GROUP).map(|response| (response % 2) as f32).collect();
     let view = |view, seed| GroupView { view, responses: 0..GROUP, how: Vec::new(), pictures: Vec::new(), tiles: picture(seed) };
@@ -104,7 +105,7 @@ fn groups(config: &ModelConfig, response_tokens: usize) -> Vec<Group> {
             response.signal.advantage = advantage;
             response
         });
-        let image = std::iter::repeat_n(config.image_token_id, config.image_seq_len());
+        let image = std::iter::repeat_n(config.image_token_id, own.image_seq_len());
         let tokens = image.chain((0..WORDS as u32).map(|i| 20 + 3 * i)).collect();
         Group {
             encoded: EncodedPrompt { tokens, tiles: picture(3 * prompt) },

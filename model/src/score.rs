@@ -1,7 +1,9 @@
 //! How probable a given completion is.
 
-use crate::image::Tiles;
-use crate::{Model, ModelError, Packing};
+use crate::error::ModelError;
+use crate::image::Patches;
+use crate::model::Model;
+use crate::packing::Packing;
 use percept_engine::no_grad;
 
 /// The model's view of each token of a completion, in nats, at temperature 1.
@@ -17,11 +19,7 @@ pub struct Scores {
 ///
 /// # Errors
 /// As [`Packing::prompt`]; if prompt and completion are longer than the context; those of the device.
-///
-/// # Panics
-/// If the pictures are not all of one size.
-#[track_caller]
-pub fn score(model: &Model, prompt: &[u32], pictures: &[Tiles<f32>], completion: &[u32]) -> Result<Scores, ModelError> {
+pub fn score(model: &Model, prompt: &[u32], pictures: &[Patches], completion: &[u32]) -> Result<Scores, ModelError> {
     let (prompt_tokens, new_tokens) = (prompt.len(), completion.len());
     let context = model.config().text.max_position_embeddings;
     if prompt_tokens + new_tokens > context {

@@ -14,13 +14,15 @@ use percept_cppo::training::policy::{load_encoder, load_policy};
 use percept_cppo::training::sft::{Sft, WarmStart};
 use percept_cppo::training::trainer::{StepOutput, Trainer};
 use percept_engine::{DType, Device};
+use percept_model::families::idefics3::Idefics3;
 use percept_model::{Model, ModelConfig, ModelFiles, Precision};
 
 use crate::common::gpu;
 
 fn tiny_config() -> ModelConfig {
     let mut config = ModelConfig::tiny();
-    (config.text.num_hidden_layers, config.vision.num_hidden_layers) = (2, 1);
+    config.text.num_hidden_layers = 2;
+    Idefics3::change(&mut config, |own| own.vision.num_hidden_layers = 1);
     config
 }
 

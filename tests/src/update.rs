@@ -15,8 +15,9 @@ use percept_cppo::training::group::{Group, GroupView, Response, response_number}
 use percept_cppo::training::update::{Update, UpdateConfig, compute_update, score, views_with};
 use percept_cppo::training::world::World;
 use percept_engine::{DType, Device, Tensor};
-use percept_model::image::Tiles;
-use percept_model::{Model, ModelConfig, Tiling};
+use percept_model::families::idefics3::Idefics3;
+use percept_model::image::{Patches, Tiling};
+use percept_model::{Model, ModelConfig};
 
 use crate::common::gpu;
 
@@ -27,16 +28,18 @@ pub(crate) fn model(dtype: DType, seed: u64) -> Model {
     (text.vocab_size, text.hidden_size, text.intermediate_size, text.num_hidden_layers) = (24, 16, 24, 2);
     (text.num_attention_heads, text.num_key_value_heads, text.head_dim) = (2, 1, 8);
     text.initializer_range = 0.4; // distributions that differ, of a model that is not trained
-    let vision = &mut config.vision;
-    (vision.hidden_size, vision.intermediate_size, vision.num_hidden_layers, vision.num_attention_heads) = (8, 16, 1, 2);
-    (vision.image_size, vision.patch_size, vision.initializer_range) = (32, 4, 0.4);
-    config.scale_factor = 4;
+    Idefics3::change(&mut config, |own| {
+        let vision = &mut own.vision;
+        (vision.hidden_size, vision.intermediate_size, vision.num_hidden_layers, vision.num_attention_heads) = (8, 16, 1, 2);
+        (vision.image_size, vision.patch_size, vision.initializer_range) = (32, 4, 0.4);
+        own.scale_factor = 4;
+    });
     Model::random(&config, &Device::cpu(), seed, dtype)
 }
 
-fn picture(random: &mut Random) -> Vec<Tiles<f32>> {
-    let values = (0..3 * 32 * 32).map(|_| random.uniform([-1.0, 1.0])).collect();
-    vec![Tiles { tiling: Tiling { rows: 0, cols: 0 }, edge: 32, values }]
+fn picture(random: &mut Random) -> Vec<Patches> {
+    let pixels: Vec<f32> = (0..3 * 32 * 32).map(|_| random.uniform([-1.0, 1.0])).collect();
+    vec![Patches::from_pixels(Tiling::WHOLE, &pixels, [3, 32, 32], 4)]
 }
 
 fn view(view: View, random: &mut Random) -> GroupView {
@@ -204,15 +207,14 @@ fn packed_equals_a_row_per_response_and_view() {
     }
 }
 
-/// The tokens at which an update is cut into micro-batches of about one response, three, and all.
-const BUDGETS: [usize; 3] = [1, 40, 10_000];
-
 #[test]
 fn micro_batches_add_up_to_the_update() {
     let (model, reference) = (model(DType::F64, 1), model(DType::F64, 2));
     let groups = groups(&model);
     for (name, whole) in variants() {
-        let updates = BUDGETS.map(|micro_batch_tokens| {
+        // one response each, about three, and all
+        let packed_tokens = whole.update(&model, &reference, &whole.scored(&model, &groups)).metrics.packed_tokens;
+        let updates = [1, packed_tokens / 4, packed_tokens].map(|micro_batch_tokens| {
             let settings = Settings { micro_batch_tokens, ..whole.clone() };
             let mut groups = settings.scored(&model, &groups);
             let update = settings.update_in_place(&model, &reference, &mut groups);
