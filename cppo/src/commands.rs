@@ -1,6 +1,7 @@
 //! The program `percept`: one file per subcommand, with its arguments and what it prints. The work is done elsewhere.
 
 mod data;
+mod device;
 mod doctor;
 mod eval;
 mod generate;

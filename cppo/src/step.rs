@@ -230,11 +230,11 @@ pub fn log_probs(model: &Model, groups: &[Group], config: &StepConfig<'_>) -> Re
     let config = StepConfig { contrast: None, ..*config };
     let mut all: Vec<Vec<Vec<f32>>> = groups.iter().map(|group| vec![Vec::new(); group.responses.len()]).collect();
     for part in plan::all_responses(groups, &config) {
-        let log_probs = no_grad(|| Pass::reference(model, groups, &part, &config))?.to_f64_vec()?;
+        let log_probs = no_grad(|| Pass::reference(model, groups, &part, &config))?.to_f32_vec()?;
         let mut start = 0;
         for &(group, response) in &part {
             let end = start + groups[group].responses[response].tokens.len();
-            all[group][response] = log_probs[start..end].iter().map(|&l| l as f32).collect();
+            all[group][response] = log_probs[start..end].to_vec();
             start = end;
         }
     }

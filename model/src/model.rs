@@ -42,8 +42,7 @@ impl Model {
                 1 => Tensor::full(device, &shape, if name.ends_with("bias") { 0.0 } else { 1.0 }, dtype),
                 _ => {
                     let values = random::normal(seed, stream as u64, shape.iter().product(), deviation as f32);
-                    let values: Vec<f64> = values.into_iter().map(f64::from).collect();
-                    Tensor::from_f64(device, &values, &shape, dtype)
+                    Tensor::from_f32(device, &values, &shape, dtype)
                 }
             };
             tensors.insert(name, tensor);

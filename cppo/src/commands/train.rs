@@ -9,7 +9,7 @@ use percept_engine::{Device, GpuSelector};
 
 use super::data::import_and_report;
 use super::session::{Plan, Session, at_step, restore_last};
-use super::{ConfigArgs, Outcome, interrupt};
+use super::{ConfigArgs, Outcome, device, interrupt};
 use crate::config::Config;
 use crate::evaluate::{Decoding, evaluate};
 use crate::prompts::{Problems, Prompt, test_prompts};
@@ -65,13 +65,12 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome> {
 
 /// `auto`, `cpu`, `gpu`, or an adapter.
 pub(super) fn open_device(name: &str) -> Result<Device> {
-    let selector = match name {
-        "auto" => return Ok(Device::best()),
-        "cpu" => return Ok(Device::cpu()),
-        "gpu" => GpuSelector::from_env_or_hardware(),
-        adapter => adapter.parse().unwrap_or_else(|never| match never {}),
-    };
-    Ok(Device::gpu(&selector)?)
+    device::ready(match name {
+        "auto" => Ok(Device::best()),
+        "cpu" => Ok(Device::cpu()),
+        "gpu" => Device::gpu(&GpuSelector::from_env_or_hardware()),
+        adapter => Device::gpu(&adapter.parse().unwrap_or_else(|never| match never {})),
+    })
 }
 
 fn new_trainer(config: &Config, device: &Device, out: &mut dyn Write) -> Result<Trainer> {

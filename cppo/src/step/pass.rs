@@ -120,8 +120,7 @@ impl Pass {
     }
 
     fn constant(&self, values: &[f32]) -> Tensor {
-        let values: Vec<f64> = values.iter().copied().map(f64::from).collect();
-        Tensor::from_f64(self.log_probs.device(), &values, &[values.len()], self.log_probs.dtype())
+        Tensor::from_f32(self.log_probs.device(), values, &[values.len()], self.log_probs.dtype())
     }
 }
 

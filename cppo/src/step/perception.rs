@@ -104,5 +104,5 @@ pub(super) fn divergences(pass: &Pass, model: &Model, detector: Detector, temper
 
 /// Read back from the device.
 pub(super) fn host(x: &Tensor) -> Result<Vec<f32>, ModelError> {
-    Ok(x.to_f64_vec()?.into_iter().map(|value| value as f32).collect())
+    Ok(x.to_f32_vec()?)
 }
