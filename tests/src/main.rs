@@ -14,10 +14,12 @@ mod movement;
 mod op_table;
 mod optim;
 mod repository;
+mod rust_source;
 mod safetensors;
 mod sampling;
 #[cfg(feature = "shaders")]
 mod shaders;
+mod structure;
 mod tune;
 
 #[cfg(feature = "model")]

@@ -61,3 +61,27 @@ fn commands_in_the_readme_are_understood() {
     }
     assert!(commands >= 10, "{commands} commands found");
 }
+
+/// Every environment variable that the code reads stands in the table of switches.
+#[test]
+fn the_table_of_switches_is_complete() {
+    let text = std::fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
+    let (_, switches) = text.split_once("## Switches").unwrap();
+    let mut folders: Vec<PathBuf> = ["engine/src", "model/src", "cppo/src"].map(|folder| root().join(folder)).into();
+    let mut variables = 0;
+    while let Some(folder) = folders.pop() {
+        for path in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let source = std::fs::read_to_string(&path).unwrap();
+            for start in source.match_indices("\"PERCEPT_").map(|(at, _)| at + 1) {
+                let name = source[start..].split('"').next().unwrap();
+                assert!(switches.contains(&format!("| `{name}")), "{}: {name} is missing in ARCHITECTURE.md", path.display());
+                variables += 1;
+            }
+        }
+    }
+    assert!(variables >= 7, "{variables} variables found");
+}

@@ -17,7 +17,15 @@ fn a_choice_is_kept_per_adapter() {
     other.driver_info = "a newer driver".into();
     assert_eq!(tune::read(&path, &other).unwrap(), None);
 
+    // a device uses it when it is told to, not before
+    let device = crate::common::open(|selector| selector);
+    assert_eq!(device.tuning(), Tuning::default());
+    tune::load_from(&path, &device);
+    assert_eq!(device.tuning(), tuning);
+
     std::fs::write(&path, r#"{"x": {"thin": "quantum"}}"#).unwrap();
+    tune::load_from(&path, &device);
+    assert_eq!(device.tuning(), tuning, "a file that cannot be read changes nothing");
     let error = tune::read(&path, adapter).unwrap_err().to_string();
     assert!(error.contains("tuning.json") && error.contains("quantum") && error.contains("delete the file"), "{error}");
 }
