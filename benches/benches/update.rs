@@ -17,7 +17,7 @@ use percept_cppo::training::group::{Group, GroupView, Response};
 use percept_cppo::training::update::{UpdateConfig, compute_update};
 use percept_cppo::training::world::World;
 use percept_engine::ops::Sampling;
-use percept_engine::{DType, Device, GpuSelector};
+use percept_engine::{DType, Device, GpuSelector, tune};
 use percept_model::families::idefics3::Idefics3;
 use percept_model::image::{Patches, Tiling};
 use percept_model::{GenerationOptions, GenerationRequest, Model, ModelConfig, generate};
@@ -30,7 +30,7 @@ const WORDS: usize = 24;
 const ROUNDS: usize = 7;
 
 fn main() {
-    for device in [Some(Device::cpu()), Device::gpu(&GpuSelector::from_env_or_hardware()).ok()].into_iter().flatten() {
+    for device in [Some(Device::cpu()), Device::gpu(&GpuSelector::from_env_or_hardware()).inspect(tune::load).ok()].into_iter().flatten() {
         let model = Model::random(&ModelConfig::small(), &device, 1, DType::F32);
         for response_tokens in [32, 64] {
             compare(&model, response_tokens);

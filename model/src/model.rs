@@ -46,8 +46,7 @@ impl Model {
                 Initial::Ones => Tensor::full(device, &shape, 1.0, dtype),
                 Initial::Normal(deviation) => {
                     let values = random::normal(seed, stream as u64, shape.iter().product(), deviation as f32);
-                    let values: Vec<f64> = values.into_iter().map(f64::from).collect();
-                    Tensor::from_f64(device, &values, &shape, dtype)
+                    Tensor::from_f32(device, &values, &shape, dtype)
                 }
             };
             tensors.insert(parameter.name, tensor);

@@ -33,7 +33,6 @@ pub fn score(model: &Model, prompt: &[u32], pictures: &[Patches], completion: &[
     no_grad(|| {
         let hidden = model.hidden(&packing.into_batch(model));
         let (log_probs, entropies) = model.log_probs(&hidden, &rows, 1.0);
-        let read = |values: percept_engine::Tensor| Ok::<_, ModelError>(values.to_f64_vec()?.into_iter().map(|x| x as f32).collect());
-        Ok(Scores { log_probs: read(log_probs)?, entropies: read(entropies)? })
+        Ok(Scores { log_probs: log_probs.to_f32_vec()?, entropies: entropies.to_f32_vec()? })
     })
 }

@@ -15,10 +15,12 @@ mod movement;
 mod op_table;
 mod optim;
 mod repository;
+mod rust_source;
 mod safetensors;
 mod sampling;
 #[cfg(feature = "shaders")]
 mod shaders;
+mod structure;
 mod tune;
 mod update;
 

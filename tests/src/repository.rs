@@ -125,3 +125,19 @@ fn a_wing_is_a_folder_and_there_are_few() {
     let entries: Vec<_> = std::fs::read_dir(root().join("cppo/src")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert!(entries.len() <= 12, "{} entries in cppo/src: {entries:?}", entries.len());
 }
+
+/// Every environment variable that the code reads stands in the table of switches.
+#[test]
+fn the_table_of_switches_is_complete() {
+    let text = std::fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
+    let (_, switches) = text.split_once("## Switches").unwrap();
+    let mut variables = 0;
+    for (path, source) in sources(&["engine/src", "model/src", "cppo/src"]) {
+        for start in source.match_indices("\"PERCEPT_").map(|(at, _)| at + 1) {
+            let name = source[start..].split('"').next().unwrap();
+            assert!(switches.contains(&format!("| `{name}")), "{path}: {name} is missing in ARCHITECTURE.md");
+            variables += 1;
+        }
+    }
+    assert!(variables >= 7, "{variables} variables found");
+}

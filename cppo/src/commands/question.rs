@@ -8,6 +8,8 @@ use percept_engine::{Device, GpuSelector};
 use percept_model::image::{self, ImageSplitting};
 use percept_model::{Model, ModelFiles, Precision, Question};
 
+use super::device;
+
 /// Which model, which picture, which question.
 #[derive(clap::Args)]
 pub(super) struct QuestionArgs {
@@ -65,15 +67,15 @@ impl QuestionArgs {
 }
 
 fn open(device: Option<DeviceArg>) -> Result<Device> {
-    match device {
+    device::ready(match device {
         None => Ok(Device::best()),
         Some(DeviceArg::Cpu) => Ok(Device::cpu()),
         Some(DeviceArg::Gpu) => {
             let device = Device::gpu(&GpuSelector::from_env_or_hardware());
-            Ok(match std::env::var_os("PERCEPT_ADAPTER") {
-                Some(_) => device?,
-                None => device.or_else(|no_hardware| Device::gpu(&GpuSelector::software()).map_err(|_| no_hardware))?,
-            })
+            match std::env::var_os("PERCEPT_ADAPTER") {
+                Some(_) => device,
+                None => device.or_else(|no_hardware| Device::gpu(&GpuSelector::software()).map_err(|_| no_hardware)),
+            }
         }
-    }
+    })
 }

@@ -185,7 +185,6 @@ impl MicroBatch<'_> {
     }
 
     fn constant(&self, values: &[f32]) -> Tensor {
-        let values: Vec<f64> = values.iter().copied().map(f64::from).collect();
-        Tensor::from_f64(self.pass.log_probs.device(), &values, &[values.len()], self.pass.log_probs.dtype())
+        Tensor::from_f32(self.pass.log_probs.device(), values, &[values.len()], self.pass.log_probs.dtype())
     }
 }

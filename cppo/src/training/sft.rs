@@ -58,8 +58,7 @@ impl<'a> WarmStart<'a> {
         }
         let (classes, hidden) = (all_classes(), model.config().text.hidden_size);
         let values = random::normal(seed, 0, (classes + 1) * hidden, 0.02);
-        let values: Vec<f64> = values.into_iter().map(f64::from).collect();
-        let head = Tensor::from_f64(model.device(), &values, &[classes + 1, hidden], model.arithmetic_dtype()).parameter();
+        let head = Tensor::from_f32(model.device(), &values, &[classes + 1, hidden], model.arithmetic_dtype()).parameter();
         let optim = OptimConfig {
             learning_rate: config.warm_start_learning_rate,
             schedule: Schedule::Cosine,

@@ -103,7 +103,7 @@ impl<'a> Decoding<'a> {
         let steps = self.check_every.min(self.options.max_new_tokens - self.step);
         let (tokens, log_probs): (Vec<Tensor>, Vec<Tensor>) = (0..steps).map(|_| self.draw()).unzip();
         let tokens = Tensor::concat(&tokens.iter().collect::<Vec<_>>(), 0).to_vec::<u32>()?; // [steps · running]
-        let log_probs = Tensor::concat(&log_probs.iter().collect::<Vec<_>>(), 0).to_f64_vec()?;
+        let log_probs = Tensor::concat(&log_probs.iter().collect::<Vec<_>>(), 0).to_f32_vec()?;
 
         let batch = self.running.len();
         let mut staying = Vec::new();
@@ -114,7 +114,7 @@ impl<'a> Decoding<'a> {
             // what was drawn after a stop token is dropped
             for i in drawn.take(stop.map_or(steps, |at| at + 1)) {
                 completion.tokens.push(tokens[i]);
-                completion.log_probs.push(log_probs[i] as f32);
+                completion.log_probs.push(log_probs[i]);
             }
             match stop {
                 Some(_) => completion.finish = Finish::Stop,

@@ -65,9 +65,8 @@ impl Model {
         let (rows, columns, dtype) = (weight.dim(0), weight.dim(1), self.arithmetic_dtype());
         let bound = (columns as f32).powf(-0.5);
         let down = random::uniform(lora.seed, stream, lora.rank * columns, -bound, bound);
-        let down: Vec<f64> = down.into_iter().map(f64::from).collect();
         Adapter {
-            down: Tensor::from_f64(self.device(), &down, &[lora.rank, columns], dtype).parameter(),
+            down: Tensor::from_f32(self.device(), &down, &[lora.rank, columns], dtype).parameter(),
             up: Tensor::zeros(self.device(), &[rows, lora.rank], dtype).parameter(),
             scale: (lora.alpha / lora.rank as f64) as f32,
         }

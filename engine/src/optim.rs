@@ -1,4 +1,4 @@
-//! Optimisers: [`AdamW`] and [`Sgd`].
+//! Optimisers: [`AdamW`] and [`Sgd`], which are [`Optimiser`] with two rules of updating a parameter.
 //!
 //! A step is one launch to square up each gradient, one to decide, and one to update each parameter: decay, moments, clipping and rounding to the
 //! storage type are fused in it. Nothing is read back: the norm, the clip factor and the decision to skip a step whose gradients are not finite
@@ -6,12 +6,12 @@
 
 mod adamw;
 mod norm;
+mod optimiser;
 mod sgd;
-mod slots;
 
 pub use adamw::{AdamW, AdamWConfig};
+pub use optimiser::{Optimiser, ParamGroup, StepReport, Update, UpdateRule};
 pub use sgd::{Sgd, SgdConfig};
-pub use slots::{ParamGroup, StepReport};
 
 pub(crate) use adamw::KERNELS as ADAMW_KERNELS;
 pub(crate) use norm::KERNELS as NORM_KERNELS;

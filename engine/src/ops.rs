@@ -2,6 +2,7 @@
 
 use crate::dtype::DType;
 use crate::tensor::Tensor;
+pub use crate::tune::MatmulVariant;
 
 pub(crate) mod argmax;
 pub(crate) mod attention;
@@ -31,7 +32,6 @@ pub(crate) mod where_;
 
 pub use attention::{Mask, Segment, Segments};
 pub use linear_kl::{Head, linear_kl};
-pub use matmul::{CooperativeSize as MatmulCooperativeSize, Variant as MatmulVariant};
 pub use rope::RopeTable;
 pub use sample::Sampling;
 

@@ -1,9 +1,9 @@
-//! The op table and what is done with it: the tests and `percept doctor` check every row, on every device.
+//! The op table and what is done with it: every row can be checked, on every device.
 //!
 //! A row is an op with samples; a sample is a set of inputs and a closure that applies the op. From that follow
 //! - [`gradient_error`]: the f64 backward against central differences of the f64 forward,
 //! - [`device_error`]: forward and backward on a device, in f32, against f64 on the CPU,
-//! - [`examine`]: all of it on one device, as `percept doctor` prints it.
+//! - [`examine`]: all of it on one device, with a verdict for each op.
 
 mod compare;
 mod examine;

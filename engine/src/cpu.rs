@@ -1,8 +1,8 @@
 //! The CPU device: pooled, aligned buffers, and the calling of CPU kernels.
 
 mod args;
-pub mod block;
 mod buffer;
+mod device;
 pub mod disjoint;
 pub mod float;
 pub mod gemm;
@@ -11,6 +11,7 @@ pub mod parallel;
 pub mod reduce;
 
 pub use args::CpuArgs;
-pub(crate) use buffer::{CpuBuffer, CpuDevice};
+pub(crate) use buffer::CpuBuffer;
+pub(crate) use device::CpuDevice;
 pub use float::Float;
 pub use math::Math;

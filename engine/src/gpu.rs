@@ -7,6 +7,7 @@ mod adapter;
 mod bindings;
 mod buffers;
 mod context;
+mod hash;
 mod pipelines;
 mod recorder;
 mod timestamps;
@@ -17,18 +18,16 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 pub use adapter::{AdapterReport, CooperativeTile, GpuSelector, adapters};
 pub(crate) use buffers::GpuBuffer;
-use buffers::{Pool, RawBuffer, size_class};
+use buffers::{GRANULE_BYTES, Recorded};
 use context::Context;
 use recorder::Recorder;
 use timestamps::Timestamps;
 
-use crate::device::Counters;
+use crate::counters::Counters;
 use crate::error::{Error, Failure, Result};
-use crate::kernel::Launch;
+use crate::kernel::Dispatch;
+use crate::pool::{Pool, Reuse, size_class};
 use crate::trace::Trace;
-
-/// The most bytes of a kernel's parameters: what every adapter with immediates can carry.
-const MAX_PARAMS_BYTES: u32 = 128;
 
 /// Downloads go through a mapped buffer of at most this size.
 const READBACK_BYTES: u64 = 64 << 20;
@@ -36,7 +35,7 @@ const READBACK_BYTES: u64 = 64 << 20;
 /// An opened GPU.
 pub(crate) struct Gpu {
     context: Context,
-    pool: Arc<Mutex<Pool>>,
+    pool: Arc<Mutex<Pool<Recorded>>>,
     recorder: Mutex<Recorder>,
     readback: Mutex<Option<wgpu::Buffer>>,
     trace: Arc<Trace>,
@@ -45,9 +44,10 @@ pub(crate) struct Gpu {
 impl Gpu {
     /// Opens the adapter that the selector means. Later errors of the driver go to `failure`, times of kernels to `trace`.
     pub(crate) fn open(selector: &GpuSelector, failure: Arc<Failure>, trace: Arc<Trace>) -> Result<Gpu> {
+        let context = Context::open(selector, failure)?;
         Ok(Gpu {
-            context: Context::open(selector, failure)?,
-            pool: Arc::new(Mutex::new(Pool::new())),
+            pool: Arc::new(Mutex::new(Pool::new(&context.report.name, Reuse::FirstMade))),
+            context,
             recorder: Mutex::default(),
             readback: Mutex::default(),
             trace,
@@ -68,14 +68,13 @@ impl Gpu {
             let (device, limit_bytes) = (report.name.clone(), report.max_binding_bytes);
             return Err(Error::TooLargeForBinding { device, what: what(), needed_bytes, limit_bytes });
         }
-        let bytes = size_class(needed_bytes).min(report.max_buffer_bytes & !255).max(needed_bytes.next_multiple_of(4));
+        let size_class = size_class(needed_bytes, GRANULE_BYTES);
+        let bytes = size_class.min(report.max_buffer_bytes & !255).max(needed_bytes.next_multiple_of(4));
 
-        let mut pool = self.pool.lock().expect("pool");
-        if pool.is_over_budget(bytes) {
-            return Err(self.out_of_memory(&pool, what(), bytes));
-        }
-        if let Some(raw) = pool.take(bytes) {
-            return Ok(Pool::lend(&self.pool, &mut pool, raw));
+        let mut pool = self.pool();
+        pool.check_budget(bytes, what)?;
+        if let Some(buffer) = pool.lend(&self.pool, bytes) {
+            return Ok(buffer);
         }
         let created = match pool.has_room(bytes) {
             true => self.context.try_tensor_buffer(bytes),
@@ -86,16 +85,15 @@ impl Gpu {
             self.trim(&mut pool);
             self.context.try_tensor_buffer(bytes)
         });
-        let Some(buffer) = created else {
-            return Err(self.out_of_memory(&pool, what(), bytes));
-        };
-        let raw = pool.adopt(buffer);
-        Ok(Pool::lend(&self.pool, &mut pool, raw))
+        match created {
+            Some(buffer) => Ok(pool.adopt(&self.pool, Recorded::new(buffer), bytes)),
+            None => Err(pool.out_of_memory(bytes, what)),
+        }
     }
 
     /// Fills a buffer with zeros, in the order of the recording.
     pub(crate) fn clear(&self, buffer: &GpuBuffer) {
-        self.recorder().clear(&self.context, &buffer.raw);
+        self.recorder().clear(&self.context, buffer);
     }
 
     /// Writes bytes, after all work recorded so far and before all recorded later.
@@ -106,10 +104,10 @@ impl Gpu {
         let end = offset + bytes.len();
         let (start_word, end_word) = (offset & !3, end.next_multiple_of(4));
         if start_word == offset && end_word == end {
-            return self.recorder().upload(&self.context, &buffer.raw, offset as u64, bytes);
+            return self.recorder().upload(&self.context, buffer, offset as u64, bytes);
         }
         // Half types at odd places: keep the neighbours in the words at both ends. New tensors start at 0 and end in padding.
-        let mut words = match start_word == 0 && end_word as u64 >= buffer.raw.bytes {
+        let mut words = match start_word == 0 && end_word as u64 >= buffer.bytes() {
             true => vec![0; end_word - start_word],
             false => match self.download(buffer, start_word, end_word - start_word) {
                 Ok(words) => words,
@@ -117,7 +115,7 @@ impl Gpu {
             },
         };
         words[offset - start_word..end - start_word].copy_from_slice(bytes);
-        self.recorder().upload(&self.context, &buffer.raw, start_word as u64, &words);
+        self.recorder().upload(&self.context, buffer, start_word as u64, &words);
     }
 
     /// Reads bytes, after all work recorded so far. Waits for the device.
@@ -130,7 +128,7 @@ impl Gpu {
             self.context.check_alive()?;
             let chunk = (end - start).min(READBACK_BYTES);
             let staging = self.readback_buffer(&mut readback, chunk);
-            recorder.copy(&self.context, &buffer.raw, start, staging, chunk);
+            recorder.copy(&self.context, buffer, start, staging, chunk);
             recorder.submit(&self.context);
             bytes.extend_from_slice(&self.context.read(staging, chunk));
             start += chunk;
@@ -144,11 +142,11 @@ impl Gpu {
 
     /// Records a kernel.
     #[track_caller]
-    pub(crate) fn launch(&self, launch: &Launch<'_>) {
+    pub(crate) fn run(&self, dispatch: &Dispatch<'_, GpuBuffer>) {
         if let Err(error) = self.context.check_alive() {
             return self.context.failure.set(error);
         }
-        check_aliasing(launch);
+        check_aliasing(dispatch);
         let mut recorder = self.recorder();
         let wall_clock = self.trace.is_on() && !self.report().timestamp_queries;
         if self.trace.is_on() && recorder.timestamps.is_none() && !wall_clock {
@@ -159,12 +157,12 @@ impl Gpu {
             recorder.finish(&self.context);
         }
         let start = std::time::Instant::now();
-        if let Err(error) = recorder.record(&self.context, launch) {
+        if let Err(error) = recorder.record(&self.context, dispatch) {
             self.context.failure.set(error);
         }
         if wall_clock {
             recorder.finish(&self.context);
-            self.trace.add(launch.kernel.name, start.elapsed());
+            self.trace.add(dispatch.kernel.name, start.elapsed());
         }
     }
 
@@ -176,7 +174,7 @@ impl Gpu {
     }
 
     pub(crate) fn counters(&self) -> Counters {
-        let memory = self.pool.lock().expect("pool").counters();
+        let memory = self.pool().counters();
         let recorder = self.recorder();
         Counters {
             buffers_created: memory.buffers_created + self.context.internal_buffers.load(Ordering::Relaxed),
@@ -189,11 +187,15 @@ impl Gpu {
     }
 
     pub(crate) fn set_budget(&self, bytes: u64) {
-        self.pool.lock().expect("pool").budget_bytes = bytes;
+        self.pool().set_budget(bytes);
     }
 
     pub(crate) fn reset_peak(&self) {
-        self.pool.lock().expect("pool").reset_peak();
+        self.pool().reset_peak();
+    }
+
+    fn pool(&self) -> MutexGuard<'_, Pool<Recorded>> {
+        self.pool.lock().expect("pool")
     }
 
     fn recorder(&self) -> MutexGuard<'_, Recorder> {
@@ -202,7 +204,7 @@ impl Gpu {
     }
 
     /// Gives all free buffers back to the driver.
-    fn trim(&self, pool: &mut Pool) {
+    fn trim(&self, pool: &mut Pool<Recorded>) {
         let mut recorder = self.recorder();
         recorder.finish(&self.context);
         recorder.bind_groups.forget(&pool.trim());
@@ -215,16 +217,6 @@ impl Gpu {
         }
         slot.as_ref().expect("just made")
     }
-
-    fn out_of_memory(&self, pool: &Pool, what: String, needed_bytes: u64) -> Error {
-        Error::OutOfMemory {
-            device: self.report().name.clone(),
-            what,
-            needed_bytes,
-            live_bytes: pool.live_bytes,
-            budget_bytes: pool.budget_bytes,
-        }
-    }
 }
 
 impl Drop for Gpu {
@@ -235,16 +227,13 @@ impl Drop for Gpu {
 
 /// WebGPU forbids that one dispatch reads a buffer and writes it through another binding, even in other ranges.
 #[track_caller]
-fn check_aliasing(launch: &Launch<'_>) {
-    let raw = |index: usize| -> Option<&RawBuffer> { Some(&launch.bindings[index]?.tensor.storage().gpu().raw) };
-    for output in launch.inputs..launch.inputs + launch.outputs {
-        for input in 0..launch.inputs {
-            let (Some(a), Some(b)) = (raw(input), raw(output)) else { continue };
+fn check_aliasing(dispatch: &Dispatch<'_, GpuBuffer>) {
+    for (output, written) in dispatch.bound().skip(dispatch.inputs).enumerate() {
+        for (input, read) in dispatch.bound().take(dispatch.inputs).enumerate() {
             assert!(
-                a.id != b.id,
-                "{}: input {input} and output {} share one storage; name an in-place tensor as an output only",
-                launch.kernel.name,
-                output - launch.inputs
+                read.storage.id() != written.storage.id(),
+                "{}: input {input} and output {output} share one storage; name an in-place tensor as an output only",
+                dispatch.kernel.name
             );
         }
     }
@@ -271,7 +260,7 @@ mod tests {
         gpu.context.device.destroy();
         gpu.context.wait(None);
         let error = failure.take().expect("the loss is recorded");
-        assert!(matches!(error, Error::DeviceLost { .. }) && error.to_string().contains("--resume"), "{error}");
+        assert!(matches!(error, Error::DeviceLost { .. }) && error.to_string().contains("the device was lost"), "{error}");
         // and does not go away when somebody has read it
         assert!(matches!(gpu.download(&buffer, 0, 64), Err(Error::DeviceLost { .. })));
         assert!(matches!(gpu.alloc(64, &|| "test".into()), Err(Error::DeviceLost { .. })));
@@ -293,10 +282,10 @@ mod tests {
         let (gpu, _) = open();
         let alloc = |bytes| gpu.alloc(bytes, &|| "test".into()).unwrap();
         let (a, b, c) = (alloc(1000), alloc(1000), alloc(1000));
-        let ids = [a.raw.id, b.raw.id, c.raw.id];
+        let ids = [a.id(), b.id(), c.id()];
         drop((c, a, b));
         let again = [alloc(900), alloc(1000), alloc(1024)];
-        assert_eq!(again.each_ref().map(|buffer| buffer.raw.id), ids);
+        assert_eq!(again.each_ref().map(|buffer| buffer.id()), ids);
         assert_eq!(gpu.counters().buffers_created, 3);
     }
 }
