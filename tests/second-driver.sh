@@ -14,7 +14,7 @@ if [ ! -e "$driver/libvk_swiftshader.so" ]; then
     if [ ! -e "$driver/libvk_swiftshader.so" ]; then
         command -v apt-get >/dev/null || skip "no SwiftShader in /usr/lib/chromium, and no apt-get to fetch it"
         mkdir -p "$unpacked"
-        { as_root apt-get update -qq && (cd "$unpacked" && apt-get download -qq chromium-common); } || skip "apt-get cannot fetch chromium-common"
+        { as_root apt-get update -qq && (cd "$unpacked" && apt-get -o APT::Sandbox::User=root download -qq chromium-common); } || skip "apt-get cannot fetch chromium-common"
         dpkg-deb --fsys-tarfile "$unpacked"/chromium-common_*.deb | tar -x -C "$unpacked" --wildcards './usr/lib/chromium/*swiftshader*' \
             || skip "this chromium-common has no SwiftShader"
         rm "$unpacked"/chromium-common_*.deb
@@ -24,7 +24,7 @@ fi
 echo "second driver: SwiftShader ($driver/libvk_swiftshader.so) runs the GPU tests"
 # The first name is that of today's Vulkan loaders, the second that of older ones. The adapter is named so that no other driver can stand in.
 export VK_DRIVER_FILES=$driver/vk_swiftshader_icd.json VK_ICD_FILENAMES=$driver/vk_swiftshader_icd.json PERCEPT_ADAPTER=SwiftShader
-# every module with tests that open the GPU, and single tests of modules that are busy on the CPU otherwise
+# every module with tests that open the GPU (a test of the repository compares), and single tests of modules that are busy on the CPU otherwise
 cargo test --quiet -p percept-tests --test percept -- \
     gpu:: autograd:: cast:: generate:: memory:: movement:: optim:: sampling:: tune:: op_table::the_gpu_ step::both_devices_ trainer::a_gpu_
 echo "second driver: SwiftShader passes"

@@ -33,6 +33,20 @@ fn the_shader_index_names_every_shader_and_no_other() {
 }
 
 #[test]
+fn the_second_driver_runs_every_module_with_gpu_tests() {
+    let script = std::fs::read_to_string(root().join("tests/second-driver.sh")).unwrap();
+    for file in files("tests/src", "rs") {
+        let module = file.trim_end_matches(".rs");
+        let text = std::fs::read_to_string(root().join("tests/src").join(&file)).unwrap();
+        if module == "repository" {
+            continue;
+        }
+        let opens_gpu = ["common::gpu", "common::open", "common::{gpu"].iter().any(|call| text.contains(call));
+        assert!(!opens_gpu || script.contains(&format!(" {module}::")), "tests/second-driver.sh leaves out `{module}`");
+    }
+}
+
+#[test]
 fn paths_in_the_documents_exist() {
     for document in ["README.md", "ARCHITECTURE.md", "shaders/README.md"] {
         let text = std::fs::read_to_string(root().join(document)).unwrap();
