@@ -1,4 +1,4 @@
-// Functions of which Vulkan promises too little, or nothing near a zero of theirs; shaders/README.md lists what it promises. The polynomials were
+// Functions that we write ourselves, because Vulkan promises too little of the built-ins: see "Precision" in shaders/README.md. The polynomials were
 // fitted for this file (minimax). Nothing here needs a fused multiply-add.
 
 // ln(1 + f) to 4 ULP, f from -0.3 to 1: twice the inverse hyperbolic tangent of f / (2 + f).
@@ -57,12 +57,12 @@ fn cosine(x: f32) -> f32 {
     return turned(x, 1i);
 }
 
-// sin(x + quarters · π/2) to 1e-7 for |x| up to 10,000; beyond, off by about |x| / 10,000 · 1e-7, and always within [-1, 1].
-// x = n π/2 + r, |r| <= π/4. π/2 comes in three parts; for n below 8,192 the products with the first two are exact. A driver that sums otherwise, as it
-// may, is off by |n| · 4e-8: nothing within a turn.
+// sin(x + quarters · π/2), off by 1e-7 at most for |x| up to 10,000 and by little up to 40,000; always within [-1, 1].
+// x = n π/2 + r, |r| <= π/4 (a little more, where n was rounded). π/2 comes in three parts; for n below 8,192 the products with the first two are exact.
+// A driver that sums otherwise, as it may, is off by |n| · 4e-8: nothing within a turn.
 fn turned(x: f32, quarters: i32) -> f32 {
     let n = round(x * 0.63661977);
-    let r = clamp(((x - n * 1.5703125) - n * 4.8375130e-4) - n * 7.54979e-8, -0.7854, 0.7854);
+    let r = clamp(((x - n * 1.5703125) - n * 4.8375130e-4) - n * 7.54979e-8, -0.79, 0.79);
     let z = r * r;
     let sine = r + r * z * (-0.16666655 + z * (0.0083321777 - z * 0.00019517235));
     let cosine = 1.0 - 0.5 * z + z * z * (0.041666647 + z * (-0.0013887367 + z * 0.00002443838));

@@ -38,7 +38,7 @@ pub(crate) const KERNELS: &[&Kernel] = &[&FORWARD, &DECODE, &BACKWARD, &STATS];
 
 /// The largest head_dim: rows stay in the registers of a thread.
 const MAX_HEAD_DIM: usize = 128;
-/// With so few queries a segment, the threads of a GPU divide the keys instead of the queries.
+/// With so few queries per segment, the threads of a GPU divide the keys instead of the queries.
 const DECODE_QUERIES: usize = 4;
 
 impl Tensor {

@@ -24,9 +24,10 @@ const SHADER: Shader = wgsl!("binary.wgsl");
 static FORWARD: Kernel = kernel!(SHADER, "forward", Params, forward);
 pub(crate) const KERNELS: &[&Kernel] = &[&FORWARD];
 
-/// The functions, a row each: documentation; number of the case in binary.wgsl, name; f; what attaches the gradient. Shapes broadcast in all of them.
+/// The functions, one row each. A row holds the documentation of the method; the number of its case in binary.wgsl and its name; f; and the function
+/// that attaches the gradient.
 ///
-/// Methods, the CPU kernel and rows of the op table are made of it: `binary_ops!(make)` hands the rows to the macro `make`.
+/// `binary_ops!(make)` hands the rows to the macro `make`: one makes the methods and the CPU kernel of them, another the rows of the op table.
 macro_rules! binary_ops {
     ($make:ident) => {
         $make! {
