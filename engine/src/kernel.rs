@@ -21,6 +21,7 @@ pub struct Shader {
 }
 
 /// Embeds shader files: `wgsl!("softmax.wgsl")`, or after the common pieces it needs `wgsl!("common/philox.wgsl", "sample.wgsl")`.
+/// `common/invocation.wgsl` goes along with every file.
 #[macro_export]
 macro_rules! wgsl {
     ($($name:literal),+) => {
@@ -29,7 +30,11 @@ macro_rules! wgsl {
                 const NAMES: &[&str] = &[$($name),+];
                 NAMES[NAMES.len() - 1]
             },
-            text: concat!($(include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../shaders/", $name)), "\n"),+),
+            // the invocation stands last, since some files begin with `enable`, which must come first; declarations may come in any order
+            text: concat!(
+                $(include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../shaders/", $name)), "\n",)+
+                include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../shaders/common/invocation.wgsl"))
+            ),
         }
     };
 }

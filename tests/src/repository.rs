@@ -23,11 +23,28 @@ fn files(folder: &str, extension: &str) -> Vec<String> {
 
 #[test]
 fn the_shader_index_names_every_shader_and_no_other() {
-    let index = std::fs::read_to_string(root().join("shaders/README.md")).unwrap();
-    let listed: Vec<&str> = index.lines().filter_map(|line| line.strip_prefix("| `")?.split_once('`')).map(|(name, _)| name).collect();
+    let text = std::fs::read_to_string(root().join("shaders/README.md")).unwrap();
+    let index = text.split("## Index").nth(1).expect("a section `Index`");
+    let mut listed: Vec<&str> = index.split('`').skip(1).step_by(2).collect();
+    listed.sort_unstable();
     let mut there = files("shaders", "wgsl");
     there.extend(files("shaders/common", "wgsl").into_iter().map(|name| format!("common/{name}")));
+    there.sort();
     assert_eq!(listed, there);
+}
+
+#[test]
+fn the_second_driver_runs_every_module_with_gpu_tests() {
+    let script = std::fs::read_to_string(root().join("tests/second-driver.sh")).unwrap();
+    for file in files("tests/src", "rs") {
+        let module = file.trim_end_matches(".rs");
+        let text = std::fs::read_to_string(root().join("tests/src").join(&file)).unwrap();
+        if module == "repository" {
+            continue;
+        }
+        let opens_gpu = ["common::gpu", "common::open", "common::{gpu"].iter().any(|call| text.contains(call));
+        assert!(!opens_gpu || script.contains(&format!(" {module}::")), "tests/second-driver.sh leaves out `{module}`");
+    }
 }
 
 #[test]

@@ -32,8 +32,11 @@ fn a_choice_is_kept_per_adapter() {
 
 #[test]
 fn a_variant_that_rounds_is_measured_but_not_chosen() {
-    let (tuning, measurements) = tune::tune(&crate::common::gpu(), Precision::Single).unwrap();
-    assert!(measurements.iter().any(|m| !m.exact && m.error > 1e-5), "{measurements:?}");
+    let device = crate::common::gpu();
+    let (tuning, measurements) = tune::tune(&device, Precision::Single).unwrap();
+    // where there is no f16, nothing rounds
+    let rounds = measurements.iter().any(|m| !m.exact && m.error > 1e-5);
+    assert_eq!(rounds, device.adapter().unwrap().f16, "{measurements:?}");
     for chosen in [tuning.thin, tuning.wide] {
         assert!(measurements.iter().any(|m| Some(m.variant) == chosen && m.exact), "{tuning:?}");
     }

@@ -22,7 +22,7 @@ kernel_params! {
     }
 }
 
-const SHADER: Shader = wgsl!("common/half.wgsl", "adamw.wgsl");
+const SHADER: Shader = wgsl!("common/half.wgsl", "common/math.wgsl", "adamw.wgsl");
 static STEP: Kernel = kernel!(SHADER, "step_f32", Params, step);
 static STEP_HALF: Kernel = kernel!(SHADER, "step_half", Params, step);
 pub(crate) const KERNELS: &[&Kernel] = &[&STEP, &STEP_HALF];

@@ -1,4 +1,24 @@
-// The segments of attention, as ops/attention/table.rs writes them: eight numbers each, from the start of `table`.
+// What the attention kernels share: parameters, the first bindings, and the segments. `table` is written by engine/src/ops/attention/table.rs, which
+// says what is where: the segments first, eight numbers each, then the tiles of queries, then the readers of the tiles of keys.
+
+struct Params {
+    heads: u32,
+    kv_heads: u32,
+    tiles: u32,
+    tile_table: u32,
+    key_tiles: u32,
+    key_table: u32,
+    kv_tokens: u32,
+    scale: f32,
+}
+
+var<immediate> params: Params;
+
+override HEAD_DIM: u32 = 64u;
+
+@group(0) @binding(0) var<storage, read> table: array<u32>;
+@group(0) @binding(1) var<storage, read> q: array<vec4f>;
+@group(0) @binding(2) var<storage, read> k: array<vec4f>;
 
 struct Segment {
     query_start: u32,
