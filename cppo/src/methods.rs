@@ -59,6 +59,17 @@ pub trait Method {
         group_advantages(rewards, rewards.len())
     }
 
+    /// Whether a group is worth an update. `rewards [group_size]`
+    fn keeps(&self, rewards: &[f32]) -> bool {
+        let _ = rewards;
+        true
+    }
+
+    /// How many times groups that are not worth an update are replaced by responses to fresh prompts, at most.
+    fn refills(&self) -> usize {
+        0
+    }
+
     /// The further pictures that responses are read on, in the order in which they are drawn.
     fn views(&self) -> Vec<ViewUse> {
         Vec::new()
