@@ -11,7 +11,7 @@ use percept_cppo::methods::cppo::Cppo;
 use percept_cppo::methods::grpo::Grpo;
 use percept_cppo::methods::policy::PolicyConfig;
 use percept_cppo::methods::selection::{Gate, SelectionConfig};
-use percept_cppo::methods::view::View;
+use percept_cppo::methods::view::{Moment, View};
 use percept_cppo::problems::prompts::EncodedPrompt;
 use percept_cppo::training::group::{Group, GroupView, Response};
 use percept_cppo::training::update::{UpdateConfig, compute_update};
@@ -52,7 +52,15 @@ fn compare(model: &Model, response_tokens: usize) {
     for round in 0..=ROUNDS {
         let updates = variants.iter().map(|&(method, groups)| {
             let mut groups = groups.to_vec();
-            let config = UpdateConfig { method, policy: &policy, temperature: 1.0, micro_batch_tokens: 16384, seed: 0, world: &world };
+            let config = UpdateConfig {
+                method,
+                policy: &policy,
+                temperature: 1.0,
+                micro_batch_tokens: 16384,
+                seed: 0,
+                moment: Moment { step: 1, steps: 1 },
+                world: &world,
+            };
             seconds(|| {
                 compute_update(model, None, &mut groups, &config).expect("the batch fits the model");
                 model.device().synchronize().expect("the update");

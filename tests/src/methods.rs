@@ -6,14 +6,14 @@ use percept_cppo::methods::papo::Papo;
 use percept_cppo::methods::policy::{PolicyConfig, policy_terms};
 use percept_cppo::methods::signal::{Signal, Weighing, Weights};
 use percept_cppo::methods::term::Term;
-use percept_cppo::methods::view::{Drawn, SeenBy, View, ViewGradient, ViewUse};
+use percept_cppo::methods::view::{Drawn, Moment, SeenBy, View, ViewGradient, ViewUse};
 use percept_cppo::methods::{AnyMethod, Method};
 use percept_cppo::problems::views::{Perturbation, PerturbationSet, Removing};
 use percept_cppo::training::group::{Group, GroupView};
 use percept_cppo::training::update::{score, views_with};
 use percept_engine::DType;
 
-use crate::update::{assert_same_gradients, compute, gradients, groups, model};
+use crate::update::{MOMENT, assert_same_gradients, compute, gradients, groups, model};
 
 /// Without a reference policy.
 fn policy() -> PolicyConfig {
@@ -27,7 +27,7 @@ struct Dependent {
 }
 
 impl Method for Dependent {
-    fn views(&self) -> Vec<ViewUse> {
+    fn views(&self, _: Moment) -> Vec<ViewUse> {
         vec![ViewUse {
             view: View::Removed,
             from: PerturbationSet::Only(Perturbation::Removing(Removing::PatchMask)),
@@ -82,7 +82,7 @@ fn with_own_views(method: &dyn Method, budget: usize) -> Vec<Group> {
         };
         group.views = (0..group.responses.len()).map(own).collect();
     }
-    score(&model, &mut groups, &views_with(ViewGradient::Stops, method), 0.9, budget).unwrap();
+    score(&model, &mut groups, &views_with(ViewGradient::Stops, method, MOMENT), 0.9, budget).unwrap();
     groups
 }
 
@@ -116,7 +116,7 @@ fn responses_are_read_on_pictures_of_their_own() {
     let model = model(DType::F64, 1);
     let mut shared = groups(&model);
     shared.iter_mut().for_each(|group| drop(group.views.remove(0)));
-    score(&model, &mut shared, &views_with(ViewGradient::Stops, &method), 0.9, 10_000).unwrap();
+    score(&model, &mut shared, &views_with(ViewGradient::Stops, &method, MOMENT), 0.9, 10_000).unwrap();
     for (number, (own, shared)) in readings(&own).iter().zip(&readings(&shared)).enumerate() {
         let largest = own.iter().zip(shared).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
         assert_eq!(largest < 1e-6, number % 2 == 0, "response {number}: {largest}");
@@ -128,7 +128,7 @@ fn responses_are_read_on_pictures_of_their_own() {
 fn papo_without_a_difference_is_grpo() {
     let model = model(DType::F64, 1);
     let papo = Papo { perception_coef: 0.5, entropy_coef: 0.0 };
-    let uses = views_with(ViewGradient::Stops, &papo);
+    let uses = views_with(ViewGradient::Stops, &papo, MOMENT);
     let mut groups = groups(&model);
     let original = |group: &Group| GroupView { view: View::Removed, tiles: group.encoded.tiles.clone(), ..group.views[1].clone() };
     let same: Vec<Group> = groups.iter().map(|group| Group { views: vec![original(group)], ..group.clone() }).collect();

@@ -31,6 +31,15 @@ impl View {
     }
 }
 
+/// How far a run has come, for what changes over it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moment {
+    /// The step, counted from 1.
+    pub step: u64,
+    /// Steps of the whole run.
+    pub steps: u64,
+}
+
 /// A further picture that a method reads responses on.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ViewUse {

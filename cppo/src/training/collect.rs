@@ -4,7 +4,6 @@ use percept_model::Model;
 
 use crate::config::Config;
 use crate::error::TrainError;
-use crate::methods::Method;
 use crate::problems::prompts::{Encoder, Problems};
 use crate::random::Random;
 use crate::training::group::{Group, rewards};

@@ -10,7 +10,7 @@ use percept_model::Model;
 use crate::config::Config;
 use crate::error::TrainError;
 use crate::methods::Method;
-use crate::methods::view::{View, ViewGradient};
+use crate::methods::view::{Moment, View, ViewGradient};
 use crate::problems::prompts::{Encoder, Problems};
 use crate::random::Random;
 use crate::records::run::Metrics;
@@ -79,10 +79,10 @@ impl Trainer {
         times.rollout = times.lap();
 
         set_advantages(groups, self.method());
-        draw_views(groups, &self.method().views(), &self.config.views, &self.encoder, self.config.run.seed);
+        draw_views(groups, &self.method().views(self.moment(step)), &self.config.views, &self.encoder, self.config.run.seed);
         times.views = times.lap();
 
-        self.score_before_updates(groups)?;
+        self.score_before_updates(groups, self.moment(step))?;
         let mut updates = Vec::new();
         let learning_rate = self.config.optim.learning_rate_at(step, self.config.train.steps);
         for (number, groups) in collected.updates(self.config.train.updates_per_step).into_iter().enumerate() {
@@ -102,9 +102,9 @@ impl Trainer {
 
     /// What has to be read under the policy that sampled the responses: log-probabilities if several updates move away from it, and pictures through
     /// which no gradient flows.
-    fn score_before_updates(&self, groups: &mut [Group]) -> Result<(), TrainError> {
+    fn score_before_updates(&self, groups: &mut [Group], moment: Moment) -> Result<(), TrainError> {
         let Config { train, rollout, .. } = &self.config;
-        let constant = views_with(ViewGradient::Stops, self.method());
+        let constant = views_with(ViewGradient::Stops, self.method(), moment);
         let has_old_policy = train.updates_per_step > 1;
         if !has_old_policy && constant.is_empty() {
             return Ok(());
@@ -126,13 +126,18 @@ impl Trainer {
             policy: &self.config.method.policy,
             temperature: self.config.rollout.temperature,
             micro_batch_tokens: self.config.train.micro_batch_tokens,
+            moment: self.moment(step),
             seed: Random::new(Random::new(self.config.run.seed, "update", step).next_u64(), "number", update).next_u64(),
             world: &self.world,
         }
     }
 
     fn method(&self) -> &dyn Method {
-        self.config.method.own.as_method()
+        self.config.method.method()
+    }
+
+    fn moment(&self, step: u64) -> Moment {
+        Moment { step, steps: self.config.train.steps }
     }
 
     /// Writes a checkpoint: a Hugging Face directory with the state of the trainer, see [`crate::training::checkpoint`].
