@@ -105,7 +105,7 @@ fn groups(config: &ModelConfig, response_tokens: usize) -> Vec<Group> {
         vec![Patches::from_pixels(Tiling::WHOLE, &pixels, [3, edge, edge], own.vision.patch_size)]
     };
     let rewards: Vec<f32> = (0..GROUP).map(|response| (response % 2) as f32).collect();
-    let view = |view, seed| GroupView { view, responses: 0..GROUP, how: Vec::new(), pictures: Vec::new(), tiles: picture(seed) };
+    let view = |view, seed| GroupView { view, responses: 0..GROUP, how: Vec::new(), pictures: Vec::new(), tiles: Some(picture(seed)) };
     let group = |prompt: usize| {
         let responses = group_advantages(&rewards, GROUP).into_iter().enumerate().map(|(response, advantage)| {
             let tokens = (0..response_tokens).map(|i| (20 + (i * i + 7 * response + 3 * prompt) % 300) as u32).collect();

@@ -43,7 +43,7 @@ fn picture(random: &mut Random) -> Vec<Patches> {
 }
 
 fn view(view: View, random: &mut Random) -> GroupView {
-    GroupView { view, responses: 0..4, how: Vec::new(), pictures: Vec::new(), tiles: picture(random) }
+    GroupView { view, responses: 0..4, how: Vec::new(), pictures: Vec::new(), tiles: Some(picture(random)) }
 }
 
 /// Three groups of four responses of 1 to 6 tokens, some of them worth nothing, under an old policy.

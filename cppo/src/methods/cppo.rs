@@ -40,7 +40,7 @@ use super::policy::{PolicyConfig, policy_terms};
 use super::selection::{Gate, SelectionConfig, Shift, perception_mask};
 use super::signal::{Reading, Signal, Weighing};
 use super::term::{Over, Term};
-use super::view::{Drawn, Moment, SeenBy, View, ViewGradient, ViewUse};
+use super::view::{Drawn, Moment, SeenBy, Shown, View, ViewGradient, ViewUse};
 use crate::problems::views::PerturbationSet;
 use crate::random::Random;
 
@@ -69,7 +69,7 @@ impl Method for Cppo {
         };
         let view = |view, from, divergences| ViewUse {
             view,
-            from,
+            shown: Shown::Perturbed(from),
             drawn: Drawn::PerPrompt,
             gradient: ViewGradient::Flows,
             seen_by,

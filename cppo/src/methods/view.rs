@@ -45,8 +45,8 @@ pub struct Moment {
 pub struct ViewUse {
     /// What the picture is called in the pass.
     pub view: View,
-    /// What its perturbation is drawn from.
-    pub from: PerturbationSet,
+    /// How the picture is shown.
+    pub shown: Shown,
     /// How often it is drawn.
     pub drawn: Drawn,
     /// Whether the loss is differentiated through it.
@@ -55,6 +55,15 @@ pub struct ViewUse {
     pub seen_by: SeenBy,
     /// Divergences between the original and this picture that [`weigh`](super::Method::weigh) needs.
     pub divergences: Vec<Divergence>,
+}
+
+/// How a picture is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shown {
+    /// Perturbed, by a perturbation that is drawn from this.
+    Perturbed(PerturbationSet),
+    /// Not at all: no other token sees the visual tokens. The others stay where they are.
+    Hidden,
 }
 
 /// How often a perturbed picture is drawn.
