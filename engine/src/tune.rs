@@ -23,13 +23,13 @@ pub use variant::{CooperativeSize, MatmulVariant, THIN_ROWS, Tuning};
 /// What was measured of one variant on one size.
 #[derive(Clone, Debug, Serialize)]
 pub struct Measurement {
-    /// The variant.
+    /// The variant that ran.
     pub variant: MatmulVariant,
-    /// `[m, k] · [k, n]`
+    /// The sizes `[m, k, n]` of the product `[m, k] · [k, n]`.
     pub size: [usize; 3],
-    /// Median rate.
+    /// Billions of additions and multiplications per second: the median of several rounds.
     pub gflops: f64,
-    /// Largest error against f64, relative to the largest element.
+    /// The largest error against the product in f64, relative to the largest element.
     pub error: f64,
     /// Whether the error allows the choice.
     pub exact: bool,
@@ -38,9 +38,9 @@ pub struct Measurement {
 /// Whether variants that round their inputs to f16 may be chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Precision {
-    /// f32 throughout.
+    /// Only variants that compute in f32 throughout.
     Single,
-    /// f16 factors with f32 sums: matrix units.
+    /// Also variants with f16 factors and f32 sums: matrix units.
     HalfInputs,
 }
 
