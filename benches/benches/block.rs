@@ -47,7 +47,10 @@ fn criterion_rows(criterion: &mut Criterion) {
 
 /// The CPU, and a GPU if `PERCEPT_ADAPTER` names one or there is a hardware one.
 fn devices() -> Vec<Device> {
-    [Some(Device::cpu()), Device::gpu(&GpuSelector::from_env_or_hardware()).inspect(percept_engine::tune::load).ok()].into_iter().flatten().collect()
+    [Some(Device::cpu()), Device::gpu(&GpuSelector::from_env_or_hardware()).inspect(percept_engine::tune::load).ok()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 /// Step and GEMM in turn, medians, one ratio: the number to quote.

@@ -67,7 +67,10 @@ fn bench_training_step(criterion: &mut Criterion) {
 
 /// The CPU, and a GPU if `PERCEPT_ADAPTER` names one or there is a hardware one.
 fn devices() -> Vec<Device> {
-    [Some(Device::cpu()), Device::gpu(&GpuSelector::from_env_or_hardware()).inspect(percept_engine::tune::load).ok()].into_iter().flatten().collect()
+    [Some(Device::cpu()), Device::gpu(&GpuSelector::from_env_or_hardware()).inspect(percept_engine::tune::load).ok()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 /// Decoding one and eight sequences in turn; the prompt, which both read once, is taken off.

@@ -22,7 +22,10 @@ const WORDS: usize = 24;
 const ROUNDS: usize = 7;
 
 fn main() {
-    for device in [Some(Device::cpu()), Device::gpu(&GpuSelector::from_env_or_hardware()).inspect(percept_engine::tune::load).ok()].into_iter().flatten() {
+    for device in [Some(Device::cpu()), Device::gpu(&GpuSelector::from_env_or_hardware()).inspect(percept_engine::tune::load).ok()]
+        .into_iter()
+        .flatten()
+    {
         let model = Model::random(&ModelConfig::small(), &device, 1, DType::F32);
         for response_tokens in [32, 64] {
             compare(&model, response_tokens);
