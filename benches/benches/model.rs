@@ -8,7 +8,7 @@ use std::time::Duration;
 use criterion::{Criterion, Throughput, criterion_group};
 use percept_benches::{median, seconds};
 use percept_engine::ops::Sampling;
-use percept_engine::{AdamW, AdamWConfig, DType, Device, GpuSelector, ParamGroup};
+use percept_engine::{AdamW, AdamWConfig, DType, Device, GpuSelector, ParamGroup, tune};
 use percept_model::image::Tiles;
 use percept_model::{
     GenerationOptions, GenerationRequest, Model, ModelConfig, Packing, ResponseRows, Tiling, generate, parameter_count, score,
@@ -67,10 +67,7 @@ fn bench_training_step(criterion: &mut Criterion) {
 
 /// The CPU, and a GPU if `PERCEPT_ADAPTER` names one or there is a hardware one.
 fn devices() -> Vec<Device> {
-    [Some(Device::cpu()), Device::gpu(&GpuSelector::from_env_or_hardware()).inspect(percept_engine::tune::load).ok()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [Some(Device::cpu()), Device::gpu(&GpuSelector::from_env_or_hardware()).inspect(tune::load).ok()].into_iter().flatten().collect()
 }
 
 /// Decoding one and eight sequences in turn; the prompt, which both read once, is taken off.

@@ -10,7 +10,7 @@ use percept_cppo::losses::{ContrastiveConfig, PolicyConfig};
 use percept_cppo::selection::SelectionConfig;
 use percept_cppo::step::{BatchForm, Contrast, Group, Response, StepConfig, ViewTiles, compute_gradients};
 use percept_engine::ops::Sampling;
-use percept_engine::{DType, Device, GpuSelector};
+use percept_engine::{DType, Device, GpuSelector, tune};
 use percept_model::image::Tiles;
 use percept_model::{GenerationOptions, GenerationRequest, Model, ModelConfig, Tiling, generate};
 
@@ -22,10 +22,7 @@ const WORDS: usize = 24;
 const ROUNDS: usize = 7;
 
 fn main() {
-    for device in [Some(Device::cpu()), Device::gpu(&GpuSelector::from_env_or_hardware()).inspect(percept_engine::tune::load).ok()]
-        .into_iter()
-        .flatten()
-    {
+    for device in [Some(Device::cpu()), Device::gpu(&GpuSelector::from_env_or_hardware()).inspect(tune::load).ok()].into_iter().flatten() {
         let model = Model::random(&ModelConfig::small(), &device, 1, DType::F32);
         for response_tokens in [32, 64] {
             compare(&model, response_tokens);

@@ -12,7 +12,7 @@
 use crate::image::Tiles;
 use crate::{Model, ModelConfig, ModelError};
 use percept_engine::ops::{Mask, Segment, Segments};
-use percept_engine::{DType, Indices, Tensor};
+use percept_engine::{Indices, Tensor};
 use std::ops::Range;
 
 /// A packed batch in the making.
@@ -176,10 +176,7 @@ impl<'a> Packing<'a> {
         let channels = self.config.vision.num_channels;
         let pictures = (self.pictures > 0).then(|| {
             let shape = [self.pictures, channels, self.edge, self.edge];
-            match dtype {
-                DType::F64 => Tensor::from_f64(device, &self.pixels.into_iter().map(f64::from).collect::<Vec<_>>(), &shape, dtype),
-                _ => Tensor::from_slice(device, &self.pixels, &shape),
-            }
+            Tensor::from_f32(device, &self.pixels, &shape, dtype)
         });
         PackedBatch {
             text_ids: Indices::new(device, &text_ids, &[text_ids.len()]),
