@@ -38,6 +38,8 @@ use signal::{Signal, Weighing};
 use term::Term;
 use view::{Moment, ViewUse};
 
+use crate::problems::reward::Reward;
+
 /// What makes a method different from the others. Every function but [`terms`](Method::terms) has the answer of plain policy optimisation as its
 /// default.
 pub trait Method {
@@ -60,7 +62,7 @@ pub trait Method {
     }
 
     /// Whether a group is worth an update. `rewards [group_size]`
-    fn keeps(&self, rewards: &[f32]) -> bool {
+    fn keeps(&self, rewards: &[Reward]) -> bool {
         let _ = rewards;
         true
     }
@@ -104,18 +106,21 @@ pub trait Method {
 
 /// Declares the methods: a module, a variant of [`AnyMethod`], and a table of the configuration for each line.
 macro_rules! methods {
-    ($($(#[$doc:meta])* $name:ident: $Type:ident),* $(,)?) => {
+    ($($(#[doc = $about:literal])* $name:ident: $Type:ident),* $(,)?) => {
         $(pub mod $name;)*
 
         /// A method with its settings.
         #[derive(Clone, Debug, PartialEq)]
         pub enum AnyMethod {
-            $($(#[$doc])* $Type($name::$Type),)*
+            $($(#[doc = $about])* $Type($name::$Type),)*
         }
 
         impl AnyMethod {
             /// The names of all methods, as configurations write them.
             pub const NAMES: &[&str] = &[$(stringify!($name)),*];
+
+            /// What each of them is, in a line.
+            pub const ABOUT: &[&str] = &[$(concat!($($about),*)),*];
 
             /// The name of this one.
             pub fn name(&self) -> &'static str {
@@ -159,6 +164,8 @@ methods! {
     cppo: Cppo,
     /// Perception-Aware Policy Optimization (arXiv 2507.06448).
     papo: Papo,
+    /// Decoupled Clip and Dynamic Sampling Policy Optimization (arXiv 2503.14476).
+    dapo: Dapo,
 }
 
 /// The method of a configuration that names none.

@@ -16,7 +16,6 @@ pub(crate) mod layer_norm;
 pub(crate) mod linear_kl;
 pub(crate) mod linear_log_probs;
 pub(crate) mod matmul;
-pub(crate) mod patchify;
 pub(crate) mod pixel_shuffle;
 pub(crate) mod reduce;
 pub(crate) mod rms_norm;

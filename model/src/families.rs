@@ -1,7 +1,6 @@
 //! Families of models. A family is a folder and a line in the list `FAMILIES`; nothing else in Percept knows its name.
 
 pub(crate) mod family;
-pub mod idefics3;
 #[cfg(test)]
 mod toy;
 
@@ -11,12 +10,23 @@ use crate::hf::json::Fields;
 use crate::layers::scope::{Parameter, record};
 use family::Family;
 
-/// Every family.
-const FAMILIES: &[&Family] = &[
-    &idefics3::FAMILY,
-    #[cfg(test)]
-    &toy::FAMILY,
-];
+/// Declares the families: a module and an entry of `FAMILIES` for each line. The tests have one of their own.
+macro_rules! families {
+    ($($name:ident),* $(,)?) => {
+        $(pub mod $name;)*
+
+        /// Every family.
+        const FAMILIES: &[&Family] = &[
+            $(&$name::FAMILY,)*
+            #[cfg(test)]
+            &toy::FAMILY,
+        ];
+    };
+}
+
+families! {
+    idefics3,
+}
 
 /// The family of a model.
 pub(crate) fn of(config: &ModelConfig) -> &'static Family {

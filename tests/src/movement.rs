@@ -51,23 +51,6 @@ fn concat_joins_along_the_axis() {
 }
 
 #[test]
-fn a_patch_is_ordered_like_a_convolution_weight() {
-    let (channels, height, width, patch) = (2, 4, 6, 2);
-    let y = counting(&[1, channels, height, width]).patchify(patch);
-    assert_eq!(y.shape(), [1, 6, 8]);
-    let y = values(&y);
-    let mut at = 0;
-    for (row, col) in (0..2).flat_map(|row| (0..3).map(move |col| (row, col))) {
-        for channel in 0..channels {
-            for (i, j) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
-                assert_eq!(y[at], ((channel * height + row * patch + i) * width + col * patch + j) as f32);
-                at += 1;
-            }
-        }
-    }
-}
-
-#[test]
 fn pixel_shuffle_joins_squares_of_the_grid() {
     let (scale, d, width) = (2, 3, 6);
     let y = counting(&[1, 4 * width, d]).pixel_shuffle([4, width], scale);

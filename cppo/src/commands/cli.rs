@@ -7,6 +7,7 @@ use clap::{Parser, Subcommand};
 
 use super::outcome::{Outcome, outcome_of};
 use super::{data, doctor, eval, generate, inspect, report, score, sft, train};
+use crate::methods::AnyMethod;
 
 /// Reinforcement learning for vision-language models on any GPU.
 #[derive(Parser)]
@@ -40,7 +41,16 @@ enum Command {
     /// Train a new model on reference responses: the start of reinforcement learning.
     Sft(sft::Args),
     /// Train a model by reinforcement learning. Without arguments: the shipped one, on pictures of handwritten digits.
+    #[command(after_help = methods())]
     Train(train::Args),
+}
+
+/// The methods that `--set method.name=` takes.
+fn methods() -> String {
+    let width = AnyMethod::NAMES.iter().map(|name| name.len()).max().unwrap_or(0);
+    let line = |(name, about): (&&str, &&str)| format!("  {name:<width$} {about}\n");
+    let lines: String = AnyMethod::NAMES.iter().zip(AnyMethod::ABOUT).map(line).collect();
+    format!("Methods (--set method.name=NAME):\n{lines}")
 }
 
 /// Runs the command line `arguments`, the program's name first. Results go to `out`, errors to `errors`.

@@ -2,8 +2,9 @@
 
 use percept_model::Model;
 
-use crate::config::Config;
+use crate::config::{Config, MethodConfig};
 use crate::error::TrainError;
+use crate::methods::Method;
 use crate::problems::prompts::{Encoder, Problems};
 use crate::random::Random;
 use crate::training::group::{Group, rewards};
@@ -25,6 +26,10 @@ impl Collected {
     pub fn updates(&mut self, updates: usize) -> Vec<&mut [Group]> {
         let share = self.numbers.len().div_ceil(updates).max(1);
         let mut rest = self.groups.as_mut_slice();
+        if self.numbers.is_empty() {
+            // an update of nothing: every step has the same metrics
+            return vec![rest];
+        }
         let mut parts = Vec::new();
         for part in self.numbers.chunks(share) {
             let own = rest.iter().take_while(|group| part.contains(&group.number)).count();
@@ -46,21 +51,22 @@ pub fn collect(
     encoder: &Encoder,
     problems: &Problems,
     config: &Config,
+    method: &dyn Method,
     world: &World,
     step: u64,
     first: u64,
 ) -> Result<Collected, TrainError> {
-    let Config { rollout: of_rollout, run, method, .. } = config;
+    let Config { rollout: of_rollout, run, method: MethodConfig { group_size, .. }, .. } = config;
     let wanted = of_rollout.prompts_per_step;
     let own = world.share(wanted);
     let seed = Random::new(run.seed, "rollout", step).next_u64();
     let mut collected = Collected { groups: Vec::new(), numbers: Vec::new(), problems: 0 };
-    for _ in 0..=method.method().refills() {
+    for _ in 0..=method.refills() {
         let number = collected.problems + own.start as u64;
         let prompts = problems.training(first + number..first + number + own.len() as u64, run.seed)?;
-        let sampled = rollout(model, encoder, prompts, number, method.group_size, of_rollout, seed)?;
+        let sampled = rollout(model, encoder, prompts, number, *group_size, of_rollout, seed)?;
         collected.problems += wanted as u64;
-        collected.groups.extend(sampled.into_iter().filter(|group| method.method().keeps(&rewards(group))));
+        collected.groups.extend(sampled.into_iter().filter(|group| method.keeps(&rewards(group))));
         collected.numbers = numbers(&collected.groups, world);
         if collected.numbers.len() >= wanted {
             break;

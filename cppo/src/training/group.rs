@@ -157,14 +157,15 @@ pub fn response_number(group: u64, response: usize) -> u64 {
 }
 
 /// The reward of each response. `-> [group_size]`
-pub fn rewards(group: &Group) -> Vec<f32> {
-    group.responses.iter().map(|response| response.reward.total).collect()
+pub fn rewards(group: &Group) -> Vec<Reward> {
+    group.responses.iter().map(|response| response.reward).collect()
 }
 
 /// Fills in the advantages and numbers of all responses.
 pub fn set_advantages(groups: &mut [Group], method: &dyn Method) {
     for group in groups {
-        let advantages = method.advantages(&rewards(group));
+        let totals: Vec<f32> = rewards(group).iter().map(|reward| reward.total).collect();
+        let advantages = method.advantages(&totals);
         for (i, (response, advantage)) in group.responses.iter_mut().zip(advantages).enumerate() {
             (response.signal.number, response.signal.advantage) = (response_number(group.number, i), advantage);
         }

@@ -74,7 +74,8 @@ impl Trainer {
         let mut times = Times::start();
 
         let first = self.progress.problems;
-        let mut collected = collect(&self.model, &self.encoder, &self.problems, &self.config, &self.world, step, first)?;
+        let (model, encoder, problems) = (&self.model, &self.encoder, &self.problems);
+        let mut collected = collect(model, encoder, problems, &self.config, self.method(), &self.world, step, first)?;
         let groups = &mut collected.groups;
         times.rollout = times.lap();
 

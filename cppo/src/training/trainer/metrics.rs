@@ -82,6 +82,7 @@ pub(super) fn metrics_of_step(
 
     let mut metrics = Metrics::new(step);
     let mut set = |name: &str, value: f64| metrics.set(name, value);
+    let (count, group_count) = (count.max(1.0), group_count.max(1.0)); // a step may have kept no group at all
     set("reward", reward / count);
     set("reward_std", deviation / group_count);
     set("frac_reward_zero_std", degenerate / group_count);

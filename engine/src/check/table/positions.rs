@@ -8,7 +8,6 @@ use super::{OpRow, Rng, Sample};
 pub(super) fn rows() -> Vec<OpRow> {
     vec![
         OpRow { name: "concat", kernels: &[], samples: concat_samples, random: random_concat },
-        OpRow { name: "patchify", kernels: &[], samples: patchify_samples, random: random_patchify },
         OpRow { name: "pixel_shuffle", kernels: &[], samples: shuffle_samples, random: random_shuffle },
         OpRow { name: "rope", kernels: ops::rope::KERNELS, samples: rope_samples, random: random_rope },
     ]
@@ -37,26 +36,6 @@ fn concat_samples() -> Vec<Sample> {
 fn random_concat(rng: &mut Rng) -> Sample {
     let (before, lengths, after) = (rng.length(9), [rng.below(20), rng.length(40), rng.length(5)], rng.length(40));
     concat(rng, &[before], &lengths, &[after])
-}
-
-fn patchify(rng: &mut Rng, pictures: usize, channels: usize, [rows, cols]: [usize; 2], patch: usize) -> Sample {
-    let shape = [pictures, channels, rows * patch, cols * patch];
-    Sample::new(format!("{shape:?} patches of {patch}"), vec![rng.input(&shape, -1.0, 1.0)], move |x| vec![x[0].patchify(patch)])
-}
-
-fn patchify_samples() -> Vec<Sample> {
-    let mut rng = Rng::new(51);
-    vec![
-        patchify(&mut rng, 2, 3, [2, 3], 4),
-        patchify(&mut rng, 1, 1, [1, 1], 17),
-        patchify(&mut rng, 3, 2, [5, 1], 1),
-        patchify(&mut rng, 0, 3, [2, 2], 2),
-    ]
-}
-
-fn random_patchify(rng: &mut Rng) -> Sample {
-    let (pictures, channels, grid, patch) = (rng.length(3), rng.length(4), [rng.length(6), rng.length(6)], rng.length(5));
-    patchify(rng, pictures, channels, grid, patch)
 }
 
 fn shuffle(rng: &mut Rng, n: usize, [rows, cols]: [usize; 2], scale: usize, d: usize) -> Sample {
