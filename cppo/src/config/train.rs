@@ -65,7 +65,7 @@ pub struct RolloutConfig {
     pub prompts_per_step: usize,
     /// A response is cut after this many tokens. Default 48.
     pub max_new_tokens: usize,
-    /// Logits are divided by it, above 0. Default 1.
+    /// Temperature: logits are divided by it. Above 0. Default 1.
     pub temperature: f32,
     /// Sample only from the most probable tokens that together have this probability, in (0, 1]. Default 1: all tokens.
     pub top_p: f32,
@@ -123,7 +123,7 @@ pub struct EvalConfig {
     pub every: u64,
     /// Sampled responses per problem (the N of avg@N), besides one greedy response. Default 4.
     pub samples: usize,
-    /// Logits are divided by it, above 0. Default 1.
+    /// Temperature: logits are divided by it. Above 0. Default 1.
     pub temperature: f32,
     /// Problems from files to evaluate on. Default: none, which means the task's test split. With `data` but without this there is no evaluation.
     #[serde(skip_serializing_if = "Option::is_none")]
