@@ -1,4 +1,4 @@
-//! What can go wrong in training: in the model and its files, in the data, on the device, in what was saved.
+//! What can go wrong in training: the model and its files, the data, the device, or a saved state.
 
 use std::path::PathBuf;
 
@@ -7,7 +7,7 @@ use percept_model::image::ImageError;
 
 use crate::problems::data::BadRow;
 
-/// Why training cannot go on.
+/// Why training cannot continue.
 #[derive(Debug, thiserror::Error)]
 pub enum TrainError {
     /// The model, its files, or a prompt that does not fit it.
@@ -25,10 +25,10 @@ pub enum TrainError {
     /// There is nothing to train on.
     #[error("{}: no problems to train on", path.display())]
     Empty {
-        /// The data.
+        /// The file or folder with the data.
         path: PathBuf,
     },
-    /// A saved state that is not this run's.
+    /// A saved state that is damaged, or belongs to another run.
     #[error("{}: {problem}", path.display())]
     Saved {
         /// The file.
@@ -36,13 +36,13 @@ pub enum TrainError {
         /// What is wrong with it.
         problem: String,
     },
-    /// The loss, or what the model says, is NaN or infinite.
+    /// The loss or an output of the model is NaN or infinite.
     #[error("{what} is not a number")]
     NotANumber {
-        /// Of what.
+        /// The value that is not a number.
         what: String,
     },
-    /// A choice that the model at hand does not allow.
+    /// A setting that this model does not support.
     #[error("{0}")]
     Unsupported(String),
 }

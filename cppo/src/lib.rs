@@ -1,11 +1,11 @@
-//! Reinforcement learning for vision-language models, and the program `percept`. This file is the floor plan: five wings, the configuration below
-//! them and the commands above. A wing knows only the wings that stand before it in this list.
+//! Reinforcement learning for vision-language models, and the program `percept`. This file is the floor plan: five wings (`problems`, `methods`, `records`,
+//! `training`, `studies`), their configuration (`config`) and the commands that use them (`commands`).
 
 pub mod error;
 pub mod methods;
 pub mod random;
 
-/// The configuration of a run: data alone, nothing is loaded or drawn here.
+/// The configuration of a run. It is plain data: nothing is loaded or drawn here.
 pub mod config {
     mod keys;
     mod load;

@@ -4,16 +4,16 @@
 //!
 //! | part | where a method says it | shared pieces |
 //! |---|---|---|
-//! | which further pictures a response is read on | [`Method::views`] | [`view`] |
+//! | which other pictures a response is read on | [`Method::views`] | [`view`] |
 //! | how good each response of a group was | [`Method::advantages`] | [`advantages`] |
-//! | a score of every token, from that a weight, and a factor on the response | [`Method::weigh`] | [`signal`], [`selection`] |
+//! | a score of every token, a weight made from it, and a factor on the response | [`Method::weigh`] | [`signal`], [`selection`] |
 //! | the loss, as a sum of terms | [`Method::terms`] | [`term`], [`policy`], [`divergence`], [`micro_batch`] |
 //!
-//! An update asks for them in two phases. First every response is read, and [`Method::weigh`] sees all of them at once, so that quantiles, minima
+//! An update has two phases. First every response is read, and [`Method::weigh`] sees all of them at once, so that quantiles, minima
 //! and counts are those of the whole update. Then micro-batches go through the model one by one, and [`Method::terms`] turns each into losses
-//! per token. The update divides every term by its count in the whole update, so that no result depends on where micro-batches are cut.
+//! per token. The update divides every term by its count in the whole update, so no result depends on how the update is cut into micro-batches.
 //!
-//! To add a method, write its file and put its line into the list below; see `docs/adding-a-method.md`.
+//! To add a method, write its file and add a line to the list below; see `docs/adding-a-method.md`.
 
 pub mod advantages;
 pub mod divergence;
@@ -40,23 +40,22 @@ use view::{Moment, ViewUse};
 
 use crate::problems::reward::Reward;
 
-/// What makes a method different from the others. Every function but [`terms`](Method::terms) has the answer of plain policy optimisation as its
-/// default.
+/// What makes a method different from the others. Every function except [`terms`](Method::terms) does by default what plain policy optimisation does.
 pub trait Method {
-    /// The first field of the method's own table that is out of range, in words.
+    /// Checks that every field of the method's own table is in range.
     ///
     /// # Errors
-    /// That, in words.
+    /// The first field that is out of range, in words.
     fn check(&self) -> Result<(), String> {
         Ok(())
     }
 
-    /// Clipping and reference divergence where a configuration does not give them.
+    /// Defaults of the shared fields for clipping and for the divergence from the reference policy.
     fn policy_defaults(&self) -> PolicyConfig {
         PolicyConfig::default()
     }
 
-    /// How much better each response of one group was than the others. `rewards [group_size] -> [group_size]`
+    /// The advantages of one group: how much better each response was than the others. `rewards [group_size] -> [group_size]`
     fn advantages(&self, rewards: &[f32]) -> Vec<f32> {
         group_advantages(rewards, rewards.len())
     }
@@ -67,18 +66,19 @@ pub trait Method {
         true
     }
 
-    /// How many times groups that are not worth an update are replaced by responses to fresh prompts, at most.
+    /// How many times, at most, a step replaces groups that are not worth an update with responses to fresh prompts.
     fn refills(&self) -> usize {
         0
     }
 
-    /// The further pictures that responses are read on at this moment of a run, in the order in which they are drawn.
+    /// The other pictures that responses are read on at this moment of a run, in the order in which they are drawn.
     fn views(&self, moment: Moment) -> Vec<ViewUse> {
         let _ = moment;
         Vec::new()
     }
 
-    /// Whether a response has a gradient besides those through perturbed pictures and the tie to a reference policy: others are left out.
+    /// Whether a response has a gradient of its own, apart from those through perturbed pictures and the reference policy. Responses without any
+    /// gradient are left out.
     fn trains(&self, response: &Signal) -> bool {
         response.advantage != 0.0
     }
@@ -88,14 +88,14 @@ pub trait Method {
         false
     }
 
-    /// A weight for every token and a factor for every response, from how the policy reads them. `responses` are all responses of the update, of
-    /// every rank, in order. Random draws are functions of `seed` and of a response's number.
+    /// A weight for every token and a factor for every response, computed from how the policy reads them. `responses` are all responses of the update,
+    /// from every rank, in order. Random draws depend only on `seed` and the response's number.
     fn weigh(&self, responses: &[&Signal], seed: u64) -> Weighing {
         let _ = seed;
         Weighing::even(responses.len())
     }
 
-    /// The loss of a micro-batch, as terms per token. A term that has no token here says so with `per_token: None`.
+    /// The loss of a micro-batch, as terms per token. A term with no token in this micro-batch has `per_token: None`.
     fn terms(&self, batch: &MicroBatch<'_>, policy: &PolicyConfig) -> Vec<Term>;
 
     /// How the method chooses perception tokens, if it does: what `percept inspect` shows.
@@ -104,7 +104,7 @@ pub trait Method {
     }
 }
 
-/// Declares the methods: a module, a variant of [`AnyMethod`], and a table of the configuration for each line.
+/// Declares the methods. Each line makes a module, a variant of [`AnyMethod`], and a table of the configuration.
 macro_rules! methods {
     ($($(#[doc = $about:literal])* $name:ident: $Type:ident),* $(,)?) => {
         $(pub mod $name;)*
@@ -140,7 +140,7 @@ macro_rules! methods {
                 }
             }
 
-            /// Its settings, as the table that [`read`](AnyMethod::read) takes.
+            /// Its settings, as the table that [`read`](AnyMethod::read) accepts.
             pub fn table(&self) -> Map<String, Value> {
                 match self {
                     $(AnyMethod::$Type(method) => table_of(method),)*
@@ -168,7 +168,7 @@ methods! {
     dapo: Dapo,
 }
 
-/// The method of a configuration that names none.
+/// The method that runs if a configuration names none.
 pub const DEFAULT: &str = "cppo";
 
 impl AnyMethod {

@@ -1,8 +1,8 @@
 //! Random numbers as a function of (seed, stream, counter).
 //!
 //! Every draw of a scene, a view or a shuffle comes from a generator that is built on the spot from three values: the run's
-//! `seed`, the name of the `stream` (what is drawn) and a `counter` (for which item). Nothing is carried from one item to the
-//! next, so items can be drawn in any order, on any number of threads and after a resume, to the same bits.
+//! `seed`, the name of the `stream` (what is drawn) and a `counter` (for which item). No state is carried from one item to the
+//! next, so items come out the same to the bit in any order, on any number of threads and after a resume.
 //!
 //! The generator is PCG64 (O'Neill, 2014; the `rand_pcg` crate). Its 128-bit state and 128-bit increment are four words of
 //! SplitMix64 (Steele et al., 2014), started from `seed`, the FNV-1a hash of `stream`, and `counter`, mixed one after the other.
@@ -11,7 +11,7 @@
 use rand_core::Rng;
 use rand_pcg::Pcg64;
 
-/// A generator for one (seed, stream, counter).
+/// A generator for one triple (seed, stream, counter).
 #[derive(Clone, Debug)]
 pub struct Random(Pcg64);
 
@@ -66,7 +66,7 @@ impl Random {
         self.unit() < f64::from(probability)
     }
 
-    /// One of `items`, each as likely.
+    /// One of `items`, all equally likely.
     ///
     /// # Panics
     /// If `items` is empty.

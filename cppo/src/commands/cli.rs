@@ -31,8 +31,8 @@ enum Command {
     /// See what a model sees: the tokens of a response, coloured by how much less certain they are without the picture's information.
     ///
     /// The picture is perturbed as in training, and the response, sampled on the original, is read again on all three views. Marked
-    /// are the tokens that the configured selection takes as perception tokens, and those that truly name something seen. The gate of
-    /// training does not apply: Â > 0 is a matter of a group of responses, not of one.
+    /// are the tokens that the configured selection takes as perception tokens, and those that truly name something seen. Training only
+    /// selects tokens in responses that are better than their group; this gate does not apply to a single response.
     Inspect(inspect::Args),
     /// Rebuild the report of a run.
     Report(report::Args),

@@ -89,7 +89,7 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome> {
     Ok(Outcome::Done)
 }
 
-/// A row a category.
+/// One row per category.
 fn table(evaluation: &Evaluation) -> Vec<Row> {
     evaluation.distinct_categories().iter().map(|category| row(&evaluation.decoding, category)).collect()
 }

@@ -31,7 +31,7 @@ pub(super) struct Args {
     /// Of those, draw from the most probable tokens that together have this probability. Default: the model's, else 1.
     #[arg(long, value_name = "P", value_parser = top_p)]
     top_p: Option<f32>,
-    /// Of the draws: the same seed gives the same answer.
+    /// Seed of the draws: the same seed gives the same answer.
     #[arg(long, default_value_t = 0)]
     seed: u64,
 }

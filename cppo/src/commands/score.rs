@@ -35,7 +35,7 @@ struct Report {
     entropies: Vec<f32>,
 }
 
-/// One row a token, or JSON, to `out`.
+/// Prints one row per token, or JSON, to `out`.
 pub(super) fn run(args: &Args, out: &mut dyn Write, errors: &mut dyn Write) -> Result<Outcome> {
     let Asked { files, model, question } = args.question.ask(errors)?;
     let tokens = files.tokenizer.encode(&args.completion)?;

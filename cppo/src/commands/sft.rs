@@ -31,7 +31,7 @@ pub(super) struct Args {
     /// Write the model here, in place of the file's `out`.
     #[arg(long)]
     out: Option<PathBuf>,
-    /// Go on with the run in this folder, from its last checkpoint, with its configuration.
+    /// Resume the run in this folder, from its last checkpoint, with its configuration.
     #[arg(long, value_name = "RUN", conflicts_with_all = ["config", "overrides", "out"])]
     resume: Option<PathBuf>,
 }

@@ -26,7 +26,7 @@ use crate::training::trainer::{StepOutput, Trainer};
 pub(super) struct Args {
     #[command(flatten)]
     config: ConfigArgs,
-    /// Go on with the run in this folder, from its last checkpoint, with its configuration.
+    /// Resume the run in this folder, from its last checkpoint, with its configuration.
     #[arg(long, value_name = "RUN", conflicts_with_all = ["config", "overrides"])]
     resume: Option<PathBuf>,
 }

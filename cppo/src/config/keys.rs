@@ -1,8 +1,8 @@
-//! Which keys there are, and which one was probably meant.
+//! Which keys exist, and which one was probably meant.
 
 use toml::{Table, Value};
 
-/// All keys of `table`, dotted, sections among them.
+/// All keys of `table`, dotted, including those of sections.
 pub(super) fn known_keys(table: &Table) -> Vec<String> {
     let mut keys = Vec::new();
     collect(table, "", &mut keys);
@@ -19,7 +19,7 @@ fn collect(table: &Table, prefix: &str, keys: &mut Vec<String>) {
     }
 }
 
-/// The values in `table` that are no tables, and empty tables, with their paths.
+/// The values in `table` that are not tables, and empty tables, with their paths.
 pub(super) fn leaves(table: &Table) -> Vec<(Vec<String>, &Value)> {
     let mut found = Vec::new();
     for (name, value) in table {
@@ -40,7 +40,7 @@ pub(super) fn table_of(path: &[String], value: Value) -> Table {
     Table::from_iter([(first.clone(), value)])
 }
 
-/// The keys of the same name in tables of `key`'s own section: where a field went that became one of a method's own.
+/// The keys of the same name in tables of `key`'s section: where a field has moved that now belongs to a method.
 pub(super) fn moved(key: &str, known: &[String]) -> Option<String> {
     let (section, name) = key.rsplit_once('.')?;
     let inside = |candidate: &&String| {
@@ -51,8 +51,8 @@ pub(super) fn moved(key: &str, known: &[String]) -> Option<String> {
     (!found.is_empty()).then(|| found.join(" or "))
 }
 
-/// The key that differs least from `key`: as a whole, or, if it stands in the wrong section, in its last part.
-/// None if even that is no more similar than any two words.
+/// The key most similar to `key`, compared as a whole or, in case it stands in the wrong section, by its last part.
+/// None if no key is similar.
 pub(super) fn nearest(key: &str, known: &[String]) -> Option<String> {
     let last = |key: &str| key.rsplit('.').next().unwrap_or_default().to_owned();
     let distance = |candidate: &String| edits(key, candidate).min(edits(&last(key), &last(candidate)) + 1);
@@ -60,7 +60,7 @@ pub(super) fn nearest(key: &str, known: &[String]) -> Option<String> {
     (distance(best) <= 1 + last(key).chars().count() / 3).then(|| best.clone())
 }
 
-/// Levenshtein's distance: insertions, deletions and replacements of a character.
+/// Levenshtein's distance: the number of characters to insert, delete or replace.
 fn edits(from: &str, to: &str) -> usize {
     let to: Vec<char> = to.chars().collect();
     let mut row: Vec<usize> = (0..=to.len()).collect();

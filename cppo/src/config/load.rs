@@ -20,12 +20,12 @@ pub enum ConfigError {
         /// What the system says.
         source: std::io::Error,
     },
-    /// It is not TOML.
+    /// The text is not TOML.
     #[error("{origin}: {problem}")]
     Syntax {
         /// The file, or the `--set`.
         origin: String,
-        /// What is wrong and where.
+        /// What is wrong, and where.
         problem: String,
     },
     /// A key that does not exist.
@@ -35,17 +35,17 @@ pub enum ConfigError {
         origin: String,
         /// The key, dotted.
         key: String,
-        /// The most similar key that exists, if one is similar at all.
+        /// The most similar existing key, if one is similar at all.
         nearest: Option<String>,
     },
-    /// A key that stood here once.
+    /// A key that existed in an earlier version.
     #[error("{origin}: {key}: no such key; it is {to} now")]
     Moved {
         /// The file, or the `--set`.
         origin: String,
         /// The key, dotted.
         key: String,
-        /// Where it went.
+        /// Where it is now.
         to: String,
     },
     /// A value of the wrong type.
@@ -58,7 +58,7 @@ pub enum ConfigError {
         /// What is expected and what was given.
         problem: String,
     },
-    /// A value out of range, or one that does not fit another.
+    /// A value out of range, or two values that do not fit each other.
     #[error("{origin}: {problem}")]
     Range {
         /// The file and the overrides.
@@ -68,24 +68,24 @@ pub enum ConfigError {
     },
 }
 
-/// What a training command reads from a TOML file and `--set`, and writes into the run's folder.
+/// The settings that a training command reads from a TOML file and `--set`, and writes into the run's folder.
 pub trait Settings: Clone + Default + Serialize + DeserializeOwned {
     /// Every table and key that a file may have, with some value.
     fn every_key() -> Table;
 
-    /// The first field that is out of range: its key, what is expected and what was given.
+    /// Checks that every field is in range.
     ///
     /// # Errors
-    /// That, in words.
+    /// The first field that is out of range: its key, what is expected and what was given.
     fn check(&self) -> Result<(), String>;
 
     /// The section `run`.
     fn run(&mut self) -> &mut RunConfig;
 
-    /// `run.name`, or what stands for it, `seconds` since 1970.
+    /// `run.name`, or a default name made with the time, in `seconds` since 1970.
     fn run_name(&self, seconds: u64) -> String;
 
-    /// The defaults, overridden by the file at `path`, overridden by `overrides` (each `key=value`), checked.
+    /// The defaults, overridden by the file at `path`, overridden by `overrides` (each `key=value`). The result is checked.
     ///
     /// # Errors
     /// A file that cannot be read, text that is not TOML, an unknown key, a value of the wrong type or out of range.
@@ -94,7 +94,7 @@ pub trait Settings: Clone + Default + Serialize + DeserializeOwned {
         Self::parse(&text, &path.display().to_string(), overrides)
     }
 
-    /// As [`Settings::load`], from text. Errors call it `origin`.
+    /// Like [`Settings::load`], but from text. Error messages call it `origin`.
     ///
     /// # Errors
     /// As [`Settings::load`].
@@ -117,13 +117,13 @@ pub trait Settings: Clone + Default + Serialize + DeserializeOwned {
         Ok(settings)
     }
 
-    /// All that is in force, as TOML that [`Settings::parse`] reads back to the same.
+    /// All settings, defaults included, as TOML. [`Settings::parse`] reads it back to the same settings.
     fn to_toml(&self) -> String {
         toml::to_string(self).expect("settings are representable in TOML: check() limits the seed")
     }
 }
 
-/// Every key of `table` exists, and each value has its key's type, whatever stands beside it.
+/// Checks that every key of `table` exists and that each value has the type of its key.
 fn check_table<S: Settings>(table: &Table, origin: &str) -> Result<(), ConfigError> {
     let known = known_keys(&S::every_key());
     for (path, value) in leaves(table) {
@@ -135,7 +135,7 @@ fn check_table<S: Settings>(table: &Table, origin: &str) -> Result<(), ConfigErr
                 None => ConfigError::UnknownKey { origin, nearest: nearest(&key, &known), key },
             });
         }
-        // serde does not say where it stopped: one key at a time, it need not
+        // serde does not name the key that failed, so keys are tried one at a time
         if let Err(e) = S::deserialize(Value::Table(table_of(&path, value.clone()))) {
             return Err(ConfigError::Value { origin: origin.to_owned(), key, problem: message(&e) });
         }
@@ -143,7 +143,7 @@ fn check_table<S: Settings>(table: &Table, origin: &str) -> Result<(), ConfigErr
     Ok(())
 }
 
-/// `a.b=value`: the value as TOML; what is not TOML and does not start like a list, table or quoted text is text.
+/// Reads `a.b=value`. The value is TOML; if it is not, it is taken as plain text, unless it starts like a list, a table or quoted text.
 fn parse_assignment(assignment: &str) -> Result<(Vec<String>, Value), ConfigError> {
     let syntax = |problem: String| ConfigError::Syntax { origin: format!("--set {assignment}"), problem };
     let (key, text) = assignment.split_once('=').ok_or_else(|| syntax("expected key=value".to_owned()))?;
@@ -164,7 +164,7 @@ fn parse_assignment(assignment: &str) -> Result<(Vec<String>, Value), ConfigErro
     }
 }
 
-/// Puts `value` at `path`, making tables on the way. [`check_table`] has seen that no value stands in the way.
+/// Puts `value` at `path`, making tables on the way. [`check_table`] has made sure that no value is in the way.
 fn set(table: &mut Table, path: &[String], value: Value) {
     match path {
         [] => {}

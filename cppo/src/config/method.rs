@@ -1,4 +1,4 @@
-//! The section `method`: which algorithm, the fields that all of them share, and the method's own table.
+//! The section `method`: the algorithm, the fields that all algorithms share, and the algorithm's own table.
 
 use serde::de::{Deserializer, Error};
 use serde::{Deserialize, Serialize, Serializer};
@@ -8,7 +8,7 @@ use crate::methods::policy::PolicyConfig;
 use crate::methods::selection::SelectionConfig;
 use crate::methods::{AnyMethod, DEFAULT, Method};
 
-/// The algorithm.
+/// The algorithm and its settings.
 ///
 /// ```toml
 /// [method]
@@ -20,19 +20,18 @@ use crate::methods::{AnyMethod, DEFAULT, Method};
 /// cpl_coef = 0.01
 /// ```
 ///
-/// Shared fields that are left out have the values that the method wants. Tables of other methods are checked and otherwise not used, so that one file serves
-/// several.
+/// Shared fields that are left out take the method's own defaults. Tables of other methods are checked but not used, so one file can serve several methods.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MethodConfig {
-    /// `name`, and the table of that name: the method with its own settings. Default `cppo`.
+    /// The method with its own settings: the key `name`, and the table of that name. Default `cppo`.
     pub own: AnyMethod,
-    /// G: responses per prompt, at least 2. Default 8.
+    /// Responses per prompt (G), at least 2. Default 8.
     pub group_size: usize,
-    /// Limits of the policy's change: `clip_low`, `clip_high`, `dual_clip`, `kl_coef`.
+    /// Limits on how far the policy may change: `clip_low`, `clip_high`, `dual_clip`, `kl_coef`.
     pub policy: PolicyConfig,
 }
 
-/// The fields of `[method]` that every method has, in the file.
+/// The fields of `[method]` that every method has, as they stand in the file.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Shared {
@@ -62,7 +61,7 @@ impl MethodConfig {
         self.own.as_method()
     }
 
-    /// How perception tokens are chosen: as the method does, or with the defaults if it chooses none.
+    /// How perception tokens are chosen: the method's settings, or the defaults if it chooses none.
     pub fn selection(&self) -> SelectionConfig {
         self.method().selection().cloned().unwrap_or_default()
     }

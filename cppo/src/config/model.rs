@@ -11,20 +11,20 @@ use serde::{Deserialize, Serialize};
 pub struct ModelConfig {
     /// A Hugging Face directory. Default `assets/tiny-vlm`.
     pub path: PathBuf,
-    /// How matrices are held: `float32`, or `as_stored`, which halves the memory of a checkpoint in bf16 or f16; arithmetic is in f32
-    /// either way, but small updates of a half are lost in rounding, so that it goes with `lora`. Default `float32`.
+    /// How matrices are kept in memory: `float32` or `as_stored`. The latter halves the memory of a checkpoint in bf16 or f16. Arithmetic is in f32
+    /// either way, but 16-bit weights lose small updates to rounding, so use `as_stored` together with `lora`. Default `float32`.
     pub precision: WeightPrecision,
-    /// Cut large pictures into tiles: more detail, up to seventeen times as many tokens. Default: as the checkpoint's preprocessor says.
+    /// Cut large pictures into tiles: more detail, up to seventeen times the tokens. Default: what the checkpoint's preprocessor says.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub do_image_splitting: Option<bool>,
-    /// Stands after every question, on a line of its own: a pretrained model must be told which form of answer is rewarded.
+    /// Text added after every question, on a line of its own. It tells a pretrained model which form of answer is rewarded.
     /// Default: none.
     pub instruction: String,
-    /// Leave the vision tower as it is. Default false.
+    /// Do not train the vision tower. Default false.
     pub freeze_vision: bool,
-    /// Keep only the inputs of the layers, and compute the rest again in the backward pass: less memory, a third more time. Default false.
+    /// Keep only the inputs of the layers and compute the rest again in the backward pass: less memory, a third more time. Default false.
     pub gradient_checkpointing: bool,
-    /// Train low-rank adapters and leave every weight as it is. The reference policy is then the checkpoint itself, without a copy.
+    /// Train low-rank adapters instead of the weights. The reference policy is then the checkpoint itself, without a copy.
     /// Default: none, all weights are trained.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lora: Option<LoraSection>,
@@ -44,7 +44,7 @@ impl Default for ModelConfig {
     }
 }
 
-/// How matrices are held.
+/// How matrices are kept in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum WeightPrecision {
@@ -54,11 +54,11 @@ pub enum WeightPrecision {
     AsStored,
 }
 
-/// Adapters (LoRA, arXiv 2106.09685) beside projections of the decoder.
+/// Low-rank adapters (LoRA, arXiv 2106.09685) on projections of the decoder.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct LoraSection {
-    /// r: width of the low-rank product, at least 1. Default 16.
+    /// Width of the low-rank product (r), at least 1. Default 16.
     pub rank: usize,
     /// The product is scaled by `alpha / rank`. Default 32.
     pub alpha: f64,
@@ -74,7 +74,7 @@ impl Default for LoraSection {
 }
 
 impl ModelConfig {
-    /// One in which no optional field is left out.
+    /// A section in which no optional field is left out.
     pub(super) fn with_every_key() -> ModelConfig {
         ModelConfig { do_image_splitting: Some(true), lora: Some(LoraSection::default()), ..ModelConfig::default() }
     }

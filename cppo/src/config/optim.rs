@@ -8,17 +8,17 @@ use serde::{Deserialize, Serialize};
 pub struct OptimConfig {
     /// Learning rate after the warm-up, 0 or more. Default 1e-6 (for pretrained models of billions of parameters; small ones want more).
     pub learning_rate: f64,
-    /// Decay of the mean of gradients and of the mean of their squares, each in [0, 1). Default `[0.9, 0.999]`.
+    /// Decay rates of the running mean of gradients (β₁) and of their squares (β₂), each in [0, 1). Default `[0.9, 0.999]`.
     pub betas: [f64; 2],
-    /// Added to the root of the mean square, above 0. Default 1e-8.
+    /// Added to the root of the mean square, so that nothing is divided by 0 (ε). Above 0. Default 1e-8.
     pub epsilon: f64,
-    /// Decoupled weight decay, 0 or more. Default 0.01.
+    /// Weight decay, decoupled from the gradient, 0 or more. Default 0.01.
     pub weight_decay: f64,
-    /// Gradients are scaled down to this common norm, above 0. Default 1.
+    /// Largest norm of all gradients together, above 0; larger ones are scaled down to it. Default 1.
     pub max_grad_norm: f64,
-    /// Steps over which the learning rate rises from 0, in a line. Default 5.
+    /// Steps over which the learning rate rises linearly from 0. Default 5.
     pub warmup_steps: u64,
-    /// What it does after that. Default `constant`.
+    /// What the learning rate does after that. Default `constant`.
     pub schedule: Schedule,
     /// Where `cosine` ends, as a share of the learning rate, 0 to 1. Default 0.1.
     pub final_fraction: f64,
@@ -28,7 +28,7 @@ pub struct OptimConfig {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Schedule {
-    /// It stays.
+    /// It stays the same.
     Constant,
     /// It falls along half a cosine wave to `final_fraction` at the last step.
     Cosine,

@@ -11,9 +11,9 @@ pub struct RunConfig {
     /// Name of the run's folder. Default: method, task and time (UTC), as in `cppo-digits-20260131-140509`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// Folder of all runs. Default `runs`.
+    /// Folder that holds all runs. Default `runs`.
     pub folder: PathBuf,
-    /// Seed of every random draw of the run but the task's problems, which have their own. 0 to 2^63 − 1. Default 0.
+    /// Seed of every random draw of the run except the task's problems, which have their own (`task.seed`). 0 to 2^63 − 1. Default 0.
     pub seed: u64,
     /// `auto` (a hardware GPU if there is one, else the CPU), `cpu`, `gpu`, or an adapter by number or part of its name. Default `auto`.
     pub device: String,
@@ -26,7 +26,7 @@ impl Default for RunConfig {
 }
 
 impl RunConfig {
-    /// The name, or `method`, `task` and `seconds` since 1970 as a date.
+    /// The name, or one made of `method`, `task` and the date (`seconds` since 1970).
     pub(super) fn name_or(&self, method: &str, task: &str, seconds: u64) -> String {
         self.name.clone().unwrap_or_else(|| format!("{method}-{task}-{}", timestamp(seconds)))
     }

@@ -15,7 +15,7 @@ use crate::problems::tasks::{Task, TaskConfig};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SftRunConfig {
-    /// A checkpoint to go on from, in place of a new model. Default: none.
+    /// A checkpoint to start from instead of a new model. Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub model: Option<ModelConfig>,
     /// Size of the new model. Default `tiny`.
@@ -24,9 +24,9 @@ pub struct SftRunConfig {
     pub tokenizer: PathBuf,
     /// The Hugging Face directory that is written at the end. Default `runs/sft`.
     pub out: PathBuf,
-    /// Problems of the test split that it is measured on at the end; 0 for none. Default 500.
+    /// Number of problems of the test split that the model is measured on at the end; 0 for none. Default 500.
     pub eval_problems: u64,
-    /// Where the run is recorded, seed, device. The default of the name: `sft`, task and time.
+    /// Where the run is recorded, seed, device. The default name is `sft`, task and time.
     pub run: RunConfig,
     /// The problems.
     pub task: TaskConfig,
@@ -81,7 +81,7 @@ impl Settings for SftRunConfig {
 
     fn check(&self) -> Result<(), String> {
         let section = |name: &'static str| move |problem: String| format!("{name}.{problem}");
-        Task::new(&self.task).map_err(|e| e.to_string())?; // says `task.` itself
+        Task::new(&self.task).map_err(|e| e.to_string())?; // the message already begins with `task.`
         self.model.as_ref().map_or(Ok(()), ModelConfig::check).map_err(section("model"))?;
         self.run.check().map_err(section("run"))?;
         self.sft.check().map_err(section("sft"))?;
@@ -103,19 +103,19 @@ impl Settings for SftRunConfig {
 pub struct SftConfig {
     /// Steps on reference responses. Default 160.
     pub steps: u64,
-    /// Problems of a step. Default 64.
+    /// Problems per step. Default 64.
     pub batch_size: usize,
-    /// Most tokens that go through the model at once. Default 16384.
+    /// Largest number of tokens that go through the model at once. Default 16384.
     pub micro_batch_tokens: usize,
-    /// Steps on dense labels before that; 0 for none. Default 600.
+    /// Steps of the warm start, in which the vision tower learns from dense labels, before that; 0 for none. Default 600.
     pub warm_start_steps: u64,
-    /// Pictures of a step of the warm start. Default 64.
+    /// Pictures per step of the warm start. Default 64.
     pub warm_start_batch_size: usize,
-    /// Learning rate of the warm start, with the warm-up of `optim` and a cosine to a tenth. Default 2e-3.
+    /// Learning rate of the warm start. It rises as `optim` says, then falls along a cosine to a tenth. Default 2e-3.
     pub warm_start_learning_rate: f64,
-    /// A checkpoint every this many steps of either, and at the end; 0: only at the end. Default 200.
+    /// Steps between checkpoints, counted through both phases; there is always one at the end, and with 0 only that. Default 200.
     pub save_every: u64,
-    /// Checkpoints that are kept, at least 1. Default 2.
+    /// Number of checkpoints to keep, at least 1. Default 2.
     pub keep_checkpoints: usize,
 }
 

@@ -13,8 +13,8 @@
 //! | `train` | length, micro-batches, what is saved and when | [`TrainConfig`] |
 //! | `eval` | how the model is measured | [`EvalConfig`] |
 //!
-//! A key that does not exist is an error that names the nearest one that does. `--set method.group_size=4` overrides a field: the
-//! value is TOML, a bare word is text. What was in force is written to `config.toml` of the run and reads back to the same.
+//! An unknown key is an error that names the nearest known one. `--set method.group_size=4` overrides a field; the value is TOML, and
+//! a bare word is text. All settings of a run are written to its `config.toml`, which reads back to the same settings.
 
 use std::path::PathBuf;
 
@@ -38,7 +38,7 @@ pub struct Config {
     pub run: RunConfig,
     /// The starting checkpoint, and which part of it is trained.
     pub model: ModelConfig,
-    /// Problems that are drawn. Not used where `data` is given.
+    /// Problems that are drawn. Not used if `data` is given.
     pub task: TaskConfig,
     /// Problems from files, in place of the task's. Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -61,13 +61,13 @@ pub struct Config {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RolloutConfig {
-    /// Prompts of a step; each gets `method.group_size` responses. Default 32.
+    /// Prompts per step; each gets `method.group_size` responses. Default 32.
     pub prompts_per_step: usize,
     /// A response is cut after this many tokens. Default 48.
     pub max_new_tokens: usize,
-    /// Logits are divided by it, above 0. Default 1.
+    /// Temperature: logits are divided by it. Above 0. Default 1.
     pub temperature: f32,
-    /// Share of the probability that is sampled from, in (0, 1]. Default 1: all of it.
+    /// Sample only from the most probable tokens that together have this probability, in (0, 1]. Default 1: all tokens.
     pub top_p: f32,
 }
 
@@ -81,19 +81,19 @@ impl Default for RolloutConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TrainConfig {
-    /// Steps: each samples responses and updates the weights. Default 400.
+    /// Number of steps; each samples responses and updates the weights. Default 400.
     pub steps: u64,
-    /// Updates per step, each on its share of the step's prompts; must divide them. Default 1.
+    /// Updates per step, each on an equal share of the step's prompts; must divide `rollout.prompts_per_step`. Default 1.
     pub updates_per_step: usize,
-    /// Most tokens that go through the model at once; gradients of micro-batches are summed. Default 16384.
+    /// Largest number of tokens that go through the model at once (a micro-batch). Gradients of micro-batches are summed. Default 16384.
     pub micro_batch_tokens: usize,
-    /// A checkpoint every this many steps, and at the end; 0: only at the end. Default 50.
+    /// Steps between checkpoints; there is always one at the end, and with 0 only that. Default 50.
     pub save_every: u64,
-    /// Checkpoints that are kept besides the best one, at least 1. Default 2.
+    /// Number of checkpoints to keep besides the best one, at least 1. Default 2.
     pub keep_checkpoints: usize,
-    /// Responses of this many prompts go to `samples.jsonl` each time. Default 4.
+    /// Number of prompts whose responses are written to `samples.jsonl` each time. Default 4.
     pub sample_prompts: usize,
-    /// Samples are written every this many steps, and at the first and last; 0: never. Default 20.
+    /// Steps between samples, which are also written at the first and the last step; 0: never. Default 20.
     pub sample_every: u64,
 }
 
@@ -115,17 +115,17 @@ impl Default for TrainConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct EvalConfig {
-    /// Problems of the test split before the first and after the last step. Default 1000.
+    /// Number of problems of the test split before the first and after the last step. Default 1000.
     pub problems: usize,
-    /// Problems in between. Default 200.
+    /// Number of problems for evaluations in between. Default 200.
     pub problems_during_training: usize,
-    /// Evaluate every this many steps; 0: only before and after. Default 40.
+    /// Steps between evaluations; 0: only before the first and after the last step. Default 40.
     pub every: u64,
-    /// N of avg@N: sampled responses per problem, besides one greedy response. Default 4.
+    /// Sampled responses per problem (the N of avg@N), besides one greedy response. Default 4.
     pub samples: usize,
-    /// Logits are divided by it, above 0. Default 1.
+    /// Temperature: logits are divided by it. Above 0. Default 1.
     pub temperature: f32,
-    /// Problems from files that are evaluated on. Default: none, the task's test split; with `data` and without this there is no evaluation.
+    /// Problems from files to evaluate on. Default: none, which means the task's test split. With `data` but without this there is no evaluation.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data: Option<DataConfig>,
 }
@@ -175,7 +175,7 @@ impl Settings for Config {
 
     fn check(&self) -> Result<(), String> {
         let section = |name: &'static str| move |problem: String| format!("{name}.{problem}");
-        Task::new(&self.task).map_err(|e| e.to_string())?; // says `task.` itself
+        Task::new(&self.task).map_err(|e| e.to_string())?; // the message already begins with `task.`
         self.model.check().map_err(section("model"))?;
         self.views.check().map_err(section("views"))?;
         self.method.check().map_err(section("method"))?;

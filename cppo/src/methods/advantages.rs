@@ -1,4 +1,5 @@
-//! Group-relative advantages (step 4 of the training step; GRPO, arXiv 2402.03300, equation 3).
+//! Group-relative advantages: how much better each response was than the other responses to the same prompt, in standard deviations
+//! (step 4 of the training step; GRPO, arXiv 2402.03300, equation 3).
 //!
 //! `Â_i = (r_i − mean(r)) / (std(r) + 1e-6)`, with the sample standard deviation (n − 1) over the G responses to one prompt.
 //!
@@ -10,7 +11,7 @@
 
 /// Advantages of whole groups: `rewards` holds `group_size` consecutive rewards per prompt. `[prompts · group_size] -> [prompts · group_size]`
 ///
-/// A group whose rewards are all equal gets exactly 0, and so does a group of one: neither says which response is better.
+/// A group whose rewards are all equal gets exactly 0, and so does a group of one: neither shows which response is better.
 /// Computed in f64.
 ///
 /// # Panics
@@ -46,7 +47,7 @@ fn advantages_of_group(rewards: &[f32]) -> Vec<f32> {
     if let Some(reward) = rewards.iter().find(|reward| !reward.is_finite()) {
         panic!("group_advantages: a reward is not finite: {reward} in {rewards:?}");
     }
-    // Tested, not computed: a mean that is off by an ulp would be divided by 1e-6.
+    // Tested before computing: a rounding error in the mean would be divided by 1e-6.
     if all_equal(rewards) {
         return vec![0.0; rewards.len()];
     }

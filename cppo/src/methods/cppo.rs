@@ -1,9 +1,9 @@
 //! CPPO: Contrastive Perception Policy Optimization (Rezaei et al. 2026, arXiv 2601.00501).
 //!
-//! A response that names what is seen should say the same when the picture is changed without harm, and something else when the picture loses
-//! its information. So the picture I is perturbed twice: I⁺ keeps what is needed to answer, I⁻ does not. Tokens whose entropy rises on I⁻ are taken
-//! as perception tokens, and on those of good responses a contrastive loss is added to that of GRPO, which pulls the policy on I towards the policy on I⁺
-//! and pushes it away from the policy on I⁻:
+//! A response that names what is seen should stay the same when the picture is changed harmlessly, and change when the picture loses
+//! its information. So the picture (I) is perturbed twice: one version keeps what is needed to answer (I⁺), the other does not (I⁻). A token whose
+//! entropy rises on I⁻ is taken as a perception token. On the perception tokens of good responses, a contrastive loss is added to the loss of GRPO.
+//! It pulls the policy on I towards the policy on I⁺ and pushes it away from the policy on I⁻:
 //!
 //! ```text
 //! ΔH_t  = H⁻_t − H_t,  s_t = max(ΔH_t, 0) / (H⁻_t + 1e-6)
@@ -25,10 +25,10 @@
 //! | ρ | `perception_fraction` |
 //! | τ, λ | `cpl_temperature`, `cpl_coef` |
 //!
-//! Departures: none by default, but that the sum of the mask is over the update and not over a micro-batch. The authors' two recipes disagree on
-//! what enters the divergences; their verl recipe is the default here, and the AReaL recipe's k1 is an option (the anchor ℓ then cancels in the margin), as is the
-//! divergence over the whole vocabulary. The objective can be one half of the contrast ([`Objective`]), the choice of tokens an ablation
-//! ([`SelectionConfig`]).
+//! Departures: by default only one, that the mask is summed over the update and not over a micro-batch. The authors' two recipes disagree about the
+//! divergence. Their verl recipe is the default here. Options are the k1 of their AReaL recipe, with which ℓ cancels in D⁺ − D⁻, and the
+//! divergence over the whole vocabulary. For ablations, the objective can be one half of the contrast ([`Objective`]), and tokens can be chosen in
+//! other ways ([`SelectionConfig`]).
 
 use percept_engine::Tensor;
 use serde::{Deserialize, Serialize};
@@ -44,9 +44,9 @@ use super::view::{Drawn, Moment, SeenBy, Shown, View, ViewGradient, ViewUse};
 use crate::problems::views::PerturbationSet;
 use crate::random::Random;
 
-/// The table `[method.cppo]`: the fields of both parts, side by side.
+/// The table `[method.cppo]`. The fields of both parts stand side by side in it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)] // unknown keys are refused by `config::load`: serde cannot do both this and `flatten`
+#[serde(default)] // serde cannot refuse unknown keys together with `flatten`: `config::load` does it
 pub struct Cppo {
     /// The contrastive perception loss.
     #[serde(flatten)]
@@ -107,7 +107,7 @@ impl Method for Cppo {
     fn terms(&self, batch: &MicroBatch<'_>, policy: &PolicyConfig) -> Vec<Term> {
         let mut terms = policy_terms(batch, policy);
         if self.contrastive.objective == Objective::CplOnly {
-            terms[0].weight = 0.0; // the tie to the reference stays
+            terms[0].weight = 0.0; // the divergence from the reference policy stays
         }
         let anchor = batch.selected_at(View::Original);
         let per_token = (!anchor.is_empty()).then(|| {
@@ -125,10 +125,10 @@ impl Method for Cppo {
 }
 
 impl Cppo {
-    /// The mask m of a response. `-> [tokens]`
+    /// Which tokens of a response are perception tokens (the mask m). `-> [tokens]`
     fn perception_tokens(&self, signal: &Signal, original: &Reading, removed: &Reading, seed: u64) -> Vec<bool> {
         let shift = Shift::of_readings(self.selection.detector, original, removed);
-        // by the response's number, so that the draw does not depend on micro-batches or ranks
+        // the response's number is the counter, so that the draw does not depend on micro-batches or ranks
         let mut random = Random::new(seed, "selection", signal.number);
         perception_mask(&shift, signal.advantage, &self.selection, &mut random)
     }
@@ -138,11 +138,11 @@ impl Cppo {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ContrastiveConfig {
-    /// λ: weight of the loss, 0 or more. Default 0.01 (the paper's).
+    /// Weight of the contrastive loss (λ), 0 or more. Default 0.01 (the paper's).
     pub cpl_coef: f64,
-    /// τ: divergences are divided by this, above 0. Default 0.1 (the paper's).
+    /// Temperature that divergences are divided by (τ), above 0. Default 0.1 (the paper's).
     pub cpl_temperature: f64,
-    /// How D⁺ and D⁻ are computed. Default `k3`.
+    /// How the divergences from the two perturbed pictures (D⁺ and D⁻) are computed. Default `k3`.
     pub divergence: Divergence,
     /// What is minimised. Default `contrastive`.
     pub objective: Objective,
@@ -171,18 +171,18 @@ impl ContrastiveConfig {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Objective {
-    /// `softplus((D⁺ − D⁻)/τ)`: InfoNCE with one positive and one negative.
+    /// The contrast of both divergences, `softplus((D⁺ − D⁻)/τ)`: InfoNCE with one positive and one negative.
     #[default]
     Contrastive,
-    /// `D⁺` alone (ablation).
+    /// Only the divergence from the information-preserving picture, D⁺ (ablation).
     PreserveOnly,
-    /// `−D⁻` alone, D⁻ limited to ±10 (ablation).
+    /// Only the negated divergence from the information-removing picture, −D⁻, limited to ±10 (ablation).
     RemoveOnly,
-    /// As `contrastive`, without the policy loss (ablation).
+    /// Like `contrastive`, but without the policy loss (ablation).
     CplOnly,
 }
 
-/// The loss of each perception token. `d_preserved [tokens], d_removed [tokens] -> [tokens]`
+/// The contrastive loss of each perception token, from its two divergences. `d_preserved [tokens], d_removed [tokens] -> [tokens]`
 ///
 /// `softplus(x/τ)` is `−log(e^{−D⁺/τ} / (e^{−D⁺/τ} + e^{−D⁻/τ}))`.
 ///

@@ -1,28 +1,29 @@
-//! How far two distributions of a token are apart: at the sampled token, or over the whole vocabulary.
+//! How far apart two distributions of a token are: at the sampled token, or over the whole vocabulary.
 
 use percept_engine::{Head, Tensor, linear_kl};
 use serde::{Deserialize, Serialize};
 
-/// Which measure of the distance.
+/// A measure of how far apart two distributions are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Divergence {
-    /// [`k3`] (the authors' verl recipe).
+    /// An estimate at the sampled token that is never negative, [`k3`] (the authors' verl recipe).
     #[default]
     K3,
-    /// [`k1`] (the authors' AReaL recipe).
+    /// The difference of log-probabilities at the sampled token, [`k1`] (the authors' AReaL recipe).
     K1,
-    /// [`full_kl`].
+    /// The KL divergence over the whole vocabulary, [`full_kl`].
     Full,
 }
 
 impl Divergence {
-    /// All of them.
+    /// All measures.
     pub const ALL: [Divergence; 3] = [Divergence::K3, Divergence::K1, Divergence::Full];
 }
 
-/// `exp(d) − d − 1` with d = ℓ' − ℓ: never negative, and unbiased for KL(π ‖ π') where tokens are drawn from π. Both d and the
-/// result are limited, to ±20 and ±10. `log_probs [tokens], other_log_probs [tokens] -> [tokens]`
+/// Schulman's k3 estimate of the KL divergence of two policies: `exp(d) − d − 1`, where d = ℓ' − ℓ is the difference of the token's log-probabilities.
+/// It is never negative, and unbiased for KL(π ‖ π') if tokens are drawn from π. d is limited to ±20 and the
+/// result to ±10. `log_probs [tokens], other_log_probs [tokens] -> [tokens]`
 ///
 /// # Panics
 /// If the shapes differ.
@@ -33,7 +34,8 @@ pub fn k3(log_probs: &Tensor, other_log_probs: &Tensor) -> Tensor {
     d.exp().sub(&d).add_scalar(-1.0).clamp(-K3_LIMIT, K3_LIMIT)
 }
 
-/// `ℓ − ℓ'`, limited to ±20: unbiased too, of either sign. `log_probs [tokens], other_log_probs [tokens] -> [tokens]`
+/// The k1 estimate: the difference of log-probabilities, `ℓ − ℓ'`, limited to ±20. Also unbiased, but it can be negative.
+/// `log_probs [tokens], other_log_probs [tokens] -> [tokens]`
 ///
 /// # Panics
 /// If the shapes differ.
@@ -43,7 +45,7 @@ pub fn k1(log_probs: &Tensor, other_log_probs: &Tensor) -> Tensor {
     log_probs.sub(other_log_probs).clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT)
 }
 
-/// KL(p ‖ p') over the whole vocabulary, `Σ_v p_v (log p_v − log p'_v)`, from the hidden states of both and the head's weight
+/// The KL divergence over the whole vocabulary, `Σ_v p_v (log p_v − log p'_v)`, from the hidden states of both and the head's weight
 /// `[vocab, hidden]`. `hidden [tokens, hidden], other_hidden [tokens, hidden] -> [tokens]`
 ///
 /// # Panics
@@ -53,10 +55,10 @@ pub fn full_kl(hidden: &Tensor, other_hidden: &Tensor, weight: &Tensor, temperat
     linear_kl(Head { hidden, weight }, Head { hidden: other_hidden, weight }, temperature)
 }
 
-/// Limit of k3, on both sides.
+/// Largest absolute value of k3.
 pub(super) const K3_LIMIT: f32 = 10.0;
 
-/// Differences of log-probabilities are limited to this, on both sides, before they are exponentiated.
+/// Largest absolute difference of log-probabilities; larger ones are limited to it before they are exponentiated.
 pub(super) const LOG_RATIO_LIMIT: f32 = 20.0;
 
 #[track_caller]

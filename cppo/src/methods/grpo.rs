@@ -1,8 +1,8 @@
-//! GRPO: Group Relative Policy Optimization (Shao et al. 2024, arXiv 2402.03300), the method that the others are measured against.
+//! GRPO: Group Relative Policy Optimization (Shao et al. 2024, arXiv 2402.03300), the method that the others are compared with.
 //!
-//! For every question q the policy samples a group of G responses o. Each is rewarded, and its advantage is how far its reward stands from the mean
+//! For every question (q) the policy samples a group of responses (o). Each gets a reward, and its advantage is how far the reward lies from the mean
 //! of the group, in standard deviations. The loss raises the probability of responses that were better than their group and lowers that of worse
-//! ones, within a trust region, and is tied to a reference policy:
+//! ones. Clipping limits how far one update can go, and a penalty keeps the policy near a reference policy:
 //!
 //! ```text
 //! Â_i   = (r_i − mean(r)) / (std(r) + 1e-6)                                            one advantage for all tokens of a response
@@ -16,8 +16,8 @@
 //! | r, Â | rewards and what [`group_advantages`](super::advantages::group_advantages) makes of them |
 //! | ε_low, ε_high, β | `method.clip_low`, `method.clip_high`, `method.kl_coef` |
 //!
-//! Departures: the mean is over tokens, not over responses (as in DAPO, arXiv 2503.14476, and verl); the loss of tokens with a negative advantage is
-//! bounded by a dual clip (arXiv 1912.09729). GRPO has no settings of its own.
+//! Departures: the mean is over tokens, not over responses (as in DAPO, arXiv 2503.14476, and in verl), and a dual clip (arXiv 1912.09729) bounds
+//! the loss of tokens with a negative advantage. GRPO has no settings of its own.
 
 use serde::{Deserialize, Serialize};
 
@@ -26,7 +26,7 @@ use super::micro_batch::MicroBatch;
 use super::policy::{PolicyConfig, policy_terms};
 use super::term::Term;
 
-/// Nothing but the shared fields of `[method]`.
+/// GRPO has no settings besides the shared fields of `[method]`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Grpo {}

@@ -1,9 +1,9 @@
-//! What a method sees of a micro-batch when it forms its loss: log-probabilities with their gradients, advantages, weights.
+//! What a method sees of a micro-batch when it computes its loss: log-probabilities with their gradients, advantages, weights.
 //!
-//! The tokens of all responses stand one after the other, first on the original picture, then on each further one:
+//! The tokens of all responses stand one after the other, first on the original picture, then on each of the other pictures:
 //!
 //! ```text
-//! [responses on the original | those of them that are read on a first view | those read on a second view ...]
+//! [responses on the original | those also read on the first view | those also read on the second view ...]
 //! ```
 
 use std::ops::Range;
@@ -18,39 +18,39 @@ use super::view::View;
 pub struct Pass {
     /// The responses, in order.
     pub items: Vec<Item>,
-    /// The tokens on each picture, the original first.
+    /// Which tokens belong to which picture, the original first.
     pub views: Vec<(View, Range<usize>)>,
-    /// Log-probability of every token, nats. `[tokens on all pictures]`
+    /// Log-probability of every token, in nats. `[tokens on all pictures]`
     pub log_probs: Tensor,
-    /// Entropy of the distribution of every token, nats. `[tokens on all pictures]`
+    /// Entropy of the distribution that every token was drawn from, in nats. `[tokens on all pictures]`
     pub entropy: Tensor,
-    /// Hidden states of all that went through the decoder. `[packed tokens, hidden]`
+    /// Hidden states of all tokens that went through the decoder, prompts included. `[packed tokens, hidden]`
     pub hidden: Tensor,
     /// The row of `hidden` that predicts each token. `[tokens on all pictures]`
     pub rows: Vec<u32>,
-    /// The weight of the head. `[vocab, hidden]`
+    /// Weight of the output head, which turns hidden states into logits. `[vocab, hidden]`
     pub head: Tensor,
-    /// Logits are divided by it.
+    /// Temperature: logits are divided by it.
     pub temperature: f32,
-    /// Tokens that went through the decoder.
+    /// Number of tokens that went through the decoder.
     pub packed_tokens: usize,
 }
 
 /// Where the tokens of a response stand in a pass.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Item {
-    /// Its group among those of the update.
+    /// Which group of the update it belongs to.
     pub group: usize,
     /// Its number in the group.
     pub response: usize,
     /// Number of its tokens.
     pub length: usize,
-    /// On each picture it is read on, its first token, counted from the first token of all on that picture.
+    /// Where its first token is on each picture it is read on, counted from that picture's first token.
     pub starts: Vec<(View, usize)>,
 }
 
 impl Pass {
-    /// No response at all.
+    /// A pass without any response.
     pub fn empty(head: &Tensor, dtype: DType, temperature: f32) -> Pass {
         let none = |shape: &[usize]| Tensor::zeros(head.device(), shape, dtype);
         Pass {
@@ -89,7 +89,7 @@ impl Pass {
         self.hidden.index_select(&Indices::new(self.hidden.device(), &rows, &[rows.len()]))
     }
 
-    /// How far the distributions at `positions` are from those of the same tokens at `others`, on another picture. `[n], [n] -> [n]`
+    /// How far the distributions of the tokens at `positions` are from those of the same tokens on another picture, at `others`. `[n], [n] -> [n]`
     pub fn divergence(&self, which: Divergence, positions: &[u32], others: &[u32]) -> Tensor {
         match which {
             Divergence::Full => full_kl(&self.hidden_at(positions), &self.hidden_at(others), &self.head, self.temperature),
@@ -99,11 +99,11 @@ impl Pass {
     }
 }
 
-/// A micro-batch: the pass, and what is known of its responses.
+/// A micro-batch: the forward pass, and what is known of its responses.
 pub struct MicroBatch<'a> {
     /// The forward pass.
     pub pass: &'a Pass,
-    /// Of each item of the pass.
+    /// What is known of each response, in the order of the pass's items.
     pub signals: Vec<&'a Signal>,
     /// Log-probabilities under the reference policy, without gradient, if there is one. `[tokens]`
     pub reference_log_probs: Option<Tensor>,
@@ -116,8 +116,8 @@ impl MicroBatch<'_> {
         self.pass.log_probs.slice(0, range.start, range.len())
     }
 
-    /// Log-probability of each token under the policy that sampled it; before the first update of a step that is the policy itself. Without
-    /// gradient. `-> [tokens]`
+    /// Log-probability of each token under the policy that sampled it, without gradient. In the first update of a step that is the policy in
+    /// training. `-> [tokens]`
     ///
     /// # Panics
     /// If some but not all responses have `old_log_probs`.
@@ -136,14 +136,14 @@ impl MicroBatch<'_> {
         if values.is_empty() { self.log_probs().detach() } else { self.constant(&values) }
     }
 
-    /// The advantage of each token, that of its response times the response's factor. `-> [tokens]`
+    /// The advantage of each token: the advantage of its response times the response's factor. `-> [tokens]`
     pub fn advantages(&self) -> Tensor {
         let of = |(item, signal): (&Item, &&Signal)| std::iter::repeat_n(signal.advantage * signal.weights.factor, item.length);
         let advantages: Vec<f32> = self.pass.items.iter().zip(&self.signals).flat_map(of).collect();
         self.constant(&advantages)
     }
 
-    /// The weight of each token, 0 in responses that were not weighed. `-> [tokens]`
+    /// The weight of each token; 0 in responses that were not weighed. `-> [tokens]`
     pub fn weights(&self) -> Tensor {
         let of = |(item, signal): (&Item, &&Signal)| match signal.weights.tokens.as_slice() {
             [] => vec![0.0; item.length],
@@ -153,10 +153,10 @@ impl MicroBatch<'_> {
         self.constant(&weights)
     }
 
-    /// Where the tokens with a weight stand on a picture: positions in the pass. `-> [selected tokens]`
+    /// Positions in the pass of the tokens with a weight, as read on a picture. `-> [selected tokens]`
     ///
     /// # Panics
-    /// If a response with such tokens is not read on that picture.
+    /// If a response with weighted tokens is not read on that picture.
     #[track_caller]
     pub fn selected_at(&self, view: View) -> Vec<u32> {
         let mut positions = Vec::new();
@@ -170,7 +170,7 @@ impl MicroBatch<'_> {
         positions
     }
 
-    /// Log-probabilities that were read on a picture before the updates, as a constant. `-> [tokens]`
+    /// Log-probabilities that were read on a picture before the updates, without gradient. `-> [tokens]`
     ///
     /// # Panics
     /// If a response was not read on it.

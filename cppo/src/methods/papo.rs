@@ -1,23 +1,24 @@
 //! PAPO: Perception-Aware Policy Optimization (Wang et al. 2025, arXiv 2507.06448), with GRPO underneath (PAPO-G).
 //!
-//! A policy that looks at the picture should answer differently when much of it is blackened. So the divergence between the policy on the picture I
-//! and the policy on a masked picture I⁻ is made larger, on all tokens of all responses. As that can also be had by a policy that falls apart,
-//! the probability of the sampled tokens is kept up:
+//! A policy that looks at the picture should answer differently when much of it is blackened. So the divergence between the policy on the picture (I)
+//! and the policy on a masked picture (I⁻) is made larger, on all tokens of all responses. A policy that falls apart could also achieve that, so
+//! a second term keeps up the probability of the sampled tokens:
 //!
 //! ```text
 //! loss = GRPO's − γ · mean k3(ℓ_t, ℓ⁻_t) + η · mean(−ℓ_t)                                   means over all tokens of the update
 //! ```
 //!
-//! ℓ⁻ is read once for a step, under the policy that sampled the responses, and is a constant. Where ℓ = ℓ⁻ the term has no gradient, and none where a limit
+//! ℓ⁻ is read once per step, under the policy that sampled the responses, and is a constant. The divergence has no gradient where ℓ = ℓ⁻ or where a limit
 //! of [`k3`] is reached.
 //!
 //! | symbol | here |
 //! |---|---|
-//! | I⁻ | [`View::Removed`]: patches of `views.patch_pixels`, each black with probability `views.patch_probability` (the paper: 14 pixels, 0.6), drawn once for a prompt |
+//! | I⁻ | [`View::Removed`]: patches of `views.patch_pixels`, each black with probability `views.patch_probability` (the paper: 14 pixels, 0.6), drawn once per prompt |
 //! | ℓ, ℓ⁻ | log-probabilities of the sampled tokens on I and I⁻ |
 //! | γ, η | `perception_coef`, `entropy_coef` |
 //!
-//! Departures: none from the released code with its defaults. The paper's second penalty, on the entropy of the policy on I⁻, is a constant there and is left out.
+//! Departures: none from the released code with its defaults. The paper's second penalty, on the entropy of the policy on I⁻, is a constant in that code and is
+//! left out.
 //! The mask is laid over the picture before it is resized.
 
 use serde::{Deserialize, Serialize};
@@ -35,9 +36,9 @@ use crate::problems::views::{Perturbation, PerturbationSet, Removing};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Papo {
-    /// γ: weight of the divergence that is made larger, 0 or more. Default 0.02 (the paper's, for 3B with a reference policy).
+    /// Weight of the divergence that is made larger (γ), 0 or more. Default 0.02 (the paper's, for 3B with a reference policy).
     pub perception_coef: f64,
-    /// η: weight of the negative log-probability of the sampled tokens, 0 or more. Default 0 (the paper's, for 3B with a reference policy; 0.03 without one).
+    /// Weight of the negative log-probability of the sampled tokens (η), 0 or more. Default 0 (the paper's, for 3B with a reference policy; 0.03 without one).
     pub entropy_coef: f64,
 }
 
@@ -72,7 +73,7 @@ impl Method for Papo {
         }]
     }
 
-    /// All of them: the perception term is on every token.
+    /// Every response has a gradient, because the perception term is on every token.
     fn trains(&self, _: &Signal) -> bool {
         true
     }

@@ -1,4 +1,4 @@
-//! The part of the loss that all methods share: the clipped policy loss with a dual clip, and the tie to a reference policy.
+//! The part of the loss that all methods share: the clipped policy loss with a dual clip, and the divergence from a reference policy.
 //!
 //! GRPO (arXiv 2402.03300, equation 3) with the dual clip of Ye et al. (arXiv 1912.09729, equation 5) and Schulman's k3 estimator
 //! (<http://joschu.net/blog/kl-approx.html>):
@@ -11,7 +11,7 @@
 //!
 //! | symbol | here |
 //! |---|---|
-//! | ℓ, ℓ_old, ℓ_ref | `log_probs`, `old_log_probs`, `reference_log_probs` |
+//! | ℓ, ℓ_old, ℓ_ref | log-probabilities of the sampled tokens: `log_probs`, `old_log_probs`, `reference_log_probs` |
 //! | Â | `advantages`, one per token |
 //! | ε_low, ε_high, c, β | `clip_low`, `clip_high`, `dual_clip`, `kl_coef` |
 
@@ -22,17 +22,18 @@ use super::divergence::{LOG_RATIO_LIMIT, assert_same_shape, k3};
 use super::micro_batch::MicroBatch;
 use super::term::{Over, Term};
 
-/// Limits of the policy's change, and its tie to the reference policy.
+/// How far the policy may change in an update, and how strongly it is held near the reference policy. The ratio is that of a token's probabilities
+/// after and before.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct PolicyConfig {
-    /// ε_low: the ratio is clipped at 1 − ε_low, in `[0, 1]`. Default 0.2.
+    /// The ratio is clipped at 1 minus this from below (ε_low), in `[0, 1]`. Default 0.2.
     pub clip_low: f64,
-    /// ε_high: the ratio is clipped at 1 + ε_high, 0 or more. Default 0.2 (DAPO: 0.28).
+    /// The ratio is clipped at 1 plus this from above (ε_high), 0 or more. Default 0.2 (DAPO: 0.28).
     pub clip_high: f64,
-    /// c: with a negative advantage the loss is at most −c·Â, above 1. Default 3.
+    /// With a negative advantage, the loss is at most this times the advantage's size (c), above 1. Default 3.
     pub dual_clip: f64,
-    /// β: weight of the divergence from the reference policy, 0 or more; with 0 there is no reference model. Default 0.01 (the paper's).
+    /// Weight of the divergence from the reference policy (β), 0 or more; with 0 there is no reference model. Default 0.01 (the paper's).
     pub kl_coef: f64,
 }
 
@@ -57,15 +58,15 @@ impl PolicyConfig {
 
 /// The loss of each token, and how far its probability has moved.
 pub struct PolicyLoss {
-    /// L_t. `[tokens]`
+    /// The clipped policy loss, L_t. `[tokens]`
     pub loss: Tensor,
-    /// π_θ / π_old, without gradient. `[tokens]`
+    /// Probability of the token now divided by its probability when it was sampled, without gradient. `[tokens]`
     pub ratio: Tensor,
 }
 
-/// L_t of each token. `log_probs [tokens], old_log_probs [tokens], advantages [tokens] -> [tokens]`
+/// The clipped policy loss of each token, L_t. `log_probs [tokens], old_log_probs [tokens], advantages [tokens] -> [tokens]`
 ///
-/// Gradient flows to `log_probs` alone: for the first update of a batch pass them as `old_log_probs` too.
+/// Gradient flows to `log_probs` only. For the first update of a batch, pass them as `old_log_probs` too.
 ///
 /// # Panics
 /// If the shapes differ.
@@ -84,7 +85,7 @@ pub fn policy_loss(log_probs: &Tensor, old_log_probs: &Tensor, advantages: &Tens
     PolicyLoss { loss, ratio: ratio.detach() }
 }
 
-/// The terms `policy_loss` and, with a reference policy, `kl`, over all response tokens of the update. The former also gives the metric
+/// The term `policy_loss` and, with a reference policy, the term `kl`, both over all response tokens of the update. The first also gives the metric
 /// `clip_ratio`: the share of all response tokens whose ratio is clipped.
 pub fn policy_terms(batch: &MicroBatch<'_>, config: &PolicyConfig) -> Vec<Term> {
     let (log_probs, advantages) = (batch.log_probs(), batch.advantages());

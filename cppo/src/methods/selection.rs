@@ -1,7 +1,7 @@
 //! Which tokens of a response are perception tokens (step 7 of the training step). No gradient flows through here.
 //!
 //! CPPO (arXiv 2601.00501): a token that names something seen becomes uncertain when the picture loses its information, so its
-//! entropy rises. Per response, over response tokens only:
+//! entropy rises by ΔH. The tokens with the largest relative rise s are chosen. For each response, over response tokens only:
 //!
 //! ```text
 //! ΔH_t = H⁻_t − H_t
@@ -13,16 +13,16 @@
 //!
 //! | symbol | here |
 //! |---|---|
-//! | H_t, H⁻_t | `entropy`, `entropy_removed` (nats, whole vocabulary) |
+//! | H_t, H⁻_t | entropy on the original and on the information-removing picture: `entropy`, `entropy_removed` (nats, whole vocabulary) |
 //! | ΔH_t | `delta` |
 //! | s_t | `score` |
 //! | ρ | `perception_fraction` |
 //! | m_t | the returned mask |
 //! | Â | `advantage` |
 //!
-//! Where we depart: the share can be rounded up (the authors' AReaL recipe), the tokens can be all or random ones (ablations),
-//! the gate can be left open (ablation), and `min_delta_entropy` puts a floor under ΔH: most positive shifts are template tokens
-//! that moved by thousandths of a nat. A divergence per token can take the place of the entropy shift ([`Detector`]).
+//! Options beyond the paper: the share can be rounded up (the authors' AReaL recipe), all tokens or random ones can be chosen (ablations),
+//! the gate can be left open (ablation), and `min_delta_entropy` puts a floor under ΔH, because most positive shifts are template tokens
+//! that moved by thousandths of a nat. A divergence per token can replace the entropy shift ([`Detector`]).
 
 use serde::{Deserialize, Serialize};
 
@@ -34,13 +34,13 @@ use crate::random::Random;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct SelectionConfig {
-    /// ρ: share of the tokens with a positive shift that is kept, in `(0, 1]`. Default 0.5 (the paper's).
+    /// Share of the tokens with a positive shift that is kept (ρ), in `(0, 1]`. Default 0.5 (the paper's).
     pub perception_fraction: f64,
-    /// How the share becomes a number of tokens, or an ablation in its place. Default `floor`.
+    /// How the share is rounded to a number of tokens, or an ablation that replaces it. Default `floor`.
     pub selection: Selection,
     /// Which responses may have perception tokens at all. Default `positive_advantage`.
     pub gate: Gate,
-    /// Shifts that are not above this are no candidates; nats (for the detectors `k3` and `full_kl`: nats of divergence).
+    /// Only tokens whose shift is above this are candidates; nats of entropy, or of divergence for the detectors `k3` and `full_kl`.
     /// Default 0, as in the paper.
     pub min_delta_entropy: f32,
     /// What is compared between the picture and its information-removing view. Default `entropy`.
@@ -72,17 +72,17 @@ impl SelectionConfig {
     }
 }
 
-/// How the share of tokens becomes a number, or an ablation in its place.
+/// How the share of tokens is rounded to a number, or an ablation that replaces it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Selection {
-    /// `k = max(1, floor(ρ·n))` (the authors' verl recipe).
+    /// Rounded down, but at least 1: `k = max(1, floor(ρ·n))` (the authors' verl recipe).
     Floor,
-    /// `k = ceil(ρ·n)` (the authors' AReaL recipe).
+    /// Rounded up: `k = ceil(ρ·n)` (the authors' AReaL recipe).
     Ceil,
     /// Every response token: no selection.
     All,
-    /// As many tokens as `floor` gives, at random places of the response.
+    /// The same number of tokens as `floor`, at random places of the response.
     Random,
 }
 
@@ -90,7 +90,7 @@ pub enum Selection {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Gate {
-    /// Only responses with Â > 0.
+    /// Only responses with a positive advantage.
     PositiveAdvantage,
     /// All responses.
     None,
@@ -121,7 +121,7 @@ impl Detector {
         }
     }
 
-    /// The divergences that it ranks by, which have to be computed for it.
+    /// The divergences that have to be computed for it, because it ranks by them.
     pub fn divergences(self) -> Vec<Divergence> {
         match self {
             Detector::Entropy => Vec::new(),
@@ -134,9 +134,9 @@ impl Detector {
 /// How far each token moved and how it ranks.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Shift {
-    /// ΔH_t, nats. `[tokens]`
+    /// Rise of each token's entropy, or its divergence, in nats (ΔH_t). `[tokens]`
     pub delta: Vec<f32>,
-    /// s_t, without unit. `[tokens]`
+    /// What tokens are ranked by (s_t): the rise relative to the entropy without the information, or the divergence. `[tokens]`
     pub score: Vec<f32>,
 }
 
@@ -154,7 +154,7 @@ impl Shift {
         }
     }
 
-    /// ΔH and s of one response from its entropies, in nats. `[tokens], [tokens] -> [tokens]` each
+    /// The shift of one response from its entropies on both pictures, in nats. `[tokens], [tokens] -> [tokens]` each
     ///
     /// # Panics
     /// If the lengths differ.
@@ -172,15 +172,15 @@ impl Shift {
         Self { delta, score }
     }
 
-    /// The shift of the detectors `k3` and `full_kl`: the divergence D⁻_t is both distance and rank. `[tokens] -> [tokens]` each
+    /// The shift for the detectors `k3` and `full_kl`: the divergence is both the shift and the score. `[tokens] -> [tokens]` each
     pub fn of_divergences(divergence: &[f32]) -> Self {
         Self { delta: divergence.to_vec(), score: divergence.to_vec() }
     }
 }
 
-/// The perception mask m of one response with advantage Â = `advantage`. `[tokens] -> [tokens]`
+/// Which tokens of one response are perception tokens (the mask m). `[tokens] -> [tokens]`
 ///
-/// `random` is used by [`Selection::Random`] alone. A token whose shift is NaN is never chosen.
+/// Only [`Selection::Random`] uses `random`. A token whose shift is NaN is never chosen.
 ///
 /// # Panics
 /// If `shift.delta` and `shift.score` differ in length.
@@ -223,7 +223,7 @@ fn candidates<'a>(shift: &'a Shift, config: &'a SelectionConfig) -> impl Iterato
     (0..shift.delta.len()).filter(|&token| shift.delta[token] > config.min_delta_entropy)
 }
 
-/// k: at least 1 and at most all of the `candidates`, 0 if there are none.
+/// The number of tokens to keep (k): at least 1 and at most `candidates`; 0 if there are no candidates.
 fn keep_count(candidates: usize, config: &SelectionConfig, round: fn(f64) -> f64) -> usize {
     let share = config.perception_fraction * candidates as f64;
     (round(share) as usize).clamp(1, candidates.max(1)).min(candidates)

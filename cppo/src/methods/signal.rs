@@ -1,26 +1,26 @@
-//! What a method knows of a response, and what it makes of its tokens. No gradient flows through here.
+//! What a method knows about a response, and the weights it gives to its tokens. No gradient flows through here.
 
 use super::divergence::Divergence;
 use super::view::View;
 
-/// What a method knows of a response. Filled in as a step goes on: the advantage after the rewards, readings when the policy has read the
+/// What a method knows about a response. It is filled in during a step: the advantage after the rewards, readings when the policy has read the
 /// response, weights when the method has weighed it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Signal {
     /// The response's number among those of the step, over all ranks.
     pub number: u64,
-    /// How much better the response was than the others of its group.
+    /// How much better the response was than the others of its group, in standard deviations of their rewards.
     pub advantage: f32,
-    /// Log-probability of each token under the policy that sampled it, in nats. `[tokens]`, or none before the first update of a step: then that
-    /// policy is the one in training.
+    /// Log-probability of each token under the policy that sampled it, in nats. `[tokens]`. None if that policy is still the one in training, as before
+    /// the first update of a step.
     pub old_log_probs: Option<Vec<f32>>,
-    /// What the policy says of each token on each picture it has read the response on.
+    /// What the policy says about each token, for each picture it has read the response on.
     pub readings: Vec<Reading>,
-    /// What the method makes of that.
+    /// What the method makes of the readings.
     pub weights: Weights,
 }
 
-/// What the policy says of the tokens of a response on one picture. Nats; `[tokens]` each.
+/// What the policy says about the tokens of a response on one picture. In nats, `[tokens]` each.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Reading {
     /// The picture.
@@ -33,12 +33,12 @@ pub struct Reading {
     pub divergences: Vec<(Divergence, Vec<f32>)>,
 }
 
-/// What a method makes of the tokens of a response.
+/// The weights that a method gives to the tokens of a response.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Weights {
     /// A weight for each token, 0 for those that are not chosen; empty if the response was not weighed. `[tokens]`
     pub tokens: Vec<f32>,
-    /// The advantage is multiplied by this.
+    /// Factor on the advantage. Default 1.
     pub factor: f32,
 }
 
@@ -48,10 +48,10 @@ impl Default for Weights {
     }
 }
 
-/// What a method makes of all responses of an update.
+/// The weights that a method gives to all responses of an update.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Weighing {
-    /// The weights of each response, in the order in which they were given.
+    /// The weights of each response, in the order in which the responses were given.
     pub responses: Vec<Weights>,
     /// Numbers for the metrics of the step.
     pub metrics: Vec<(&'static str, f64)>,
@@ -65,12 +65,12 @@ impl Weighing {
 }
 
 impl Signal {
-    /// What was read on a picture, if the response was read on it.
+    /// The reading on a picture, if the response was read on it.
     pub fn on(&self, view: View) -> Option<&Reading> {
         self.readings.iter().find(|reading| reading.view == view)
     }
 
-    /// Puts a reading in the place of an earlier one on the same picture.
+    /// Adds a reading; it replaces an earlier one on the same picture.
     pub fn set_reading(&mut self, reading: Reading) {
         self.readings.retain(|old| old.view != reading.view);
         self.readings.push(reading);
@@ -78,7 +78,7 @@ impl Signal {
 }
 
 impl Reading {
-    /// One of the divergences.
+    /// The divergence of each token, by the measure `which`. `-> [tokens]`
     ///
     /// # Panics
     /// If it was not asked for.
@@ -97,7 +97,7 @@ impl Weights {
     }
 }
 
-/// A signal as bytes, as ranks send it to each other: numbers of four bytes each, lists with their lengths before them.
+/// A signal as the bytes that ranks send to each other: little-endian numbers, every list with its length before it.
 impl Signal {
     /// Appends the advantage, readings and old log-probabilities.
     pub(crate) fn write(&self, bytes: &mut Vec<u8>) {
@@ -117,7 +117,7 @@ impl Signal {
         }
     }
 
-    /// All signals that [`write`](Signal::write) has put into `bytes`.
+    /// Reads back all signals that [`write`](Signal::write) has put into `bytes`.
     pub(crate) fn read_all(mut bytes: &[u8]) -> Vec<Signal> {
         let mut signals = Vec::new();
         while !bytes.is_empty() {

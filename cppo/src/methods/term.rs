@@ -4,21 +4,21 @@
 //! loss = Σ_terms weight · Σ_tokens per_token / count        the count is that of the whole update, also in a micro-batch
 //! ```
 //!
-//! So the shares of the micro-batches of an update add up to its loss, and their gradients to its gradient, wherever it is cut.
+//! So the losses of an update's micro-batches add up to its loss, and their gradients to its gradient, however it is cut.
 
 use percept_engine::Tensor;
 
-/// A term of the loss of a micro-batch.
+/// One term of a micro-batch's loss.
 pub struct Term {
-    /// The name of its mean among the metrics.
+    /// Name of the metric that records its mean.
     pub name: &'static str,
-    /// Its loss on each of its tokens, or none if it has no token in this micro-batch. `[tokens]`
+    /// The loss of each of its tokens; none if it has no token in this micro-batch. `[tokens]`
     pub per_token: Option<Tensor>,
-    /// What the mean is multiplied by.
+    /// Factor on the mean.
     pub weight: f64,
     /// What the mean is over.
     pub over: Over,
-    /// Further numbers per token, without gradient, whose means over the same tokens are metrics of their own.
+    /// More numbers per token, without gradient. Their means over the same tokens are metrics, too.
     pub metrics: Vec<(&'static str, Tensor)>,
 }
 
@@ -41,7 +41,7 @@ pub struct Counts {
 }
 
 impl Counts {
-    /// What a sum is divided by to make it a mean; never 0.
+    /// The number that a sum is divided by to give the mean; never 0.
     pub fn divisor(&self, over: Over) -> f64 {
         match over {
             Over::Tokens => (self.tokens as f64).max(1.0),
@@ -59,10 +59,10 @@ impl Counts {
     }
 }
 
-/// Added to the number of selected tokens, as in the authors' recipes: with none of them the loss is 0.
+/// Added to the number of selected tokens, as in the CPPO authors' recipes, so that the loss is 0 if none is selected.
 const SELECTED_EPSILON: f64 = 1e-8;
 
-/// The loss of a micro-batch: its share of the update's loss. None if no term has a token in it. `-> []`
+/// The loss of a micro-batch, which is its share of the update's loss. None if no term has a token in it. `-> []`
 pub fn total_loss(terms: &[Term], counts: &Counts) -> Option<Tensor> {
     let share = |term: &Term| {
         let per_token = term.per_token.as_ref()?;

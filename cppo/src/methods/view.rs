@@ -1,4 +1,4 @@
-//! The pictures on which a response is read, and what a method asks of them.
+//! The pictures on which a response is read, and how a method uses them.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,16 +9,16 @@ use crate::problems::views::PerturbationSet;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum View {
-    /// The picture of the problem, on which the response was sampled: I.
+    /// The picture of the problem, on which the response was sampled (I).
     Original,
-    /// A perturbed picture that still holds the information needed to answer: I⁺.
+    /// A perturbed picture that still holds the information needed to answer (I⁺).
     Preserved,
-    /// A perturbed picture that has lost it: I⁻.
+    /// A perturbed picture that has lost this information (I⁻).
     Removed,
 }
 
 impl View {
-    /// All of them.
+    /// All views.
     pub const ALL: [View; 3] = [View::Original, View::Preserved, View::Removed];
 
     /// The name used in records.
@@ -31,19 +31,19 @@ impl View {
     }
 }
 
-/// How far a run has come, for what changes over it.
+/// How far a run has come, for settings that change over the run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Moment {
     /// The step, counted from 1.
     pub step: u64,
-    /// Steps of the whole run.
+    /// Number of steps of the whole run.
     pub steps: u64,
 }
 
-/// A further picture that a method reads responses on.
+/// A picture besides the original that a method reads responses on.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ViewUse {
-    /// What the picture is called in the pass.
+    /// Which view it is.
     pub view: View,
     /// How the picture is shown.
     pub shown: Shown,
@@ -60,16 +60,16 @@ pub struct ViewUse {
 /// How a picture is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shown {
-    /// Perturbed, by a perturbation that is drawn from this.
+    /// With a perturbation drawn from this set.
     Perturbed(PerturbationSet),
-    /// Not at all: no other token sees the visual tokens. The others stay where they are.
+    /// Not at all: no other token sees the visual tokens. The other tokens keep their positions.
     Hidden,
 }
 
 /// How often a perturbed picture is drawn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Drawn {
-    /// Once for a prompt and epoch; its responses share it.
+    /// Once per prompt and epoch; the responses share it.
     PerPrompt,
     /// Anew for every response.
     PerResponse,
@@ -78,16 +78,16 @@ pub enum Drawn {
 /// Whether the loss is differentiated through what is read on a picture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ViewGradient {
-    /// It is: the picture takes part in the forward and backward pass of every update.
+    /// Yes: the picture takes part in the forward and backward pass of every update.
     Flows,
-    /// It is not: responses are read once, before the first update of a step, and what was read is a constant.
+    /// No: responses are read once, before the first update of a step, and what was read is a constant.
     Stops,
 }
 
 /// Which responses are read on a perturbed picture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SeenBy {
-    /// Those with a positive advantage. Exact for a loss that is zero on all others.
+    /// Those with a positive advantage. This is exact if the loss is zero on all others.
     Rewarded,
     /// All that take part in the update.
     All,

@@ -6,9 +6,9 @@
 //! | problem | `problem`, `question`, `prompt` | text, or chat messages (the user's are taken) |
 //! | answer | `answer`, `reward_model.ground_truth` | text or a number; of a `\boxed{…}` its content |
 //!
-//! `<image>` marks in a problem are taken out: a picture goes before its text. A row that misses one of the three, or whose picture
-//! is not there or cannot be decoded, is bad: it is named, and skipped or refused as configured. Every picture is decoded once for that
-//! when the data are read: better a minute then than a run that ends at a broken file after a night.
+//! `<image>` marks in a problem are taken out: a picture goes before its text. A row without one of the three, or whose picture
+//! is missing or cannot be decoded, is bad: it is named, and skipped or refused as configured. Every picture is decoded once when the
+//! data are read, so that no run ends at a broken file after a night.
 
 mod export;
 mod jsonl;
@@ -161,11 +161,11 @@ pub enum DataError {
     /// There are bad rows, and they are refused.
     #[error("{count} of {total} rows cannot be used; the first: {first} (data.on_bad_row = \"skip\" leaves them out)")]
     BadRows {
-        /// How many.
+        /// Number of bad rows.
         count: usize,
-        /// Of how many.
+        /// Number of all rows.
         total: usize,
-        /// The first.
+        /// The first bad row.
         first: Box<BadRow>,
     },
     /// No row can be used.

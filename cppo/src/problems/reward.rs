@@ -5,7 +5,7 @@ use crate::problems::answer::{answers_equal, boxed_answer};
 /// A reward and its parts.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Reward {
-    /// r, what the advantages are computed from; 0 to 1.
+    /// The whole reward, from which advantages are computed (r); 0 to 1.
     pub total: f32,
     /// 1 if the boxed answer is right, else 0.
     pub accuracy: f32,

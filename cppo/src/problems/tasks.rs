@@ -34,7 +34,7 @@ use shapes::ShapesConfig;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TaskConfig {
-    /// Families to draw from, each as likely. Default: `["digits"]`.
+    /// Families to draw from, all equally likely. Default: `["digits"]`.
     pub families: Vec<Family>,
     /// Difficulty, 1 (easiest) to 5. Default 3.
     pub level: u8,

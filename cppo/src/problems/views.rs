@@ -29,13 +29,13 @@ use crate::random::Random;
 /// The two views of one picture.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Views {
-    /// I⁺: the information is preserved. Same size as the picture.
+    /// The version that preserves the information (I⁺). Same size as the picture.
     pub preserved: RgbImage,
-    /// How.
+    /// How it was made.
     pub preserving: Preserving,
-    /// I⁻: the information is removed. Same size as the picture.
+    /// The version that removes the information (I⁻). Same size as the picture.
     pub removed: RgbImage,
-    /// How.
+    /// How it was made.
     pub removing: Removing,
 }
 
@@ -51,9 +51,9 @@ pub enum Perturbation {
 /// What a perturbation is drawn from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum PerturbationSet {
-    /// The configured information-preserving ones, each as likely.
+    /// The configured information-preserving ones, all equally likely.
     Preserving,
-    /// The configured information-removing ones, each as likely.
+    /// The configured information-removing ones, all equally likely.
     Removing,
     /// Always this one.
     Only(Perturbation),

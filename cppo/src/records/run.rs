@@ -2,10 +2,10 @@
 //!
 //! ```text
 //! runs/<name>/config.toml            everything that was in force
-//!             metrics.jsonl          one object a step, the same bytes for the same seed and device (times aside)
+//!             metrics.jsonl          one object per step, the same bytes for the same seed and device (times aside)
 //!             events.out.tfevents.*  the same numbers for TensorBoard
-//!             evaluations.jsonl      one object an evaluation: accuracy by category, with counts
-//!             samples.jsonl          one object a response: tokens, reward, advantage, entropy shifts, perception mask
+//!             evaluations.jsonl      one object per evaluation: accuracy by category, with counts
+//!             samples.jsonl          one object per response: tokens, reward, advantage, entropy shifts, perception mask
 //!             images/                the pictures of the samples, PNG
 //!             checkpoints/step-N/    Hugging Face directories with the trainer's state
 //!             start.json             checksums of the weights it started from
@@ -13,8 +13,8 @@
 //!             .lock                  locked by the process that is at work on the run
 //! ```
 //!
-//! Files grow by whole lines. A run that was killed is continued from a checkpoint: lines after the checkpoint's step are cut off,
-//! a last line that is not whole among them, and the steps are done again. A full disk leaves whole lines only.
+//! Files grow by whole lines. A run that was killed is resumed from a checkpoint: lines after the checkpoint's step are cut off,
+//! an unfinished last line too, and the steps are done again. A full disk leaves whole lines only.
 
 mod crc32c;
 mod error;
@@ -121,8 +121,8 @@ impl RunFolder {
         removed.map_err(|e| RunError::io(&path, e))
     }
 
-    /// Writers that go on after `step`: what is recorded beyond it is cut off. 0 starts anew. What a killed process left unfinished
-    /// is removed. Nobody else can write as long as these writers exist.
+    /// Writers that continue after `step`; later records are cut off. 0 starts anew. Unfinished files of a killed process
+    /// are removed. No other process can write while these writers exist.
     ///
     /// # Errors
     /// Another process that is at work on the run, a file that cannot be written, or a line up to `step` that is damaged.
@@ -286,7 +286,7 @@ const EVENTS: &str = "events.out.tfevents.";
 const IMAGES: &str = "images";
 const CHECKPOINTS: &str = "checkpoints";
 const LOCK: &str = ".lock";
-/// How names begin of what is not a checkpoint yet, or no longer.
+/// Names of unfinished or half-removed checkpoints begin with this.
 const UNFINISHED: &str = ".percept-";
 
 fn entries(folder: &Path) -> Result<Vec<fs::DirEntry>, RunError> {

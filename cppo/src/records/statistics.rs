@@ -44,7 +44,7 @@ pub fn wilson(successes: u64, trials: u64) -> Estimate {
     Estimate { rate, low, high }
 }
 
-/// avg@N: the mean over problems of the share of right responses, with an interval from the spread between problems.
+/// The mean over problems of the share of right responses (avg@N), with an interval from the spread between problems.
 /// `correct [problems]`: right ones of the `samples` responses to each.
 ///
 /// The standard error is that of the mean of per-problem rates, `sqrt(Σ (rate_i − mean)² / (n (n − 1)))`. Where the problems do not
@@ -69,8 +69,8 @@ pub fn average_at_n(correct: &[u32], samples: usize) -> Estimate {
     Estimate { rate: mean, low: (mean - Z * error).max(0.0), high: (mean + Z * error).min(1.0) }
 }
 
-/// pass@k: the probability that at least one of `k` responses is right, the mean over problems of the unbiased
-/// `1 − C(n − c, k) / C(n, k)`. `correct [problems]`: c, of the `samples` = n responses to each.
+/// The probability that at least one of `k` responses is right (pass@k): the mean over problems of the unbiased estimate
+/// `1 − C(n − c, k) / C(n, k)`. `correct [problems]` counts the right ones (c) of the `samples` (n) responses to each.
 ///
 /// # Panics
 /// If k is 0 or more than `samples`, or `samples` is smaller than a count.

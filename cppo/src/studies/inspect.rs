@@ -5,7 +5,7 @@
 //! training would take as perception tokens; the task says which tokens truly name something seen. [`inspect`] shows this for a few
 //! problems, [`detectors`] measures it over many.
 //!
-//! Where we depart from training: the gate is always open. Whether Â > 0 is a matter of a group of responses, not of one.
+//! Unlike in training, the gate is always open: a single response has no advantage over a group.
 
 pub mod detectors;
 mod page;
@@ -53,16 +53,16 @@ pub struct Inspection {
     pub response: String,
     /// Whether its boxed answer is right; none if nobody knows.
     pub correct: Option<bool>,
-    /// How I⁺ was made from each picture.
+    /// How the information-preserving version of each picture (I⁺) was made.
     pub preserving: Vec<Preserving>,
-    /// How I⁻ was made from each picture.
+    /// How the information-removing version of each picture (I⁻) was made.
     pub removing: Vec<Removing>,
     /// The tokens of the response, with the one that ends it.
     pub tokens: Vec<InspectedToken>,
-    /// I, each picture of the problem.
+    /// The pictures of the problem.
     #[serde(skip)]
     pub pictures: Vec<RgbImage>,
-    /// I⁺ and I⁻ of each.
+    /// Both perturbed versions of each picture.
     #[serde(skip)]
     pub views: Vec<Views>,
 }
@@ -79,25 +79,25 @@ pub struct InspectedToken {
     pub role: Option<Role>,
     /// Whether the configured selection takes it as a perception token.
     pub chosen: bool,
-    /// ℓ
+    /// Log-probability on the original picture (ℓ).
     pub log_prob: f32,
-    /// ℓ⁺
+    /// Log-probability on the information-preserving picture (ℓ⁺).
     pub log_prob_preserved: f32,
-    /// ℓ⁻
+    /// Log-probability on the information-removing picture (ℓ⁻).
     pub log_prob_removed: f32,
-    /// H
+    /// Entropy on the original picture (H).
     pub entropy: f32,
-    /// H⁺
+    /// Entropy on the information-preserving picture (H⁺).
     pub entropy_preserved: f32,
-    /// H⁻
+    /// Entropy on the information-removing picture (H⁻).
     pub entropy_removed: f32,
-    /// ΔH = H⁻ − H
+    /// Rise of the entropy when the information is removed, ΔH = H⁻ − H.
     pub delta_entropy: f32,
-    /// s, what the configured detector ranks by.
+    /// The number that the configured detector ranks tokens by (s).
     pub score: f32,
-    /// D⁻ at the sampled token, by k3.
+    /// Divergence of the information-removing picture from the original (D⁻), estimated at the sampled token by k3.
     pub k3: f32,
-    /// D⁻ over the whole vocabulary.
+    /// The same divergence over the whole vocabulary.
     pub full_kl: f32,
 }
 
@@ -117,7 +117,7 @@ pub enum InspectError {
     /// A data set that cannot be used.
     #[error(transparent)]
     Data(#[from] DataError),
-    /// A task that cannot be.
+    /// The settings of the task are out of range.
     #[error(transparent)]
     Task(#[from] TaskError),
     /// A problem that is not there.

@@ -1,4 +1,4 @@
-//! A training state on disk, from which training goes on to the same bits.
+//! A training state on disk. Training resumed from it gives the same bits as training that never stopped.
 //!
 //! ```text
 //! step-120/
@@ -39,7 +39,7 @@ pub struct Progress {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Best {
-    /// After which step.
+    /// The step after which it was made.
     pub step: u64,
     /// Its accuracy, 0 to 1.
     pub accuracy: f64,
@@ -53,7 +53,7 @@ const PROGRESS: &str = "trainer.json";
 #[serde(deny_unknown_fields)]
 struct Saved {
     progress: Progress,
-    /// CRC-32 of `trainer.safetensors`: of that file every bit counts, and its format has no checksum.
+    /// CRC-32 of `trainer.safetensors`, because that format has no checksum of its own.
     tensors_crc32: u32,
 }
 
@@ -131,7 +131,7 @@ fn read_saved(directory: &Path) -> Result<Saved, TrainError> {
     parsed.map_err(|problem| TrainError::Saved { path, problem })
 }
 
-/// Of a whole file.
+/// The CRC-32 of a whole file.
 pub(crate) fn crc32(path: &Path) -> std::io::Result<u32> {
     let mut file = BufReader::with_capacity(1 << 20, File::open(path)?);
     let mut crc = Crc::new();

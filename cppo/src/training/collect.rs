@@ -1,4 +1,4 @@
-//! The prompts of a step with responses to them, without those that a method has no use for.
+//! The prompts of a step with their responses, without the groups that a method cannot use.
 
 use percept_model::Model;
 

@@ -17,9 +17,9 @@ pub enum Decoding {
     Greedy,
     /// Sampled.
     Sampled {
-        /// Logits are divided by it.
+        /// Temperature: logits are divided by it.
         temperature: f32,
-        /// N: responses to each problem.
+        /// Number of responses to each problem.
         samples: usize,
     },
 }

@@ -1,7 +1,7 @@
 //! Supervised fine-tuning on the tasks' reference responses, with a warm start of the vision tower.
 //!
-//! A small model that is trained through the language model alone learns form and arithmetic within two hundred steps and goes on
-//! guessing what it sees. So training begins with dense labels: each visual token predicts, by a linear map that is thrown away
+//! A small model that is trained through the language model alone learns form and arithmetic within two hundred steps but still
+//! guesses what it sees. So training begins with dense labels: each visual token predicts, by a linear map that is thrown away
 //! afterwards, which object is centred in its cell of the picture, or that there is none. Then
 //! the whole model learns the reference responses:
 //!

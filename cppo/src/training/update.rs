@@ -43,13 +43,13 @@ pub struct UpdateConfig<'a> {
     pub policy: &'a PolicyConfig,
     /// Logits are divided by this, as when the responses were sampled.
     pub temperature: f32,
-    /// Most tokens of a micro-batch. A single response with its prompts may be longer and is then one by itself.
+    /// Largest number of tokens in a micro-batch. A single response that is longer, with its prompts, is a micro-batch by itself.
     pub micro_batch_tokens: usize,
     /// How far the run has come.
     pub moment: Moment,
-    /// Of the method's random draws.
+    /// Seed of the method's random draws.
     pub seed: u64,
-    /// Who else has responses of this update.
+    /// The ranks that share this update.
     pub world: &'a World,
 }
 
@@ -76,7 +76,7 @@ pub struct UpdateMetrics {
     pub trained_tokens: usize,
     /// Tokens of all micro-batches, prompts and perturbed pictures included.
     pub packed_tokens: usize,
-    /// Micro-batches.
+    /// Number of micro-batches.
     pub micro_batches: usize,
 }
 

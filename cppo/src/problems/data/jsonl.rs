@@ -1,4 +1,4 @@
-//! Rows of a JSONL file: one JSON object a line. Blank lines are no rows.
+//! Rows of a JSONL file: one JSON object per line. Blank lines are skipped.
 
 use std::path::Path;
 

@@ -21,7 +21,7 @@ pub struct ChartConfig {
     pub grid: Grid,
     /// Standard deviation of the noise, 0 to 0.5; 1 is the whole range. Default 0.02.
     pub noise: f32,
-    /// Kinds of question to draw from, each as likely. Default: all.
+    /// Kinds of question to draw from, all equally likely. Default: all.
     pub questions: Vec<Kind>,
 }
 

@@ -24,7 +24,7 @@ pub struct DigitsConfig {
     pub noise: f32,
     /// Number of pieces of clutter, 0 to 20. Default 3.
     pub clutter: usize,
-    /// Questions to draw from, each as likely. Default `["sum"]`.
+    /// Questions to draw from, all equally likely. Default `["sum"]`.
     pub questions: Vec<Question>,
 }
 

@@ -23,7 +23,7 @@ impl Canvas {
         self.side
     }
 
-    /// Paints `colour` wherever `inside` holds, with 4 × 4 samples a pixel. `inside` gets coordinates in pixels.
+    /// Paints `colour` wherever `inside` holds, with 4 × 4 samples per pixel. `inside` gets coordinates in pixels.
     pub fn fill(&mut self, area: Box2, colour: [f32; 3], inside: impl Fn(f32, f32) -> bool) {
         const SAMPLES: usize = 4;
         let clip = |v: f32| v.clamp(0.0, self.side as f32) as usize;
@@ -102,7 +102,7 @@ impl Box2 {
         (self.left + self.width / 2.0, self.top + self.height / 2.0)
     }
 
-    /// Whether the two come nearer to each other than `gap`.
+    /// Whether the two are nearer to each other than `gap`.
     pub fn near(&self, other: &Box2, gap: f32) -> bool {
         self.left < other.right() + gap
             && other.left < self.right() + gap

@@ -20,7 +20,7 @@ pub struct ShapesConfig {
     pub radius: [f32; 2],
     /// Standard deviation of the noise, 0 to 0.5; 1 is the whole range. Default 0.04.
     pub noise: f32,
-    /// Kinds of question to draw from, each as likely. Default: all.
+    /// Kinds of question to draw from, all equally likely. Default: all.
     pub questions: Vec<Kind>,
 }
 

@@ -10,9 +10,9 @@ use serde_json::{Map, Value};
 pub struct ViewsConfig {
     /// Where the fields that are not given come from. Default `small_picture`.
     pub preset: Preset,
-    /// The set that I⁺ is drawn from, each as likely. `paper`, `small_picture`: colour jitter, perspective, rotation.
+    /// The perturbations that preserve the information (I⁺), all equally likely. `paper`, `small_picture`: colour jitter, perspective, rotation.
     pub preserving: Vec<Preserving>,
-    /// The set that I⁻ is drawn from, each as likely. `paper`, `small_picture`: occlusion, zoom-crop.
+    /// The perturbations that remove the information (I⁻), all equally likely. `paper`, `small_picture`: occlusion, zoom-crop.
     pub removing: Vec<Removing>,
 
     /// Range of the brightness factor, 1 changes nothing. `paper` `[0.2, 1.3]`, `small_picture` `[0.7, 1.2]`.
@@ -50,7 +50,7 @@ pub struct ViewsConfig {
     pub noise_std: f32,
 }
 
-/// Where strengths come from that are not given.
+/// Where the strengths that are not given come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Preset {
@@ -68,7 +68,7 @@ pub enum Preserving {
     ColourJitter,
     /// Another point of view; black where nothing is seen.
     Perspective,
-    /// About the middle; black where nothing is seen.
+    /// A rotation about the middle; black where nothing is seen.
     Rotation,
     /// A slight loss of focus.
     GaussianBlur,

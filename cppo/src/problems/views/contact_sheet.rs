@@ -1,4 +1,4 @@
-//! A sheet of pictures to look at: one row a picture, its versions side by side.
+//! A sheet of pictures to look at: one row per picture, its versions side by side.
 
 use std::path::Path;
 

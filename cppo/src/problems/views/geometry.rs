@@ -75,7 +75,7 @@ fn resample(picture: &RgbImage, outside: Outside, source: impl Fn(f64, f64) -> (
 
 /// The eight numbers of the projective map that takes each of `from` to its `to`; the ninth is 1.
 fn homography(from: &[(f64, f64); 4], to: &[(f64, f64); 4]) -> [f64; 8] {
-    // Two rows a point: h0·x + h1·y + h2 − h6·x·u − h7·y·u = u, and the like for v. Then Gauss with row pivots.
+    // Two rows per point: h0·x + h1·y + h2 − h6·x·u − h7·y·u = u, and the like for v. Then Gauss with row pivots.
     let mut rows = [[0.0; 9]; 8];
     for (i, (&(x, y), &(u, v))) in from.iter().zip(to).enumerate() {
         rows[2 * i] = [x, y, 1.0, 0.0, 0.0, 0.0, -x * u, -y * u, u];

@@ -10,7 +10,7 @@ use super::html::{base64, escape};
 pub(crate) struct Token<'a> {
     /// Its text.
     pub(crate) text: &'a str,
-    /// ΔH, nats, if it is known.
+    /// Rise of its entropy without the picture's information (ΔH), in nats, if it is known.
     pub(crate) shift: Option<f32>,
     /// Whether it is in the mask.
     pub(crate) is_chosen: bool,
@@ -20,7 +20,7 @@ pub(crate) struct Token<'a> {
     pub(crate) title: String,
 }
 
-/// ΔH that gets the full colour, nats: larger than all but a twentieth of the `shifts` that are more than noise.
+/// The shift that gets the full colour, in nats: larger than all but a twentieth of the `shifts` that are more than noise.
 pub(crate) fn shift_scale(shifts: impl Iterator<Item = f32>) -> f32 {
     let mut shifts: Vec<f32> = shifts.filter(|d| *d > 0.05).collect();
     shifts.sort_by(f32::total_cmp);
@@ -39,7 +39,7 @@ pub(crate) fn legend(scale: f32, note: &str) -> String {
     )
 }
 
-/// `<span>` of a token. ΔH of `scale` and more has the full colour.
+/// The `<span>` of a token. A shift of `scale` or more gets the full colour.
 pub(crate) fn token(token: &Token<'_>, scale: f32) -> String {
     let classes = [(token.is_chosen, " masked"), (token.is_seen, " seen")];
     let classes: String = classes.iter().filter(|(is, _)| *is).map(|(_, class)| *class).collect();

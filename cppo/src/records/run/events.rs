@@ -15,7 +15,7 @@
 //! | | simple_value | 2, float |
 //! | SessionLog | status | 1, enum: START = 1 |
 //!
-//! A run that is continued gets a further file, whose START tells TensorBoard to forget what older files say about later steps.
+//! A resumed run gets another file. Its START tells TensorBoard to forget what older files say about later steps.
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;
@@ -121,7 +121,7 @@ impl Message {
         self
     }
 
-    /// Seven bits a byte, the lowest first; the eighth says that more follow.
+    /// Seven bits per byte, the lowest first; the eighth says that more follow.
     fn varint(&mut self, mut value: u64) {
         while value >= 0x80 {
             self.0.push(value as u8 | 0x80);

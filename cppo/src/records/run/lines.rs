@@ -1,4 +1,4 @@
-//! Files of JSON objects, one a line, each with its `step`.
+//! Files of JSON objects, one per line, each with its `step`.
 
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Write};

@@ -18,25 +18,25 @@ pub struct Sample {
     pub answer: String,
     /// The picture, relative to the run's folder.
     pub image: String,
-    /// I⁺, the same way, if the method looks at it.
+    /// The information-preserving picture (I⁺), relative to the run's folder, if the method looks at it.
     pub image_preserved: Option<String>,
-    /// I⁻, the same way.
+    /// The information-removing picture (I⁻), likewise.
     pub image_removed: Option<String>,
     /// The response.
     pub response: String,
     /// Its tokens as text; joined they are the response (a token that is no whole UTF-8 is shown as it can be).
     pub tokens: Vec<String>,
-    /// r
+    /// Reward, 0 to 1.
     pub reward: f32,
     /// 1 if the answer is right, else 0.
     pub accuracy: f32,
     /// 1 if the form is right, else 0.
     pub format: f32,
-    /// Â
+    /// How much better the response was than the others of its group (Â).
     pub advantage: f32,
-    /// ΔH of each token, nats, if the response was seen in all views. `[tokens]`
+    /// Rise of each token's entropy without the picture's information (ΔH), in nats, if the response was read on that picture. `[tokens]`
     pub delta_entropy: Option<Vec<f32>>,
-    /// m: which tokens are perception tokens. `[tokens]`, none where ΔH is none
+    /// Which tokens are perception tokens. `[tokens]`, none if `delta_entropy` is none
     pub mask: Option<Vec<bool>>,
     /// What the task knows of each token. `[tokens]`, none for problems from files
     pub roles: Option<Vec<TokenRole>>,
@@ -69,19 +69,19 @@ impl Evaluation {
 pub struct CategoryResult {
     /// Its name; `all` is the whole.
     pub name: String,
-    /// N: responses to each problem.
+    /// Number of responses to each problem.
     pub samples: usize,
     /// Right responses to each problem, 0 to N. `[problems]`
     pub correct: Vec<u32>,
     /// Responses of the required form.
     pub well_formed: u64,
-    /// Wrong responses by what went wrong: seen wrongly. None if the data cannot tell.
+    /// Wrong responses that saw something wrongly and concluded rightly from it. None if the data cannot tell, as in the next three.
     pub perception_errors: Option<u64>,
-    /// Seen rightly, concluded wrongly.
+    /// Wrong responses that saw everything rightly and concluded wrongly.
     pub reasoning_errors: Option<u64>,
-    /// Both.
+    /// Wrong responses with both errors.
     pub both_errors: Option<u64>,
-    /// The response does not say what it sees.
+    /// Wrong responses that do not say what they see.
     pub unreadable: Option<u64>,
     /// Tokens of all responses.
     pub tokens: u64,

@@ -1,4 +1,4 @@
-//! The weights that a run starts from. They stay its reference policy, and what adapters are added to, so a run that goes on needs the same.
+//! The weights that a run starts from. They are its reference policy, and adapters are added to them, so a resumed run needs the same weights.
 
 use std::collections::BTreeMap;
 use std::fs;

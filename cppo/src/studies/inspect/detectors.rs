@@ -46,7 +46,7 @@ pub struct DetectorReport {
 /// One way to choose perception tokens, and how good it is.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct DetectorRow {
-    /// How I⁻ was made; none: drawn from the configured set for each problem, as in training.
+    /// How the information was removed; none: drawn from the configured set for each problem, as in training.
     pub removing: Option<Removing>,
     /// What ranks the tokens.
     pub detector: Detector,

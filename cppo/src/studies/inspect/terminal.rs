@@ -13,7 +13,7 @@ use crate::records::report::tokens::shift_scale;
 pub enum Style {
     /// 256 colours, by ANSI escapes.
     Colour,
-    /// Text only: a row a token.
+    /// Text only, one row per token.
     Plain,
 }
 

@@ -1,4 +1,4 @@
-//! The warm start and the reference responses as one run of steps, which can be saved and gone on with at any of them.
+//! The warm start and the reference responses as one run of steps, which can be saved and resumed at any step.
 
 use std::path::Path;
 
