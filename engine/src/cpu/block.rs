@@ -1,7 +1,7 @@
 //! Products of small strided blocks on one thread, for kernels that do their own tiling and threading.
-#![allow(unsafe_code)] // the gemm crate takes pointers; the blocks are checked to lie in their slices
+#![allow(unsafe_code)] // the kernels take pointers; the blocks are checked to lie in their slices
 
-use gemm::Parallelism;
+use gemm_common::Parallelism;
 
 use crate::cpu::Float;
 
@@ -42,15 +42,17 @@ pub fn multiply<F: Float>([m, n, k]: [usize; 3], alpha: F, a: Block<F>, b: Block
         a.holds(m, k) && b.holds(k, n) && (m - 1) * c_stride + n <= c.len() && (m == 1 || n <= c_stride),
         "multiply: [{m}, {k}] [{k}, {n}]: a block reaches past its slice"
     );
+    // the kernels write columns: of rows, the transposed product is computed
+    let (m, n, a, b, c_row, c_col) = if c_stride > 1 { (n, m, b.t(), a.t(), 1, c_stride) } else { (m, n, a, b, c_stride, 1) };
     // SAFETY: the three blocks lie in their slices, and `c`, borrowed mutably, overlaps neither of the others.
     unsafe {
-        gemm::gemm(
+        F::kernel()(
             m,
             n,
             k,
             c.as_mut_ptr(),
-            1,
-            c_stride as isize,
+            c_col as isize,
+            c_row as isize,
             beta != F::ZERO,
             a.data.as_ptr(),
             a.col_stride as isize,

@@ -1,6 +1,7 @@
-//! Matrix products on the CPU: the `gemm` crate behind a safe face, and half-precision right sides converted panel by panel.
-#![allow(unsafe_code)] // gemm takes raw pointers; `multiply` checks every range before it passes them on
+//! Matrix products on the CPU: the `gemm` crates behind a safe face, and half-precision right sides converted panel by panel.
+#![allow(unsafe_code)] // the kernels take raw pointers; `multiply` checks every range before it passes them on
 
+use gemm_common::Parallelism;
 use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 use rayon::prelude::*;
@@ -33,6 +34,10 @@ pub enum Threads {
 }
 
 impl<T> Matrix<'_, T> {
+    fn t(self) -> Self {
+        Matrix { rows: self.columns, columns: self.rows, row_stride: self.column_stride, column_stride: self.row_stride, ..self }
+    }
+
     fn assert_inside(&self) {
         if self.rows > 0 && self.columns > 0 {
             let last = (self.rows - 1) * self.row_stride + (self.columns - 1) * self.column_stride;
@@ -55,18 +60,21 @@ pub fn multiply<F: Float>(out: &mut [F], out_stride: usize, left: Matrix<'_, F>,
     right.assert_inside();
     assert!((m - 1) * out_stride + n <= out.len() && (m == 1 || out_stride >= n), "gemm: a [{m}, {n}] product in {} elements", out.len());
     let parallelism = match threads {
-        Threads::One => gemm::Parallelism::None,
-        Threads::All => gemm::Parallelism::Rayon(0),
+        Threads::One => Parallelism::None,
+        Threads::All => Parallelism::Rayon(0),
     };
+    // the kernels write columns: of rows, the transposed product is computed
+    let (m, n, left, right, out_row, out_column) =
+        if out_stride > 1 { (n, m, right.t(), left.t(), 1, out_stride) } else { (m, n, left, right, out_stride, 1) };
     // SAFETY: the assertions above keep every access of the three matrices inside their slices, `out` is borrowed mutably, and F is f32 or f64.
     unsafe {
-        gemm::gemm(
+        F::kernel()(
             m,
             n,
             k,
             out.as_mut_ptr(),
-            1,
-            out_stride as isize,
+            out_column as isize,
+            out_row as isize,
             keep != F::ZERO,
             left.data.as_ptr(),
             left.column_stride as isize,
