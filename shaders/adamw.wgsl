@@ -4,7 +4,7 @@
 // c1, c2, scale and whether the step is taken at all come from `prepare` in optim.wgsl.
 //   step_f32   w is the f32 parameter
 //   step_half  w is the f32 master copy; halves = w rounded to nearest-even, two per word, DTYPE by `DType::code`
-// Dispatch: one thread an element (step_half: a pair), linear groups of 256.
+// Dispatch: one thread per element (step_half: a pair), linear groups of 256. Needs common/half.wgsl, common/math.wgsl.
 
 struct Params {
     len: u32,
@@ -32,7 +32,7 @@ fn update(i: u32) -> f32 {
     let g = control[5] * gradient[i];
     let first = params.beta1 * m[i] + params.one_minus_beta1 * g;
     let second = params.beta2 * v[i] + params.one_minus_beta2 * g * g;
-    let next = w[i] - params.decay * w[i] - params.lr * (first / control[2]) / (sqrt(second / control[3]) + params.eps);
+    let next = w[i] - params.decay * w[i] - params.lr * (first / control[2]) / (root(second / control[3]) + params.eps);
     m[i] = first;
     v[i] = second;
     w[i] = next;
@@ -40,24 +40,16 @@ fn update(i: u32) -> f32 {
 }
 
 @compute @workgroup_size(256)
-fn step_f32(
-    @builtin(workgroup_id) group: vec3u,
-    @builtin(num_workgroups) groups: vec3u,
-    @builtin(local_invocation_index) lane: u32,
-) {
-    let i = (group.x + group.y * groups.x) * 256u + lane;
+fn step_f32(at: Invocation) {
+    let i = element(at);
     if i < params.len && control[6] != 0.0 {
         update(i);
     }
 }
 
 @compute @workgroup_size(256)
-fn step_half(
-    @builtin(workgroup_id) group: vec3u,
-    @builtin(num_workgroups) groups: vec3u,
-    @builtin(local_invocation_index) lane: u32,
-) {
-    let i = 2u * ((group.x + group.y * groups.x) * 256u + lane);
+fn step_half(at: Invocation) {
+    let i = 2u * element(at);
     if i < params.len && control[6] != 0.0 {
         var word = f32_to_half(update(i), DTYPE);
         if i + 1u < params.len {

@@ -1,5 +1,5 @@
 // Column of the first largest element of each row: x [rows, cols] -> y [rows].
-// Dispatch: one workgroup of 128 lanes a row.
+// Dispatch: one workgroup of 128 lanes per row.
 
 struct Params {
     rows: u32,
@@ -21,29 +21,25 @@ fn better(start: u32, a: u32, b: u32) -> u32 {
 }
 
 @compute @workgroup_size(128)
-fn argmax(
-    @builtin(workgroup_id) group: vec3u,
-    @builtin(num_workgroups) groups: vec3u,
-    @builtin(local_invocation_index) lane: u32,
-) {
-    let row = group.x + group.y * groups.x;
+fn argmax(at: Invocation) {
+    let row = group_index(at);
     if row >= params.rows {
         return;
     }
     let start = row * params.cols;
     var best = 0u; // also for lanes without an element
-    for (var col = lane; col < params.cols; col += 128u) {
+    for (var col = at.lane; col < params.cols; col += 128u) {
         best = better(start, best, col);
     }
-    columns[lane] = best;
+    columns[at.lane] = best;
     workgroupBarrier();
     for (var stride = 64u; stride > 0u; stride /= 2u) {
-        if lane < stride {
-            columns[lane] = better(start, columns[lane], columns[lane + stride]);
+        if at.lane < stride {
+            columns[at.lane] = better(start, columns[at.lane], columns[at.lane + stride]);
         }
         workgroupBarrier();
     }
-    if lane == 0u {
+    if at.lane == 0u {
         y[row] = columns[0];
     }
 }

@@ -2,27 +2,9 @@
 //   out[i] = Σ_j softmax_j(scale · q_i · k_j) v_j over the keys j that query i sees, lse[i] = ln Σ_j e^(scale · q_i · k_j); 0 and 0 if it sees none
 // q, out [q_tokens, heads, HEAD_DIM]; k, v [kv_tokens, kv_heads, HEAD_DIM]; lse [q_tokens, heads]; table: see ops/attention/table.rs.
 // HEAD_DIM is a multiple of 4, at most 128.
-// Dispatch: a group of 64 a (tile of queries, head), one thread a query. All threads read the same key at a time, which hardware broadcasts; so
-// neither workgroup memory nor barriers are needed.
+// Dispatch: a group of 64 per (tile of queries, head), one thread per query. All threads read the same key at a time, which hardware broadcasts; so
+// neither workgroup memory nor barriers are needed. Needs common/math.wgsl, common/attention.wgsl.
 
-struct Params {
-    heads: u32,
-    kv_heads: u32,
-    tiles: u32,
-    tile_table: u32,
-    key_tiles: u32,
-    key_table: u32,
-    kv_tokens: u32,
-    scale: f32,
-}
-
-var<immediate> params: Params;
-
-override HEAD_DIM: u32 = 64u;
-
-@group(0) @binding(0) var<storage, read> table: array<u32>;
-@group(0) @binding(1) var<storage, read> q: array<vec4f>;
-@group(0) @binding(2) var<storage, read> k: array<vec4f>;
 @group(0) @binding(3) var<storage, read> v: array<vec4f>;
 @group(0) @binding(4) var<storage, read_write> out: array<vec4f>;
 @group(0) @binding(5) var<storage, read_write> lse: array<f32>;
@@ -38,12 +20,8 @@ var<private> highest: f32;
 var<private> weights: f32; // Σ e^(score - highest)
 
 @compute @workgroup_size(64)
-fn forward(
-    @builtin(workgroup_id) group: vec3u,
-    @builtin(num_workgroups) groups: vec3u,
-    @builtin(local_invocation_index) lane: u32,
-) {
-    let index = group.x + group.y * groups.x;
+fn forward(at: Invocation) {
+    let index = group_index(at);
     if index >= params.tiles * params.heads {
         return;
     }
@@ -53,7 +31,7 @@ fn forward(
     let first = table[tile + 1u];
     let last = min(first + 63u, segment.queries - 1u);
     // Spare threads repeat the last query and write nothing.
-    let place = min(first + lane, last);
+    let place = min(first + at.lane, last);
     let quads = HEAD_DIM / 4u;
     let row = (segment.query_start + place) * params.heads + head;
     for (var c = 0u; c < quads; c += 1u) {
@@ -72,7 +50,7 @@ fn forward(
         attend(start, keys, select(segment.prefix, visible(segment, place), own), kv_head);
     }
 
-    if first + lane > last {
+    if first + at.lane > last {
         return;
     }
     let seen = weights > 0.0;
@@ -80,7 +58,7 @@ fn forward(
     for (var c = 0u; c < quads; c += 1u) {
         out[row * quads + c] = sum[c] * norm;
     }
-    lse[row] = select(0.0, highest + log(weights), seen);
+    lse[row] = select(0.0, highest + ln(weights), seen);
 }
 
 // Adds `keys` keys from `start` on, of which this thread's query sees the first `seen`.

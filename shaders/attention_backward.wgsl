@@ -3,27 +3,10 @@
 //   dq_i = Σ_j ds_ij k_j,  dk_j = Σ_i ds_ij q_i,  dv_j = Σ_i p_ij dout_i
 // q, dout, dq [q_tokens, heads, HEAD_DIM]; k, v [kv_tokens, kv_heads, HEAD_DIM]; dkv [2, kv_tokens, kv_heads, HEAD_DIM];
 // stats [q_tokens, heads] of (lse, delta); table: see ops/attention/table.rs. HEAD_DIM is a multiple of 4, at most 128.
-// Dispatch: groups of 64, first one a (tile of queries, head) for dq, then one a (tile of keys, key head) for dk, then the same for dv. A thread
+// Dispatch: groups of 64, first one per (tile of queries, head) for dq, then one per (tile of keys, key head) for dk, then the same for dv. A thread
 // owns one row of the output and sums it alone, in the table's order: no atomics, and the same bits every time.
+// Needs common/attention.wgsl.
 
-struct Params {
-    heads: u32,
-    kv_heads: u32,
-    tiles: u32,
-    tile_table: u32,
-    key_tiles: u32,
-    key_table: u32,
-    kv_tokens: u32,
-    scale: f32,
-}
-
-var<immediate> params: Params;
-
-override HEAD_DIM: u32 = 64u;
-
-@group(0) @binding(0) var<storage, read> table: array<u32>;
-@group(0) @binding(1) var<storage, read> q: array<vec4f>;
-@group(0) @binding(2) var<storage, read> k: array<vec4f>;
 @group(0) @binding(3) var<storage, read> v: array<vec4f>;
 @group(0) @binding(4) var<storage, read> dout: array<vec4f>;
 @group(0) @binding(5) var<storage, read> stats: array<vec2f>;
@@ -36,19 +19,15 @@ var<private> own_other: array<vec4f, 32>;
 var<private> sum: array<vec4f, 32>;
 
 @compute @workgroup_size(64)
-fn backward(
-    @builtin(workgroup_id) group: vec3u,
-    @builtin(num_workgroups) groups: vec3u,
-    @builtin(local_invocation_index) lane: u32,
-) {
-    let index = group.x + group.y * groups.x;
+fn backward(at: Invocation) {
+    let index = group_index(at);
     let query_groups = params.tiles * params.heads;
     let key_groups = params.key_tiles * params.kv_heads;
     if index < query_groups {
-        query_gradient(index, lane);
+        query_gradient(index, at.lane);
     } else if index < query_groups + 2u * key_groups {
         let key_index = index - query_groups;
-        key_gradient(key_index % key_groups, lane, key_index < key_groups);
+        key_gradient(key_index % key_groups, at.lane, key_index < key_groups);
     }
 }
 

@@ -1,26 +1,9 @@
 // Attention over segments for segments of few queries (decoding): the forward pass of attention.wgsl with the threads side by side over the keys.
 //   out[i] = Σ_j softmax_j(scale · q_i · k_j) v_j over the keys j that query i sees, lse[i] = ln Σ_j e^(scale · q_i · k_j); 0 and 0 if it sees none
 // Layouts as in attention.wgsl; every tile is a whole segment. HEAD_DIM is at most 128.
-// Dispatch: a group of 64 a (segment, head), one query after the other. Each thread scores one key of a block of 64; then each sums one or two columns of the values.
+// Dispatch: a group of 64 per (segment, head), one query after the other. Each thread scores one key of a block of 64; then each sums one or two
+// columns of the values. Needs common/math.wgsl, common/attention.wgsl.
 
-struct Params {
-    heads: u32,
-    kv_heads: u32,
-    tiles: u32,
-    tile_table: u32,
-    key_tiles: u32,
-    key_table: u32,
-    kv_tokens: u32,
-    scale: f32,
-}
-
-var<immediate> params: Params;
-
-override HEAD_DIM: u32 = 64u;
-
-@group(0) @binding(0) var<storage, read> table: array<u32>;
-@group(0) @binding(1) var<storage, read> q: array<vec4f>;
-@group(0) @binding(2) var<storage, read> k: array<vec4f>;
 @group(0) @binding(3) var<storage, read> v: array<f32>;
 @group(0) @binding(4) var<storage, read_write> out: array<f32>;
 @group(0) @binding(5) var<storage, read_write> lse: array<f32>;
@@ -34,12 +17,8 @@ var<private> highest: f32;
 var<private> weights: f32; // Σ e^(score - highest)
 
 @compute @workgroup_size(64)
-fn decode(
-    @builtin(workgroup_id) group: vec3u,
-    @builtin(num_workgroups) groups: vec3u,
-    @builtin(local_invocation_index) lane: u32,
-) {
-    let index = group.x + group.y * groups.x;
+fn decode(at: Invocation) {
+    let index = group_index(at);
     if index >= params.tiles * params.heads {
         return;
     }
@@ -52,19 +31,19 @@ fn decode(
         sum = vec2f();
         highest = LOWEST;
         weights = 0.0;
-        attend(row, segment.prefix_start, segment.prefix, kv_head, lane);
-        attend(row, segment.keys_start, visible(segment, place), kv_head, lane);
+        attend(row, segment.prefix_start, segment.prefix, kv_head, at.lane);
+        attend(row, segment.keys_start, visible(segment, place), kv_head, at.lane);
 
         let seen = weights > 0.0;
         let norm = select(0.0, 1.0 / weights, seen);
-        if lane < HEAD_DIM {
-            out[row * HEAD_DIM + lane] = sum.x * norm;
+        if at.lane < HEAD_DIM {
+            out[row * HEAD_DIM + at.lane] = sum.x * norm;
         }
-        if lane + 64u < HEAD_DIM {
-            out[row * HEAD_DIM + lane + 64u] = sum.y * norm;
+        if at.lane + 64u < HEAD_DIM {
+            out[row * HEAD_DIM + at.lane + 64u] = sum.y * norm;
         }
-        if lane == 0u {
-            lse[row] = select(0.0, highest + log(weights), seen);
+        if at.lane == 0u {
+            lse[row] = select(0.0, highest + ln(weights), seen);
         }
     }
 }

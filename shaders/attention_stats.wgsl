@@ -1,6 +1,6 @@
 // What the backward pass of attention keeps per query and head: stats[i] = (lse[i], dout[i] · out[i]).
 // out, dout [rows, HEAD_DIM], lse [rows] -> stats [rows, 2]; a row is a (query, head). HEAD_DIM is a multiple of 4.
-// Dispatch: one thread a row, linear groups of 64.
+// Dispatch: one thread per row, linear groups of 64.
 
 struct Params {
     rows: u32,
@@ -16,12 +16,8 @@ override HEAD_DIM: u32 = 64u;
 @group(0) @binding(3) var<storage, read_write> stats: array<vec2f>;
 
 @compute @workgroup_size(64)
-fn stats_of_rows(
-    @builtin(workgroup_id) group: vec3u,
-    @builtin(num_workgroups) groups: vec3u,
-    @builtin(local_invocation_index) lane: u32,
-) {
-    let row = (group.x + group.y * groups.x) * 64u + lane;
+fn stats_of_rows(at: Invocation) {
+    let row = group_index(at) * 64u + at.lane;
     if row >= params.rows {
         return;
     }

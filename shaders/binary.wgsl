@@ -1,7 +1,7 @@
 // Two inputs, element by element, broadcast by strides of 0.
-//   y[i] = f(a[..], b[..]), f chosen by OP, numbered as `BinaryOp` in ops/binary.rs
+//   y[i] = f(a[..], b[..]), f chosen by OP, the number of its row in engine/src/ops/binary.rs; a test compares the cases with the rows
 // LINEAR = 1: both inputs are packed in the output's shape and the strides are not read.
-// Dispatch: one thread an element, linear groups of 256.
+// Dispatch: one thread per element, linear groups of 256.
 
 struct Params {
     len: u32,
@@ -31,17 +31,16 @@ fn value(u: f32, v: f32) -> f32 {
         case 5u: { return min(u, v); }
         case 6u: { return select(0.0, 1.0, u > v); }
         case 7u: { return select(0.0, 1.0, u >= v); }
-        default: { return select(0.0, 1.0, u == v); }
+        case 8u: { return select(0.0, 1.0, u == v); }
+        case 9u: { return select(0.0, 1.0, u < v); }
+        case 10u: { return select(0.0, 1.0, u <= v); }
+        default: { return 0.0; }
     }
 }
 
 @compute @workgroup_size(256)
-fn forward(
-    @builtin(workgroup_id) group: vec3u,
-    @builtin(num_workgroups) groups: vec3u,
-    @builtin(local_invocation_index) lane: u32,
-) {
-    let i = (group.x + group.y * groups.x) * 256u + lane;
+fn forward(at: Invocation) {
+    let i = element(at);
     if i >= params.len {
         return;
     }

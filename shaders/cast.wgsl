@@ -1,6 +1,6 @@
 // Conversion of storage types, to the nearest, ties to even. FROM and TO by `DType::code`: 0 f32, 1 f16, 2 bf16, 3 u32 (only FROM; exact
 // below 2^24).
-// Dispatch: one thread two elements, linear groups of 256; halves lie two in a word. Needs common/half.wgsl.
+// Dispatch: one thread per two elements, linear groups of 256; halves lie two in a word. Needs common/half.wgsl.
 
 struct Params {
     len: u32,
@@ -23,12 +23,8 @@ fn load(i: u32) -> f32 {
 }
 
 @compute @workgroup_size(256)
-fn convert(
-    @builtin(workgroup_id) group: vec3u,
-    @builtin(num_workgroups) groups: vec3u,
-    @builtin(local_invocation_index) lane: u32,
-) {
-    let i = 2u * ((group.x + group.y * groups.x) * 256u + lane);
+fn convert(at: Invocation) {
+    let i = 2u * element(at);
     if i >= params.len {
         return;
     }

@@ -2,7 +2,7 @@
 //   gather       y[i] = x[offset + Σ index(i)·strides]      4-byte elements
 //   gather_half  the same for halves, two per word
 //   scatter      y[offset + Σ index(i)·strides] = x[i]      4-byte elements
-// Dispatch: one thread a word of the row-major side, linear groups of 256.
+// Dispatch: one thread per word of the row-major side, linear groups of 256.
 
 struct Params {
     len: u32,
@@ -33,24 +33,16 @@ fn load_half(i: u32) -> u32 {
 }
 
 @compute @workgroup_size(256)
-fn gather(
-    @builtin(workgroup_id) group: vec3u,
-    @builtin(num_workgroups) groups: vec3u,
-    @builtin(local_invocation_index) lane: u32,
-) {
-    let i = (group.x + group.y * groups.x) * 256u + lane;
+fn gather(at: Invocation) {
+    let i = element(at);
     if i < params.len {
         y[i] = x[locate(i)];
     }
 }
 
 @compute @workgroup_size(256)
-fn gather_half(
-    @builtin(workgroup_id) group: vec3u,
-    @builtin(num_workgroups) groups: vec3u,
-    @builtin(local_invocation_index) lane: u32,
-) {
-    let i = 2u * ((group.x + group.y * groups.x) * 256u + lane);
+fn gather_half(at: Invocation) {
+    let i = 2u * element(at);
     if i < params.len {
         var word = load_half(i);
         if i + 1u < params.len {
@@ -61,12 +53,8 @@ fn gather_half(
 }
 
 @compute @workgroup_size(256)
-fn scatter(
-    @builtin(workgroup_id) group: vec3u,
-    @builtin(num_workgroups) groups: vec3u,
-    @builtin(local_invocation_index) lane: u32,
-) {
-    let i = (group.x + group.y * groups.x) * 256u + lane;
+fn scatter(at: Invocation) {
+    let i = element(at);
     if i < params.len {
         y[locate(i)] = x[i];
     }

@@ -1,5 +1,5 @@
 // y[i] = bits, in 32-bit words (two halves per word).
-// Dispatch: one thread a word, linear groups of 256.
+// Dispatch: one thread per word, linear groups of 256.
 
 struct Params {
     words: u32,
@@ -11,12 +11,8 @@ var<immediate> params: Params;
 @group(0) @binding(0) var<storage, read_write> y: array<u32>;
 
 @compute @workgroup_size(256)
-fn fill(
-    @builtin(workgroup_id) group: vec3u,
-    @builtin(num_workgroups) groups: vec3u,
-    @builtin(local_invocation_index) lane: u32,
-) {
-    let i = (group.x + group.y * groups.x) * 256u + lane;
+fn fill(at: Invocation) {
+    let i = element(at);
     if i < params.words {
         y[i] = params.bits;
     }

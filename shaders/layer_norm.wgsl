@@ -2,7 +2,7 @@
 //   forward          x̂ = (x - mean) · r,  r = 1 / sqrt(mean (x - mean)² + eps),  y = x̂ · weight + bias;  stats[row] = (mean, r)
 //   backward         g = dy · weight,  dx = r · (g - mean(g) - x̂ · mean(g · x̂))
 //   weight_partials  partials[block] = (Σ dy · x̂, Σ dy) over the block's rows [blocks, 2, cols]; the blocks are summed afterwards
-// Dispatch: forward and backward one workgroup a row; weight_partials one thread a (block, col), linear groups of 64.
+// Dispatch: forward and backward one workgroup per row; weight_partials one thread per (block, col), linear groups of 64.
 // Needs common/row_reduce.wgsl.
 
 struct Params {
@@ -30,43 +30,35 @@ var<immediate> params: Params;
 @group(0) @binding(3) var<storage, read_write> partials_out: array<f32>;
 
 @compute @workgroup_size(64)
-fn forward(
-    @builtin(workgroup_id) group: vec3u,
-    @builtin(num_workgroups) groups: vec3u,
-    @builtin(local_invocation_index) lane: u32,
-) {
-    let row = group.x + group.y * groups.x;
+fn forward(at: Invocation) {
+    let row = group_index(at);
     if row >= params.rows {
         return;
     }
     let start = row * params.cols;
     var total = 0.0;
-    for (var col = lane; col < params.cols; col += LANES) {
+    for (var col = at.lane; col < params.cols; col += LANES) {
         total += x[start + col];
     }
-    let mean = row_sum(lane, total) / f32(params.cols);
+    let mean = row_sum(at.lane, total) / f32(params.cols);
     // the mean first: Σ x² - n · mean² cancels
     total = 0.0;
-    for (var col = lane; col < params.cols; col += LANES) {
+    for (var col = at.lane; col < params.cols; col += LANES) {
         let centred = x[start + col] - mean;
         total += centred * centred;
     }
-    let r = 1.0 / sqrt(row_sum(lane, total) / f32(params.cols) + params.eps);
-    for (var col = lane; col < params.cols; col += LANES) {
+    let r = 1.0 / sqrt(row_sum(at.lane, total) / f32(params.cols) + params.eps);
+    for (var col = at.lane; col < params.cols; col += LANES) {
         y[start + col] = (x[start + col] - mean) * r * weight[col] + bias[col];
     }
-    if lane == 0u {
+    if at.lane == 0u {
         stats[row] = vec2f(mean, r);
     }
 }
 
 @compute @workgroup_size(64)
-fn backward(
-    @builtin(workgroup_id) group: vec3u,
-    @builtin(num_workgroups) groups: vec3u,
-    @builtin(local_invocation_index) lane: u32,
-) {
-    let row = group.x + group.y * groups.x;
+fn backward(at: Invocation) {
+    let row = group_index(at);
     if row >= params.rows {
         return;
     }
@@ -75,32 +67,28 @@ fn backward(
     let r = saved_stats[row].y;
     var sum_g = 0.0;
     var sum_gx = 0.0;
-    for (var col = lane; col < params.cols; col += LANES) {
+    for (var col = at.lane; col < params.cols; col += LANES) {
         let g = dy[start + col] * weight[col];
         sum_g += g;
         sum_gx += g * (x[start + col] - mean) * r;
     }
-    let mean_g = row_sum(lane, sum_g) / f32(params.cols);
-    let mean_gx = row_sum(lane, sum_gx) / f32(params.cols);
-    for (var col = lane; col < params.cols; col += LANES) {
+    let mean_g = row_sum(at.lane, sum_g) / f32(params.cols);
+    let mean_gx = row_sum(at.lane, sum_gx) / f32(params.cols);
+    for (var col = at.lane; col < params.cols; col += LANES) {
         let normed = (x[start + col] - mean) * r;
         dx[start + col] = r * (dy[start + col] * weight[col] - mean_g - normed * mean_gx);
     }
 }
 
 @compute @workgroup_size(64)
-fn weight_partials(
-    @builtin(workgroup_id) group: vec3u,
-    @builtin(num_workgroups) groups: vec3u,
-    @builtin(local_invocation_index) lane: u32,
-) {
-    let at = (group.x + group.y * groups.x) * LANES + lane;
-    let block = at / params.cols;
+fn weight_partials(at: Invocation) {
+    let place = group_index(at) * LANES + at.lane;
+    let block = place / params.cols;
     let first = block * params.rows_per_block;
     if first >= params.rows {
         return;
     }
-    let col = at % params.cols;
+    let col = place % params.cols;
     let end = min(first + params.rows_per_block, params.rows);
     var dweight = 0.0;
     var dbias = 0.0;

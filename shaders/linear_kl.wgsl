@@ -1,7 +1,8 @@
 // KL(p ‖ q) of two heads on one chunk of their logits, z = logits / temperature (see engine/src/ops/linear_kl.rs).
 //   forward   kl = Σ p (log p - log q), and both lse = ln Σ e^z
 //   backward  logits_p <- d_kl p (log p - log q - kl) / temperature, logits_q <- d_kl (q - p) / temperature
-// Dispatch: forward one workgroup of 64 a row, linear; backward one thread an element, groups of 256. Needs common/row_reduce.wgsl.
+// Dispatch: forward one workgroup of 64 per row, linear; backward one thread per element, groups of 256.
+// Needs common/math.wgsl, common/row_reduce.wgsl.
 
 struct Params {
     rows: u32,
@@ -26,12 +27,8 @@ var<immediate> params: Params;
 @group(0) @binding(5) var<storage, read_write> d_logits_q: array<f32>;
 
 @compute @workgroup_size(64)
-fn forward(
-    @builtin(workgroup_id) group: vec3u,
-    @builtin(num_workgroups) groups: vec3u,
-    @builtin(local_invocation_index) lane: u32,
-) {
-    let row = group.x + group.y * groups.x;
+fn forward(at: Invocation) {
+    let row = group_index(at);
     if row >= params.rows {
         return;
     }
@@ -39,23 +36,23 @@ fn forward(
 
     // normalisers, max first
     var largest = vec2f(-3.4028234e38);
-    for (var v = lane; v < params.vocab; v += LANES) {
+    for (var v = at.lane; v < params.vocab; v += LANES) {
         largest = max(largest, vec2f(logits_p[start + v], logits_q[start + v]));
     }
-    largest = vec2f(row_max(lane, largest.x), row_max(lane, largest.y));
+    largest = vec2f(row_max(at.lane, largest.x), row_max(at.lane, largest.y));
     var sums = vec2f(0.0);
-    for (var v = lane; v < params.vocab; v += LANES) {
+    for (var v = at.lane; v < params.vocab; v += LANES) {
         sums += exp((vec2f(logits_p[start + v], logits_q[start + v]) - largest) * params.inverse_temperature);
     }
-    let lse = largest * params.inverse_temperature + log(vec2f(row_sum(lane, sums.x), row_sum(lane, sums.y)));
+    let lse = largest * params.inverse_temperature + vec2f(ln(row_sum(at.lane, sums.x)), ln(row_sum(at.lane, sums.y)));
 
     var total = 0.0;
-    for (var v = lane; v < params.vocab; v += LANES) {
+    for (var v = at.lane; v < params.vocab; v += LANES) {
         let log_pq = vec2f(logits_p[start + v], logits_q[start + v]) * params.inverse_temperature - lse;
         total += exp(log_pq.x) * (log_pq.x - log_pq.y);
     }
-    total = row_sum(lane, total);
-    if lane == 0u {
+    total = row_sum(at.lane, total);
+    if at.lane == 0u {
         let out = params.first_row + row;
         kls[out] = total;
         lses_p[out] = lse.x;
@@ -64,12 +61,8 @@ fn forward(
 }
 
 @compute @workgroup_size(256)
-fn backward(
-    @builtin(workgroup_id) group: vec3u,
-    @builtin(num_workgroups) groups: vec3u,
-    @builtin(local_invocation_index) lane: u32,
-) {
-    let i = (group.x + group.y * groups.x) * 256u + lane;
+fn backward(at: Invocation) {
+    let i = element(at);
     if i >= params.rows * params.vocab {
         return;
     }

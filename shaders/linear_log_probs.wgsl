@@ -1,7 +1,8 @@
 // The fused head on one chunk of logits, z = logits / temperature (see engine/src/ops/linear_log_probs.rs).
-//   forward   lse = ln Σ e^z, log_prob = z[target] - lse, entropy = lse - Σ p z          one workgroup of 64 a row, linear
+//   forward   lse = ln Σ e^z, log_prob = z[target] - lse, entropy = lse - Σ p z          one workgroup of 64 per row, linear
 //   backward  logits <- dlogits, dz = d_log_prob ([v = target] - p) - d_entropy p (log p + entropy)
-// Dispatch: forward one workgroup of 64 a row; backward one thread an element, groups of 256. Needs common/row_reduce.wgsl.
+// Dispatch: forward one workgroup of 64 per row; backward one thread per element, groups of 256.
+// Needs common/math.wgsl, common/row_reduce.wgsl.
 
 struct Params {
     rows: u32,
@@ -26,12 +27,8 @@ var<immediate> params: Params;
 @group(0) @binding(5) var<storage, read_write> d_logits: array<f32>;
 
 @compute @workgroup_size(64)
-fn forward(
-    @builtin(workgroup_id) group: vec3u,
-    @builtin(num_workgroups) groups: vec3u,
-    @builtin(local_invocation_index) lane: u32,
-) {
-    let row = group.x + group.y * groups.x;
+fn forward(at: Invocation) {
+    let row = group_index(at);
     if row >= params.rows {
         return;
     }
@@ -39,39 +36,36 @@ fn forward(
 
     // max first: exp overflows f32 above 88.7
     var largest = -3.4028234e38;
-    for (var v = lane; v < params.vocab; v += LANES) {
+    for (var v = at.lane; v < params.vocab; v += LANES) {
         largest = max(largest, logits[start + v]);
     }
-    largest = row_max(lane, largest);
+    largest = row_max(at.lane, largest);
 
     // z relative to the largest, so that the mean of z keeps its digits
     var sum = 0.0;
     var weighted = 0.0;
-    for (var v = lane; v < params.vocab; v += LANES) {
+    for (var v = at.lane; v < params.vocab; v += LANES) {
         let z = (logits[start + v] - largest) * params.inverse_temperature;
         let e = exp(z);
         sum += e;
         weighted += e * max(z, -1e30);
     }
-    sum = row_sum(lane, sum);
-    weighted = row_sum(lane, weighted);
+    sum = row_sum(at.lane, sum);
+    weighted = row_sum(at.lane, weighted);
 
-    if lane == 0u {
+    if at.lane == 0u {
         let out = params.first_row + row;
+        let log_sum = ln(sum);
         let z_target = (logits[start + targets[out]] - largest) * params.inverse_temperature;
-        log_probs[out] = z_target - log(sum);
-        entropies[out] = log(sum) - weighted / sum;
-        lses[out] = largest * params.inverse_temperature + log(sum);
+        log_probs[out] = z_target - log_sum;
+        entropies[out] = log_sum - weighted / sum;
+        lses[out] = largest * params.inverse_temperature + log_sum;
     }
 }
 
 @compute @workgroup_size(256)
-fn backward(
-    @builtin(workgroup_id) group: vec3u,
-    @builtin(num_workgroups) groups: vec3u,
-    @builtin(local_invocation_index) lane: u32,
-) {
-    let i = (group.x + group.y * groups.x) * 256u + lane;
+fn backward(at: Invocation) {
+    let i = element(at);
     if i >= params.rows * params.vocab {
         return;
     }

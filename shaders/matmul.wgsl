@@ -10,15 +10,11 @@ var<workgroup> left_tile: array<array<vec4<f32>, 16>, 16>;
 var<workgroup> right_tile: array<array<vec4<f32>, 16>, 16>;
 
 @compute @workgroup_size(8, 8)
-fn main(
-    @builtin(workgroup_id) workgroup: vec3<u32>,
-    @builtin(num_workgroups) workgroups: vec3<u32>,
-    @builtin(local_invocation_id) local: vec3<u32>,
-    @builtin(local_invocation_index) thread: u32,
-) {
+fn main(at: Invocation) {
+    let local = vec2(at.lane % 8u, at.lane / 8u);
     let tiles_m = (params.m + TILE - 1u) / TILE;
     let tiles_n = (params.n + TILE - 1u) / TILE;
-    let tile = workgroup.x + workgroup.y * workgroups.x;
+    let tile = group_index(at);
     if tile >= params.batches * tiles_m * tiles_n {
         return;
     }
@@ -27,8 +23,8 @@ fn main(
     let column = tile % tiles_n * TILE;
 
     // Each thread carries one 4x4 block of A and of B per step; neighbours read along the axis that is contiguous. (x, y) = (quad, quad of k)
-    let across = vec2(thread % 16u, thread / 16u);
-    let along = vec2(thread / 4u, thread % 4u);
+    let across = vec2(at.lane % 16u, at.lane / 16u);
+    let along = vec2(at.lane / 4u, at.lane % 4u);
     let left_quad = select(across, along, LEFT_LAYOUT == 1u);
     let right_quad = select(across, along, RIGHT_LAYOUT == 1u);
 

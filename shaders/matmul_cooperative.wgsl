@@ -18,22 +18,18 @@ var<workgroup> right_tile: array<f16, STEP * RIGHT_STRIDE>;
 var<workgroup> staged: array<f32, 4u * SIZE * SIZE>;
 
 @compute @workgroup_size(4u * LANES)
-fn main(
-    @builtin(workgroup_id) workgroup: vec3<u32>,
-    @builtin(num_workgroups) workgroups: vec3<u32>,
-    @builtin(local_invocation_index) thread: u32,
-) {
+fn main(at: Invocation) {
     let tiles_m = (params.m + TILE - 1u) / TILE;
     let tiles_n = (params.n + TILE - 1u) / TILE;
-    let tile = workgroup.x + workgroup.y * workgroups.x;
+    let tile = group_index(at);
     if tile >= params.batches * tiles_m * tiles_n {
         return;
     }
     let batch = batch_at(tile / (tiles_m * tiles_n));
     let row = tile / tiles_n % tiles_m * TILE;
     let column = tile % tiles_n * TILE;
-    let lane = thread % LANES;
-    let subgroup = thread / LANES;
+    let lane = at.lane % LANES;
+    let subgroup = at.lane / LANES;
     let top = subgroup / 2u * 32u;
     let first = subgroup % 2u * 32u;
 
@@ -41,9 +37,9 @@ fn main(
     for (var k = 0u; k < params.k; k += STEP) {
         // Panels of A [64, 32] and B [32, 64] to f16, in 4x4 blocks.
         workgroupBarrier();
-        for (var at = thread; at < 128u; at += 4u * LANES) {
-            let left_quad = select(vec2(at % 16u, at / 16u), vec2(at / 8u, at % 8u), LEFT_LAYOUT == 1u) * 4u;
-            let right_quad = select(vec2(at % 16u, at / 16u), vec2(at / 8u, at % 8u), RIGHT_LAYOUT == 1u) * 4u;
+        for (var block = at.lane; block < 128u; block += 4u * LANES) {
+            let left_quad = select(vec2(block % 16u, block / 16u), vec2(block / 8u, block % 8u), LEFT_LAYOUT == 1u) * 4u;
+            let right_quad = select(vec2(block % 16u, block / 16u), vec2(block / 8u, block % 8u), RIGHT_LAYOUT == 1u) * 4u;
             let left = left_block(batch, row + left_quad.x, k + left_quad.y);
             let right = right_block(batch, k + right_quad.y, column + right_quad.x);
             for (var i = 0u; i < 4u; i++) {
@@ -71,9 +67,9 @@ fn main(
     let whole = row + TILE <= params.m && column + TILE <= params.n && params.n % 4u == 0u && ACCUMULATE == 0u;
     for (var i = 0u; i < SPAN; i++) {
         for (var j = 0u; j < SPAN; j++) {
-            let at = vec2(row + top + i * SIZE, column + first + j * SIZE);
+            let corner = vec2(row + top + i * SIZE, column + first + j * SIZE);
             if whole {
-                store_direct(sums[i * SPAN + j], (batch.index * params.m + at.x) * params.n + at.y, lane);
+                store_direct(sums[i * SPAN + j], (batch.index * params.m + corner.x) * params.n + corner.y, lane);
             } else {
                 workgroupBarrier();
                 stage(sums[i * SPAN + j], subgroup * SIZE * SIZE, lane);
@@ -81,7 +77,7 @@ fn main(
                 for (var quad = lane; quad < SIZE * SIZE / 4u; quad += LANES) {
                     let start = subgroup * SIZE * SIZE + quad * 4u;
                     let four = vec4(staged[start], staged[start + 1u], staged[start + 2u], staged[start + 3u]);
-                    store_four(batch, at.x + quad / (SIZE / 4u), at.y + quad % (SIZE / 4u) * 4u, four);
+                    store_four(batch, corner.x + quad / (SIZE / 4u), corner.y + quad % (SIZE / 4u) * 4u, four);
                 }
             }
         }

@@ -8,14 +8,11 @@ var<workgroup> left_tile: array<array<f32, TILE>, TILE>;
 var<workgroup> right_tile: array<array<f32, TILE>, TILE>;
 
 @compute @workgroup_size(TILE, TILE)
-fn main(
-    @builtin(workgroup_id) workgroup: vec3<u32>,
-    @builtin(num_workgroups) workgroups: vec3<u32>,
-    @builtin(local_invocation_id) local: vec3<u32>,
-) {
+fn main(at: Invocation) {
+    let local = vec2(at.lane % TILE, at.lane / TILE);
     let tiles_m = (params.m + TILE - 1u) / TILE;
     let tiles_n = (params.n + TILE - 1u) / TILE;
-    let tile = workgroup.x + workgroup.y * workgroups.x;
+    let tile = group_index(at);
     if tile >= params.batches * tiles_m * tiles_n {
         return;
     }
@@ -47,11 +44,11 @@ fn main(
 
     // Store.
     if row < params.m && column < params.n {
-        let at = (batch.index * params.m + row) * params.n + column;
+        let place = (batch.index * params.m + row) * params.n + column;
         if ACCUMULATE == 1u {
-            c[at] += sum;
+            c[place] += sum;
         } else {
-            c[at] = sum;
+            c[place] = sum;
         }
     }
 }

@@ -12,14 +12,10 @@ const THREADS = 64u;
 var<workgroup> partial: array<vec4<f32>, THREADS * ROWS>;
 
 @compute @workgroup_size(THREADS)
-fn main(
-    @builtin(workgroup_id) workgroup: vec3<u32>,
-    @builtin(num_workgroups) workgroups: vec3<u32>,
-    @builtin(local_invocation_index) thread: u32,
-) {
+fn main(at: Invocation) {
     let tiles_m = (params.m + ROWS - 1u) / ROWS;
     let tiles_n = (params.n + 4u * QUADS - 1u) / (4u * QUADS);
-    let tile = workgroup.x + workgroup.y * workgroups.x;
+    let tile = group_index(at);
     if tile >= params.batches * tiles_m * tiles_n {
         return;
     }
@@ -28,8 +24,8 @@ fn main(
     let column = tile % tiles_n * QUADS * 4u;
 
     // One slice: every (THREADS / QUADS)-th quad of k.
-    let quad = thread % QUADS;
-    let slice = thread / QUADS;
+    let quad = at.lane % QUADS;
+    let slice = at.lane / QUADS;
     var sum: array<vec4<f32>, 8>;
     for (var k = slice * 4u; k < params.k; k += THREADS / QUADS * 4u) {
         let right = right_block(batch, k, column + quad * 4u);
@@ -43,16 +39,16 @@ fn main(
         }
     }
     for (var r = 0u; r < ROWS; r++) {
-        partial[thread * ROWS + r] = sum[r];
+        partial[at.lane * ROWS + r] = sum[r];
     }
     workgroupBarrier();
 
     // Add the slices: one thread per row and quad.
-    for (var at = thread; at < QUADS * ROWS; at += THREADS) {
-        var total = partial[at];
-        for (var other = at + QUADS * ROWS; other < THREADS * ROWS; other += QUADS * ROWS) {
+    for (var own = at.lane; own < QUADS * ROWS; own += THREADS) {
+        var total = partial[own];
+        for (var other = own + QUADS * ROWS; other < THREADS * ROWS; other += QUADS * ROWS) {
             total += partial[other];
         }
-        store_four(batch, row + at % ROWS, column + at / ROWS * 4u, total);
+        store_four(batch, row + own % ROWS, column + own / ROWS * 4u, total);
     }
 }

@@ -10,25 +10,21 @@ override LANES: u32 = 8u;
 const ROWS = 16u;
 
 @compute @workgroup_size(LANES)
-fn main(
-    @builtin(workgroup_id) workgroup: vec3<u32>,
-    @builtin(num_workgroups) workgroups: vec3<u32>,
-    @builtin(local_invocation_index) lane: u32,
-) {
+fn main(at: Invocation) {
     let tiles_m = (params.m + ROWS - 1u) / ROWS;
     let tiles_n = (params.n + 4u * LANES - 1u) / (4u * LANES);
-    let tile = workgroup.x + workgroup.y * workgroups.x;
+    let tile = group_index(at);
     if tile >= params.batches * tiles_m * tiles_n {
         return;
     }
     let batch = batch_at(tile / (tiles_m * tiles_n));
     let row = tile / tiles_n % tiles_m * ROWS;
-    let column = (tile % tiles_n * LANES + lane) * 4u;
+    let column = (tile % tiles_n * LANES + at.lane) * 4u;
 
     // Products: sum[r] holds row r of this lane's 4 columns.
     var sum: array<vec4<f32>, ROWS>;
     for (var k = 0u; k < params.k; k += LANES) {
-        let left = left_block(batch, row + lane % 4u * 4u, k + lane / 4u * 4u);
+        let left = left_block(batch, row + at.lane % 4u * 4u, k + at.lane / 4u * 4u);
         for (var step = 0u; step < LANES; step += 4u) {
             let right = right_block(batch, k + step, column);
             for (var r = 0u; r < 4u; r++) {

@@ -5,7 +5,7 @@
 //                step += 1;  c1 = c1·β1 + (1 - β1);  c2 = c2·β2 + (1 - β2)      if taken, else skipped += 1
 // c = 1 - βᵗ by its recurrence: subtracting βᵗ from 1 would lose 4 digits at t = 1, β = 0.999.
 // control = [step, skipped, c1, c2, norm, scale, taken]
-// Dispatch: sum_squares one thread a partial, linear groups of 256; prepare one thread.
+// Dispatch: sum_squares one thread per partial, linear groups of 256; prepare one thread.
 
 struct Params {
     len: u32,
@@ -27,12 +27,8 @@ var<immediate> params: Params;
 @group(0) @binding(1) var<storage, read_write> control: array<f32>;
 
 @compute @workgroup_size(256)
-fn sum_squares(
-    @builtin(workgroup_id) group: vec3u,
-    @builtin(num_workgroups) groups: vec3u,
-    @builtin(local_invocation_index) lane: u32,
-) {
-    let part = (group.x + group.y * groups.x) * 256u + lane;
+fn sum_squares(at: Invocation) {
+    let part = element(at);
     if part >= params.parts {
         return;
     }

@@ -2,7 +2,7 @@
 //   forward          r = 1 / sqrt(mean x² + eps),  y = x · r · weight
 //   backward         g = dy · weight,  dx = r · (g - x · r² · mean(g · x))
 //   weight_partials  partials[block, col] = Σ dy · x · r over the block's rows; the blocks are summed afterwards
-// Dispatch: forward and backward one workgroup a row; weight_partials one thread a (block, col), linear groups of 64.
+// Dispatch: forward and backward one workgroup per row; weight_partials one thread per (block, col), linear groups of 64.
 // Needs common/row_reduce.wgsl.
 
 struct Params {
@@ -29,69 +29,57 @@ var<immediate> params: Params;
 @group(0) @binding(3) var<storage, read_write> partials_out: array<f32>;
 
 @compute @workgroup_size(64)
-fn forward(
-    @builtin(workgroup_id) group: vec3u,
-    @builtin(num_workgroups) groups: vec3u,
-    @builtin(local_invocation_index) lane: u32,
-) {
-    let row = group.x + group.y * groups.x;
+fn forward(at: Invocation) {
+    let row = group_index(at);
     if row >= params.rows {
         return;
     }
     let start = row * params.cols;
     var total = 0.0;
-    for (var col = lane; col < params.cols; col += LANES) {
+    for (var col = at.lane; col < params.cols; col += LANES) {
         total += x[start + col] * x[start + col];
     }
-    let r = 1.0 / sqrt(row_sum(lane, total) / f32(params.cols) + params.eps);
-    for (var col = lane; col < params.cols; col += LANES) {
+    let r = 1.0 / sqrt(row_sum(at.lane, total) / f32(params.cols) + params.eps);
+    for (var col = at.lane; col < params.cols; col += LANES) {
         y[start + col] = x[start + col] * r * weight[col];
     }
-    if lane == 0u {
+    if at.lane == 0u {
         inverse_rms[row] = r;
     }
 }
 
 @compute @workgroup_size(64)
-fn backward(
-    @builtin(workgroup_id) group: vec3u,
-    @builtin(num_workgroups) groups: vec3u,
-    @builtin(local_invocation_index) lane: u32,
-) {
-    let row = group.x + group.y * groups.x;
+fn backward(at: Invocation) {
+    let row = group_index(at);
     if row >= params.rows {
         return;
     }
     let start = row * params.cols;
     let r = saved_inverse_rms[row];
     var total = 0.0;
-    for (var col = lane; col < params.cols; col += LANES) {
+    for (var col = at.lane; col < params.cols; col += LANES) {
         total += dy[start + col] * weight[col] * x[start + col];
     }
-    let along_x = row_sum(lane, total) / f32(params.cols) * r * r;
-    for (var col = lane; col < params.cols; col += LANES) {
+    let along_x = row_sum(at.lane, total) / f32(params.cols) * r * r;
+    for (var col = at.lane; col < params.cols; col += LANES) {
         dx[start + col] = r * (dy[start + col] * weight[col] - x[start + col] * along_x);
     }
 }
 
 @compute @workgroup_size(64)
-fn weight_partials(
-    @builtin(workgroup_id) group: vec3u,
-    @builtin(num_workgroups) groups: vec3u,
-    @builtin(local_invocation_index) lane: u32,
-) {
-    let at = (group.x + group.y * groups.x) * LANES + lane;
-    let block = at / params.cols;
+fn weight_partials(at: Invocation) {
+    let place = group_index(at) * LANES + at.lane;
+    let block = place / params.cols;
     let first = block * params.rows_per_block;
     if first >= params.rows {
         return;
     }
-    let col = at % params.cols;
+    let col = place % params.cols;
     let end = min(first + params.rows_per_block, params.rows);
     var total = 0.0;
     for (var row = first; row < end; row += 1u) {
         let i = row * params.cols + col;
         total += row_dy[i] * x[i] * row_inverse_rms[row];
     }
-    partials_out[at] = total;
+    partials_out[place] = total;
 }

@@ -3,7 +3,7 @@
 //   y[t, h, j + half] = x[t, h, j + half]·cos + s·x[t, h, j]·sin      cos = table[t, j], sin = table[t, half + j]
 // s = 1 rotates, s = -1 rotates back (the gradient).
 // x, y [tokens, heads, 2·half]; table [tokens, 2·half].
-// Dispatch: one thread a pair, linear groups of 256.
+// Dispatch: one thread per pair, linear groups of 256.
 
 struct Params {
     pairs: u32,
@@ -19,12 +19,8 @@ var<immediate> params: Params;
 @group(0) @binding(2) var<storage, read_write> y: array<f32>;
 
 @compute @workgroup_size(256)
-fn rotate(
-    @builtin(workgroup_id) group: vec3u,
-    @builtin(num_workgroups) groups: vec3u,
-    @builtin(local_invocation_index) lane: u32,
-) {
-    let i = (group.x + group.y * groups.x) * 256u + lane;
+fn rotate(at: Invocation) {
+    let i = element(at);
     if i >= params.pairs {
         return;
     }

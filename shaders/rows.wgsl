@@ -4,7 +4,7 @@
 //   write        y[ids[i], c] = x[i, c], in place                y [rows, cols] in the storage type DTYPE, from element `offset`
 //   write_half   the same where y holds halves, two per word; cols and offset are even
 // `order` lists the source rows sorted by destination (`Indices` in indices.rs): each sum has one writer and a fixed order, no atomics.
-// Dispatch: one thread an element (write_half: a pair), linear groups of 256. DTYPE is `DType::code` of the half or four-byte side.
+// Dispatch: one thread per element (write_half: a pair), linear groups of 256. DTYPE is `DType::code` of the half or four-byte side.
 
 struct Params {
     rows: u32,
@@ -29,12 +29,8 @@ override DTYPE: u32 = 0u;
 const NAN_BITS = 0x7fc00000u;
 
 @compute @workgroup_size(256)
-fn gather(
-    @builtin(workgroup_id) group: vec3u,
-    @builtin(num_workgroups) groups: vec3u,
-    @builtin(local_invocation_index) lane: u32,
-) {
-    let i = (group.x + group.y * groups.x) * 256u + lane;
+fn gather(at: Invocation) {
+    let i = element(at);
     if i >= params.count * params.cols {
         return;
     }
@@ -43,21 +39,17 @@ fn gather(
         y[i] = NAN_BITS;
         return;
     }
-    let at = row * params.cols + i % params.cols;
+    let place = row * params.cols + i % params.cols;
     if DTYPE == 1u || DTYPE == 2u {
-        y[i] = bitcast<u32>(half_to_f32((x[at / 2u] >> (16u * (at % 2u))) & 0xffffu, DTYPE));
+        y[i] = bitcast<u32>(half_to_f32((x[place / 2u] >> (16u * (place % 2u))) & 0xffffu, DTYPE));
     } else {
-        y[i] = x[at];
+        y[i] = x[place];
     }
 }
 
 @compute @workgroup_size(256)
-fn scatter_add(
-    @builtin(workgroup_id) group: vec3u,
-    @builtin(num_workgroups) groups: vec3u,
-    @builtin(local_invocation_index) lane: u32,
-) {
-    let i = (group.x + group.y * groups.x) * 256u + lane;
+fn scatter_add(at: Invocation) {
+    let i = element(at);
     if i >= params.rows * params.cols {
         return;
     }
@@ -71,12 +63,8 @@ fn scatter_add(
 }
 
 @compute @workgroup_size(256)
-fn write(
-    @builtin(workgroup_id) group: vec3u,
-    @builtin(num_workgroups) groups: vec3u,
-    @builtin(local_invocation_index) lane: u32,
-) {
-    let i = (group.x + group.y * groups.x) * 256u + lane;
+fn write(at: Invocation) {
+    let i = element(at);
     if i >= params.count * params.cols {
         return;
     }
@@ -87,12 +75,8 @@ fn write(
 }
 
 @compute @workgroup_size(256)
-fn write_half(
-    @builtin(workgroup_id) group: vec3u,
-    @builtin(num_workgroups) groups: vec3u,
-    @builtin(local_invocation_index) lane: u32,
-) {
-    let i = 2u * ((group.x + group.y * groups.x) * 256u + lane);
+fn write_half(at: Invocation) {
+    let i = 2u * element(at);
     if i >= params.count * params.cols {
         return;
     }

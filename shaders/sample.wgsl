@@ -4,7 +4,8 @@
 //   log_prob = log softmax(logits / temperature)[token], before any cut
 // temperature 0 is greedy: the first largest logit, log_prob at temperature 1.
 // Thresholds are found bit by bit on order-preserving keys, from the highest bit down. Each thread owns a contiguous run of the row.
-// Dispatch: one workgroup of 64 a row, linear. Needs common/philox.wgsl, common/row_reduce.wgsl.
+// Dispatch: one workgroup of 64 per row, linear. Needs common/math.wgsl, common/philox.wgsl,
+// common/row_reduce.wgsl.
 
 struct Params {
     rows: u32,
@@ -28,30 +29,26 @@ var<workgroup> run_sums: array<f32, LANES>;
 var<workgroup> chosen: u32;
 
 @compute @workgroup_size(64)
-fn sample(
-    @builtin(workgroup_id) group: vec3u,
-    @builtin(num_workgroups) groups: vec3u,
-    @builtin(local_invocation_index) lane: u32,
-) {
-    let row = group.x + group.y * groups.x;
+fn sample(at: Invocation) {
+    let row = group_index(at);
     if row >= params.rows {
         return;
     }
     let run = (params.vocab + LANES - 1u) / LANES;
-    let first = row * params.vocab + min(lane * run, params.vocab);
-    let end = row * params.vocab + min((lane + 1u) * run, params.vocab);
+    let first = row * params.vocab + min(at.lane * run, params.vocab);
+    let end = row * params.vocab + min((at.lane + 1u) * run, params.vocab);
 
     // normaliser: max first, exp overflows f32 above 88.7
     var largest = -3.4028234e38;
     for (var i = first; i < end; i += 1u) {
         largest = max(largest, logits[i]);
     }
-    largest = row_max(lane, largest);
+    largest = row_max(at.lane, largest);
     var mass = 0.0;
     for (var i = first; i < end; i += 1u) {
         mass += exp((logits[i] - largest) * params.inverse_temperature);
     }
-    mass = row_sum(lane, mass);
+    mass = row_sum(at.lane, mass);
 
     // cuts
     var threshold = 0u;
@@ -65,18 +62,18 @@ fn sample(
             for (var i = first; i < end; i += 1u) {
                 reached += select(0.0, 1.0, sort_key(logits[i]) >= candidate);
             }
-            if u32(row_sum(lane, reached)) >= params.top_k {
+            if u32(row_sum(at.lane, reached)) >= params.top_k {
                 threshold = candidate;
             }
         }
     }
     if params.top_p < 1.0 {
         let floor_key = threshold;
-        let wanted = params.top_p * row_sum(lane, kept_mass(first, end, floor_key, largest));
+        let wanted = params.top_p * row_sum(at.lane, kept_mass(first, end, floor_key, largest));
         threshold = 0u;
         for (var bit = 0x80000000u; bit > 0u; bit >>= 1u) {
             let candidate = threshold | bit;
-            if row_sum(lane, kept_mass(first, end, max(candidate, floor_key), largest)) >= wanted {
+            if row_sum(at.lane, kept_mass(first, end, max(candidate, floor_key), largest)) >= wanted {
                 threshold = candidate;
             }
         }
@@ -85,19 +82,19 @@ fn sample(
 
     // inverse of the cumulative distribution: the thread whose run crosses the target walks it
     let own = kept_mass(first, end, threshold, largest);
-    run_sums[lane] = own;
-    if lane == 0u {
+    run_sums[at.lane] = own;
+    if at.lane == 0u {
         chosen = 0xffffffffu;
     }
     workgroupBarrier();
     var before = 0.0;
     var total = 0.0;
     for (var i = 0u; i < LANES; i += 1u) {
-        before = select(before, total, i == lane);
+        before = select(before, total, i == at.lane);
         total += run_sums[i];
     }
     let bits = philox(vec4u(params.step, streams[row], 0u, 0u), vec2u(params.seed[0], params.seed[1])).x;
-    let target_mass = f32(bits >> 8u) / 16777216.0 * total;
+    let target_mass = f32(bits >> 8u) * 0x1p-24 * total;
     if own > 0.0 && target_mass >= before && target_mass < before + own {
         var cumulative = before;
         var last = first;
@@ -110,7 +107,7 @@ fn sample(
         chosen = last - row * params.vocab;
     }
     workgroupBarrier();
-    if lane == 0u {
+    if at.lane == 0u {
         var token = chosen;
         if params.is_greedy == 1u || token == 0xffffffffu {
             token = 0u;
@@ -119,7 +116,7 @@ fn sample(
             }
         }
         tokens[row] = token;
-        log_probs[row] = (logits[row * params.vocab + token] - largest) * params.inverse_temperature - log(mass);
+        log_probs[row] = (logits[row * params.vocab + token] - largest) * params.inverse_temperature - ln(mass);
     }
 }
 

@@ -3,7 +3,7 @@
 //   softmax_backward      dx = y · (dy - Σ dy · y)
 //   log_softmax           y = x - m - ln Σ exp(x - m)
 //   log_softmax_backward  dx = dy - exp(y) · Σ dy
-// Dispatch: one workgroup a row. Needs common/row_reduce.wgsl.
+// Dispatch: one workgroup per row. Needs common/math.wgsl, common/row_reduce.wgsl.
 
 struct Params {
     rows: u32,
@@ -35,79 +35,63 @@ fn max_and_sum(start: u32, lane: u32) -> vec2f {
 }
 
 @compute @workgroup_size(64)
-fn softmax(
-    @builtin(workgroup_id) group: vec3u,
-    @builtin(num_workgroups) groups: vec3u,
-    @builtin(local_invocation_index) lane: u32,
-) {
-    let row = group.x + group.y * groups.x;
+fn softmax(at: Invocation) {
+    let row = group_index(at);
     if row >= params.rows {
         return;
     }
     let start = row * params.cols;
-    let found = max_and_sum(start, lane);
+    let found = max_and_sum(start, at.lane);
     let scale = 1.0 / found.y;
-    for (var col = lane; col < params.cols; col += LANES) {
+    for (var col = at.lane; col < params.cols; col += LANES) {
         y[start + col] = exp(x[start + col] - found.x) * scale;
     }
 }
 
 @compute @workgroup_size(64)
-fn softmax_backward(
-    @builtin(workgroup_id) group: vec3u,
-    @builtin(num_workgroups) groups: vec3u,
-    @builtin(local_invocation_index) lane: u32,
-) {
-    let row = group.x + group.y * groups.x;
+fn softmax_backward(at: Invocation) {
+    let row = group_index(at);
     if row >= params.rows {
         return;
     }
     let start = row * params.cols;
     var total = 0.0;
-    for (var col = lane; col < params.cols; col += LANES) {
+    for (var col = at.lane; col < params.cols; col += LANES) {
         total += dy[start + col] * saved_y[start + col];
     }
-    total = row_sum(lane, total);
-    for (var col = lane; col < params.cols; col += LANES) {
+    total = row_sum(at.lane, total);
+    for (var col = at.lane; col < params.cols; col += LANES) {
         dx[start + col] = saved_y[start + col] * (dy[start + col] - total);
     }
 }
 
 @compute @workgroup_size(64)
-fn log_softmax(
-    @builtin(workgroup_id) group: vec3u,
-    @builtin(num_workgroups) groups: vec3u,
-    @builtin(local_invocation_index) lane: u32,
-) {
-    let row = group.x + group.y * groups.x;
+fn log_softmax(at: Invocation) {
+    let row = group_index(at);
     if row >= params.rows {
         return;
     }
     let start = row * params.cols;
-    let found = max_and_sum(start, lane);
-    let log_sum = log(found.y);
-    for (var col = lane; col < params.cols; col += LANES) {
+    let found = max_and_sum(start, at.lane);
+    let log_sum = ln(found.y);
+    for (var col = at.lane; col < params.cols; col += LANES) {
         y[start + col] = x[start + col] - found.x - log_sum;
     }
 }
 
 @compute @workgroup_size(64)
-fn log_softmax_backward(
-    @builtin(workgroup_id) group: vec3u,
-    @builtin(num_workgroups) groups: vec3u,
-    @builtin(local_invocation_index) lane: u32,
-) {
-    let row = group.x + group.y * groups.x;
+fn log_softmax_backward(at: Invocation) {
+    let row = group_index(at);
     if row >= params.rows {
         return;
     }
     let start = row * params.cols;
     var total = 0.0;
-    for (var col = lane; col < params.cols; col += LANES) {
+    for (var col = at.lane; col < params.cols; col += LANES) {
         total += dy[start + col];
     }
-    total = row_sum(lane, total);
-    for (var col = lane; col < params.cols; col += LANES) {
+    total = row_sum(at.lane, total);
+    for (var col = at.lane; col < params.cols; col += LANES) {
         dx[start + col] = dy[start + col] - exp(saved_y[start + col]) * total;
     }
 }

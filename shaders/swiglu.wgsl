@@ -1,7 +1,7 @@
 // The gated activation of a SwiGLU block (Shazeer 2020, arXiv 2002.05202), element by element.
 //   forward   y = gate · s · up,  s = sigmoid(gate)
 //   backward  dgate = dy · up · s · (1 + gate · (1 - s)),  dup = dy · gate · s
-// Dispatch: one thread an element, linear groups of 256.
+// Dispatch: one thread per element, linear groups of 256. Needs common/math.wgsl.
 
 struct Params {
     len: u32,
@@ -17,29 +17,17 @@ var<immediate> params: Params;
 @group(0) @binding(3) var<storage, read_write> dgate: array<f32>;
 @group(0) @binding(4) var<storage, read_write> dup: array<f32>;
 
-fn sigmoid(v: f32) -> f32 {
-    return 1.0 / (1.0 + exp(-v));
-}
-
 @compute @workgroup_size(256)
-fn forward(
-    @builtin(workgroup_id) group: vec3u,
-    @builtin(num_workgroups) groups: vec3u,
-    @builtin(local_invocation_index) lane: u32,
-) {
-    let i = (group.x + group.y * groups.x) * 256u + lane;
+fn forward(at: Invocation) {
+    let i = element(at);
     if i < params.len {
         y[i] = gate[i] * sigmoid(gate[i]) * up[i];
     }
 }
 
 @compute @workgroup_size(256)
-fn backward(
-    @builtin(workgroup_id) group: vec3u,
-    @builtin(num_workgroups) groups: vec3u,
-    @builtin(local_invocation_index) lane: u32,
-) {
-    let i = (group.x + group.y * groups.x) * 256u + lane;
+fn backward(at: Invocation) {
+    let i = element(at);
     if i < params.len {
         let s = sigmoid(gate[i]);
         dgate[i] = dy[i] * up[i] * s * (1.0 + gate[i] * (1.0 - s));

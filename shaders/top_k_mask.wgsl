@@ -1,6 +1,6 @@
 // mask[r, i] = 1 where x[r, i] is at least the k[r]-th largest of its row and not -∞, else 0. Ties are kept; k = 0 selects nothing.
 // The threshold is built from its highest bit down: a bit stays if still at least k keys reach the candidate.
-// Dispatch: one workgroup of 64 a row, linear. Needs common/row_reduce.wgsl.
+// Dispatch: one workgroup of 64 per row, linear. Needs common/row_reduce.wgsl.
 
 struct Params {
     rows: u32,
@@ -14,12 +14,8 @@ var<immediate> params: Params;
 @group(0) @binding(2) var<storage, read_write> mask: array<f32>;
 
 @compute @workgroup_size(64)
-fn top_k_mask(
-    @builtin(workgroup_id) group: vec3u,
-    @builtin(num_workgroups) groups: vec3u,
-    @builtin(local_invocation_index) lane: u32,
-) {
-    let row = group.x + group.y * groups.x;
+fn top_k_mask(at: Invocation) {
+    let row = group_index(at);
     if row >= params.rows {
         return;
     }
@@ -29,14 +25,14 @@ fn top_k_mask(
     for (var bit = 0x80000000u; bit > 0u; bit >>= 1u) {
         let candidate = threshold | bit;
         var reached = 0.0;
-        for (var i = lane; i < params.cols; i += LANES) {
+        for (var i = at.lane; i < params.cols; i += LANES) {
             reached += select(0.0, 1.0, sort_key(x[start + i]) >= candidate);
         }
-        if u32(row_sum(lane, reached)) >= wanted {
+        if u32(row_sum(at.lane, reached)) >= wanted {
             threshold = candidate;
         }
     }
-    for (var i = lane; i < params.cols; i += LANES) {
+    for (var i = at.lane; i < params.cols; i += LANES) {
         let value = x[start + i];
         let is_kept = wanted > 0u && sort_key(value) >= threshold && bitcast<u32>(value) != 0xff800000u;
         mask[start + i] = select(0.0, 1.0, is_kept);

@@ -1,8 +1,8 @@
 // One input, element by element.
 //   forward   y = f(x; a, b)
 //   backward  dx = dy · f'(x; a, b)
-// f is chosen by OP, numbered as `UnaryOp` in ops/unary.rs.
-// Dispatch: one thread an element, linear groups of 256.
+// f is chosen by OP, the number of its row in engine/src/ops/unary.rs; a test compares the cases with the rows.
+// Dispatch: one thread per element, linear groups of 256. Needs common/math.wgsl.
 
 struct Params {
     len: u32,
@@ -25,15 +25,6 @@ const GELU_CUBIC = 0.044715;
 const INV_SQRT_2 = 0.7071067811865476;
 const INV_SQRT_2PI = 0.3989422804014327;
 
-fn sigmoid(v: f32) -> f32 {
-    return 1.0 / (1.0 + exp(-v));
-}
-
-// tanh of some drivers overflows: exp(2v) / exp(2v)
-fn safe_tanh(v: f32) -> f32 {
-    return tanh(clamp(v, -15.0, 15.0));
-}
-
 // Abramowitz & Stegun 7.1.26 has 1.5e-7; this is its better-conditioned form: series below 1, continued product above.
 fn erf(v: f32) -> f32 {
     let t = abs(v);
@@ -48,75 +39,46 @@ fn erf(v: f32) -> f32 {
     return sign(v) * (1.0 - poly * exp(-t * t));
 }
 
-fn value(v: f32) -> f32 {
+// (f(v), f'(v)). OP is a constant: the driver drops the half that is not used, with all other cases.
+fn value_and_slope(v: f32) -> vec2f {
     switch OP {
-        case 0u: { return -v; }
-        case 1u: { return exp(v); }
-        case 2u: { return log(v); }
-        case 3u: { return safe_tanh(v); }
-        case 4u: { return sigmoid(v); }
-        case 5u: { return max(v, 0.0) + log(1.0 + exp(-abs(v))); }
-        case 6u: { return max(v, 0.0); }
-        case 7u: { return sqrt(v); }
-        case 8u: { return v * v; }
-        case 9u: { return abs(v); }
-        case 10u: { return 0.5 * v * (1.0 + safe_tanh(GELU_SCALE * (v + GELU_CUBIC * v * v * v))); }
-        case 11u: { return 0.5 * v * (1.0 + erf(v * INV_SQRT_2)); }
-        case 12u: { return v * sigmoid(v); }
-        case 13u: { return sin(v); }
-        case 14u: { return cos(v); }
-        case 15u: { return params.a * v + params.b; }
-        case 16u: { return clamp(v, params.a, params.b); }
-        default: { return 1.0 / v; }
-    }
-}
-
-fn derivative(v: f32) -> f32 {
-    switch OP {
-        case 0u: { return -1.0; }
-        case 1u: { return exp(v); }
-        case 2u: { return 1.0 / v; }
-        case 3u: { let e = exp(-2.0 * abs(v)); return 4.0 * e / ((1.0 + e) * (1.0 + e)); } // 1 - tanh² cancels
-        case 4u: { let e = exp(-abs(v)); return e / ((1.0 + e) * (1.0 + e)); } // s·(1 - s) cancels
-        case 5u: { return sigmoid(v); }
-        case 6u: { return select(0.0, 1.0, v > 0.0); }
-        case 7u: { return 0.5 / sqrt(v); }
-        case 8u: { return 2.0 * v; }
-        case 9u: { return sign(v); }
-        case 10u: {
-            let t = safe_tanh(GELU_SCALE * (v + GELU_CUBIC * v * v * v));
-            return 0.5 * (1.0 + t) + 0.5 * v * (1.0 - t * t) * GELU_SCALE * (1.0 + 3.0 * GELU_CUBIC * v * v);
+        case 0u: { return vec2f(-v, -1.0); }
+        case 1u: { return vec2f(exp(v)); }
+        case 2u: { return vec2f(ln(v), 1.0 / v); }
+        case 3u: { let e = exp(-2.0 * abs(v)); return vec2f(hyperbolic_tangent(v), 4.0 * e / ((1.0 + e) * (1.0 + e))); } // 1 - tanh² cancels
+        case 4u: { let e = exp(-abs(v)); return vec2f(sigmoid(v), e / ((1.0 + e) * (1.0 + e))); } // s·(1 - s) cancels
+        case 5u: { return vec2f(max(v, 0.0) + ln_1p(exp(-abs(v))), sigmoid(v)); }
+        case 6u: { return vec2f(max(v, 0.0), select(0.0, 1.0, v > 0.0)); }
+        case 7u: { let r = root(v); return vec2f(r, 0.5 / r); }
+        case 8u: { return vec2f(v * v, 2.0 * v); }
+        case 9u: { return vec2f(abs(v), sign(v)); }
+        case 10u: { // v/2 · (1 + tanh u) = v · sigmoid(2u)
+            let s = sigmoid(2.0 * GELU_SCALE * (v + GELU_CUBIC * v * v * v));
+            return vec2f(v * s, s + v * s * (1.0 - s) * 2.0 * GELU_SCALE * (1.0 + 3.0 * GELU_CUBIC * v * v));
         }
-        case 11u: { return 0.5 * (1.0 + erf(v * INV_SQRT_2)) + v * INV_SQRT_2PI * exp(-0.5 * v * v); }
-        case 12u: { let s = sigmoid(v); return s * (1.0 + v * (1.0 - s)); }
-        case 13u: { return cos(v); }
-        case 14u: { return -sin(v); }
-        case 15u: { return params.a; }
-        case 16u: { return select(0.0, 1.0, v >= params.a && v <= params.b); }
-        default: { return -1.0 / (v * v); }
+        case 11u: { let p = 0.5 * (1.0 + erf(v * INV_SQRT_2)); return vec2f(v * p, p + v * INV_SQRT_2PI * exp(-0.5 * v * v)); }
+        case 12u: { let s = sigmoid(v); return vec2f(v * s, s * (1.0 + v * (1.0 - s))); }
+        case 13u: { return vec2f(sine(v), cosine(v)); }
+        case 14u: { return vec2f(cosine(v), -sine(v)); }
+        case 15u: { return vec2f(params.a * v + params.b, params.a); }
+        case 16u: { return vec2f(clamp(v, params.a, params.b), select(0.0, 1.0, v >= params.a && v <= params.b)); }
+        case 17u: { return vec2f(1.0 / v, -1.0 / (v * v)); }
+        default: { return vec2f(); }
     }
 }
 
 @compute @workgroup_size(256)
-fn forward(
-    @builtin(workgroup_id) group: vec3u,
-    @builtin(num_workgroups) groups: vec3u,
-    @builtin(local_invocation_index) lane: u32,
-) {
-    let i = (group.x + group.y * groups.x) * 256u + lane;
+fn forward(at: Invocation) {
+    let i = element(at);
     if i < params.len {
-        y[i] = value(x[i]);
+        y[i] = value_and_slope(x[i]).x;
     }
 }
 
 @compute @workgroup_size(256)
-fn backward(
-    @builtin(workgroup_id) group: vec3u,
-    @builtin(num_workgroups) groups: vec3u,
-    @builtin(local_invocation_index) lane: u32,
-) {
-    let i = (group.x + group.y * groups.x) * 256u + lane;
+fn backward(at: Invocation) {
+    let i = element(at);
     if i < params.len {
-        dx[i] = dy[i] * derivative(x[i]);
+        dx[i] = dy[i] * value_and_slope(x[i]).y;
     }
 }

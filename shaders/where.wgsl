@@ -1,7 +1,7 @@
 // Elements of a where the condition is not 0, else of b, all three broadcast by strides of 0.
 //   y[i] = condition[..] != 0 ? a[..] : b[..]
 // FLOAT = 1: the condition holds f32, whose sign bit does not count (-0 is 0); FLOAT = 0: u32.
-// Dispatch: one thread an element, linear groups of 256.
+// Dispatch: one thread per element, linear groups of 256.
 
 struct Params {
     len: u32,
@@ -24,12 +24,8 @@ override FLOAT: u32 = 0u;
 @group(0) @binding(3) var<storage, read_write> y: array<f32>;
 
 @compute @workgroup_size(256)
-fn where_nonzero(
-    @builtin(workgroup_id) group: vec3u,
-    @builtin(num_workgroups) groups: vec3u,
-    @builtin(local_invocation_index) lane: u32,
-) {
-    let i = (group.x + group.y * groups.x) * 256u + lane;
+fn where_nonzero(at: Invocation) {
+    let i = element(at);
     if i >= params.len {
         return;
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use criterion::{Criterion, Throughput, criterion_group};
 use percept_benches::{gemm_512_gflops, gemm_512_seconds, median, seconds};
 use percept_engine::ops::{Mask, Segment, Segments};
-use percept_engine::{AdamW, AdamWConfig, Device, GpuSelector, Gradients, ParamGroup, Tensor, random};
+use percept_engine::{AdamW, AdamWConfig, Device, GpuSelector, Gradients, ParamGroup, Tensor, random, tune};
 
 const WIDTH: usize = 256;
 const HEADS: usize = 8;
@@ -47,7 +47,7 @@ fn criterion_rows(criterion: &mut Criterion) {
 
 /// The CPU, and a GPU if `PERCEPT_ADAPTER` names one or there is a hardware one.
 fn devices() -> Vec<Device> {
-    [Some(Device::cpu()), Device::gpu(&GpuSelector::from_env_or_hardware()).ok()].into_iter().flatten().collect()
+    [Some(Device::cpu()), Device::gpu(&GpuSelector::from_env_or_hardware()).inspect(tune::load).ok()].into_iter().flatten().collect()
 }
 
 /// Step and GEMM in turn, medians, one ratio: the number to quote.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use criterion::{Criterion, Throughput, criterion_group};
 use percept_benches::{fma_peak_gflops, gemm_crate, median};
 use percept_engine::ops::MatmulVariant;
-use percept_engine::{DType, Device, GpuSelector, Tensor};
+use percept_engine::{DType, Device, GpuSelector, Tensor, tune};
 
 /// `[m, k] · [k, n]`: square, a decoder's MLP for few tokens, a language-model head, attention-like, decoding.
 const SIZES: [[usize; 3]; 5] = [[512, 512, 512], [16, 576, 1536], [64, 576, 8192], [1024, 64, 1024], [1, 576, 1536]];
@@ -134,7 +134,7 @@ fn gpu_entries(gpu: &Device, [m, k, n]: [usize; 3]) -> Vec<Entry> {
 /// The GPU of `PERCEPT_ADAPTER`, else a hardware one, else a software one.
 fn gpu() -> Option<Device> {
     let device = Device::gpu(&GpuSelector::from_env_or_hardware()).or_else(|_| Device::gpu(&GpuSelector::software()));
-    device.inspect_err(|error| println!("no GPU: {error}")).ok()
+    device.inspect(tune::load).inspect_err(|error| println!("no GPU: {error}")).ok()
 }
 
 fn values(len: usize) -> Vec<f32> {

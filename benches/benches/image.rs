@@ -4,7 +4,8 @@ use std::hint::black_box;
 use std::io::Cursor;
 
 use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main, measurement::WallTime};
-use percept_model::image::{DecodeOptions, Filter, ImageProcessor, ImageProcessorConfig, RgbImage, resize};
+use percept_model::families::idefics3::{ImageProcessorConfig, Processor};
+use percept_model::image::{DecodeOptions, Filter, RgbImage, decode, resize};
 
 criterion_group!(benches, bench_decode, bench_resize, bench_process);
 criterion_main!(benches);
@@ -15,7 +16,7 @@ fn bench_decode(criterion: &mut Criterion) {
         let bytes = encode(&image, format);
         let mut group = group(criterion, "image/decode", &image);
         group.bench_function(format!("{name} 640x480"), |bencher| {
-            bencher.iter(|| RgbImage::decode(black_box(&bytes), "bench", DecodeOptions::default()).unwrap());
+            bencher.iter(|| decode(black_box(&bytes), "bench", DecodeOptions::default()).unwrap());
         });
     }
 }
@@ -37,14 +38,14 @@ fn bench_process(criterion: &mut Criterion) {
     for (width, height) in [(640, 480), (1920, 1080)] {
         let image = picture(width, height);
         let mut group = group(criterion, "image/process", &image);
-        for (name, longest_edge, tile_edge, split) in
-            [("smolvlm, split", 2048, 512, true), ("smolvlm, not split", 2048, 512, false), ("tiny", 64, 64, false)]
+        for (name, longest_edge, tile_edge, patch, split) in
+            [("smolvlm, split", 2048, 512, 16, true), ("smolvlm, not split", 2048, 512, 16, false), ("tiny", 64, 64, 8, false)]
         {
             let mut config = ImageProcessorConfig::new(longest_edge, tile_edge);
             config.do_image_splitting = split;
-            let processor = ImageProcessor::new(config).unwrap();
+            let processor = Processor::new(config).unwrap();
             group.bench_function(format!("{name} {width}x{height}"), |bencher| {
-                bencher.iter(|| processor.process(black_box(&image)));
+                bencher.iter(|| processor.process(black_box(&image), patch));
             });
         }
     }
@@ -63,20 +64,11 @@ fn picture(width: usize, height: usize) -> RgbImage {
         let (x, y) = (at % width, at / width);
         [x * 255 / width, y * 255 / height, (x * y) >> 6].map(|value| value as u8)
     };
-    RgbImage::new(width, height, (0..width * height).flat_map(pixel).collect())
+    RgbImage::from_raw(width as u32, height as u32, (0..width * height).flat_map(pixel).collect()).expect("three bytes a pixel")
 }
 
 fn encode(image: &RgbImage, format: ::image::ImageFormat) -> Vec<u8> {
     let mut bytes = Vec::new();
-    let (width, height) = (image.width() as u32, image.height() as u32);
-    ::image::write_buffer_with_format(
-        &mut Cursor::new(&mut bytes),
-        image.pixels(),
-        width,
-        height,
-        ::image::ExtendedColorType::Rgb8,
-        format,
-    )
-    .unwrap();
+    image.write_to(&mut Cursor::new(&mut bytes), format).unwrap();
     bytes
 }

@@ -8,11 +8,10 @@ use std::time::Duration;
 use criterion::{Criterion, Throughput, criterion_group};
 use percept_benches::{median, seconds};
 use percept_engine::ops::Sampling;
-use percept_engine::{AdamW, AdamWConfig, DType, Device, GpuSelector, ParamGroup};
-use percept_model::image::Tiles;
-use percept_model::{
-    GenerationOptions, GenerationRequest, Model, ModelConfig, Packing, ResponseRows, Tiling, generate, parameter_count, score,
-};
+use percept_engine::{AdamW, AdamWConfig, DType, Device, GpuSelector, ParamGroup, tune};
+use percept_model::families::idefics3::Idefics3;
+use percept_model::image::{Patches, Tiling};
+use percept_model::{GenerationOptions, GenerationRequest, Model, ModelConfig, Packing, ResponseRows, generate, parameter_count, score};
 
 /// Tokens of each completion.
 const NEW_TOKENS: usize = 32;
@@ -67,7 +66,7 @@ fn bench_training_step(criterion: &mut Criterion) {
 
 /// The CPU, and a GPU if `PERCEPT_ADAPTER` names one or there is a hardware one.
 fn devices() -> Vec<Device> {
-    [Some(Device::cpu()), Device::gpu(&GpuSelector::from_env_or_hardware()).ok()].into_iter().flatten().collect()
+    [Some(Device::cpu()), Device::gpu(&GpuSelector::from_env_or_hardware()).inspect(tune::load).ok()].into_iter().flatten().collect()
 }
 
 /// Decoding one and eight sequences in turn; the prompt, which both read once, is taken off.
@@ -115,18 +114,19 @@ fn compare_memory() {
 struct Question {
     model: Model,
     prompt: Vec<u32>,
-    picture: Tiles<f32>,
+    picture: Patches,
 }
 
 impl Question {
     fn new(device: &Device) -> Self {
         let config = ModelConfig::small();
         let model = Model::random(&config, device, 1, DType::F32);
-        let image = std::iter::repeat_n(config.image_token_id, config.image_seq_len());
+        let own = Idefics3::of(&config);
+        let image = std::iter::repeat_n(config.image_token_id, own.image_seq_len());
         let prompt = image.chain((0..WORDS as u32).map(|i| 20 + 3 * i)).collect();
-        let edge = config.vision.image_size;
-        let values = (0..3 * edge * edge).map(|i| (i * i % 255) as f32 / 127.5 - 1.0).collect();
-        Self { model, prompt, picture: Tiles { tiling: Tiling { rows: 0, cols: 0 }, edge, values } }
+        let (edge, patch) = (own.vision.image_size, own.vision.patch_size);
+        let pixels: Vec<f32> = (0..3 * edge * edge).map(|i| (i * i % 255) as f32 / 127.5 - 1.0).collect();
+        Self { model, prompt, picture: Patches::from_pixels(Tiling::WHOLE, &pixels, [3, edge, edge], patch) }
     }
 
     /// Reads the picture and the prompt.
@@ -184,7 +184,7 @@ impl Training {
     /// gradients come into being.
     fn counted_bytes(&self) -> usize {
         let config = self.question.model.config();
-        let (text, vision) = (&config.text, &config.vision);
+        let (text, vision) = (&config.text, &Idefics3::of(config).vision);
         // input, its norm, queries, keys, values, mixed values, sum, its norm, gate, up, their product
         let queries = text.num_attention_heads * text.head_dim;
         let keys = text.num_key_value_heads * text.head_dim;

@@ -146,6 +146,8 @@ methods! {
     grpo: Grpo,
     /// Contrastive Perception Policy Optimization (arXiv 2601.00501).
     cppo: Cppo,
+    /// Perception-Aware Policy Optimization (arXiv 2507.06448).
+    papo: Papo,
 }
 
 /// The method of a configuration that names none.

@@ -1,14 +1,14 @@
 //! Devices: where tensors live and kernels run.
 
-use std::panic::Location;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, RwLock};
 
-use crate::cpu::{CpuBuffer, CpuDevice};
+use crate::counters::Counters;
+use crate::cpu::CpuDevice;
 use crate::error::{Error, Failure, Result};
-use crate::gpu::{AdapterReport, Gpu, GpuBuffer, GpuSelector};
+use crate::gpu::{AdapterReport, Gpu, GpuSelector};
 use crate::trace::{KernelTime, Trace};
-use crate::tune::{self, Tuning};
+use crate::tune::Tuning;
 
 /// The CPU or one opened GPU. Cheap to clone; equal if it is the same opened device.
 #[derive(Clone)]
@@ -46,9 +46,7 @@ impl Device {
     pub fn gpu(selector: &GpuSelector) -> Result<Device> {
         let (failure, trace) = (Arc::<Failure>::default(), Arc::<Trace>::default());
         let gpu = Gpu::open(selector, failure.clone(), trace.clone())?;
-        let device = Device::new(Backend::Gpu(Box::new(gpu)), failure, trace);
-        device.load_tuning();
-        Ok(device)
+        Ok(Device::new(Backend::Gpu(Box::new(gpu)), failure, trace))
     }
 
     fn new(backend: Backend, failure: Arc<Failure>, trace: Arc<Trace>) -> Device {
@@ -67,23 +65,14 @@ impl Device {
         }
     }
 
-    /// The variants that `percept doctor --tune` chose for this adapter; empty if it never ran.
+    /// The variants of the matrix product that were chosen for this device ([`tune`](crate::tune)); empty unless somebody set them.
     pub fn tuning(&self) -> Tuning {
         *self.0.tuning.read().expect("tuning")
     }
 
-    /// Uses these variants from now on.
+    /// Uses these variants of the matrix product from now on.
     pub fn set_tuning(&self, tuning: Tuning) {
         *self.0.tuning.write().expect("tuning") = tuning;
-    }
-
-    /// An unreadable cache costs speed, not results: say so and go on.
-    fn load_tuning(&self) {
-        let (Some(adapter), Some(path)) = (self.adapter(), tune::cache_path()) else { return };
-        match tune::load(&path, adapter) {
-            Ok(tuning) => self.set_tuning(tuning.unwrap_or_default()),
-            Err(error) => tracing::warn!("the tuning of {self} is not used: {error}"),
-        }
     }
 
     /// True for the CPU.
@@ -192,28 +181,6 @@ impl Device {
     pub(crate) fn fail(&self, error: Error) {
         self.0.failure.set(error);
     }
-
-    pub(crate) fn poisoned(&self, op: &str, shape: &[usize], at: &Location<'_>) {
-        self.fail(Error::Poisoned { op: op.to_string(), shape: shape.to_vec(), at: at.to_string() });
-    }
-
-    /// Memory for a tensor; poisoned, with the error recorded, when there is none.
-    pub(crate) fn alloc(&self, size_bytes: usize, what: &dyn Fn() -> String) -> Storage {
-        let data = match &self.0.backend {
-            Backend::Cpu(cpu) => cpu.alloc(size_bytes, what).map(Data::Cpu),
-            Backend::Gpu(gpu) => gpu.alloc(size_bytes, what).map(Data::Gpu),
-        };
-        let data = data.unwrap_or_else(|error| {
-            self.fail(error);
-            Data::Poisoned
-        });
-        let storage = Storage { device: self.clone(), data, size_bytes };
-        if self.checks_finite() {
-            // a kernel may write a part of its output: the rest must not hold what another tensor left there
-            storage.clear();
-        }
-        storage
-    }
 }
 
 impl PartialEq for Device {
@@ -234,101 +201,5 @@ impl std::fmt::Display for Device {
 impl std::fmt::Debug for Device {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Device({self})")
-    }
-}
-
-/// Memory and activity of a device. The counts of created objects stand still once a training loop is warm.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counters {
-    /// Bytes of live tensors.
-    pub live_bytes: u64,
-    /// The most that was live at once since the last [`Device::reset_peak`].
-    pub peak_bytes: u64,
-    /// Bytes of free buffers kept for reuse.
-    pub pooled_bytes: u64,
-    /// Buffers ever created.
-    pub buffers_created: u64,
-    /// Pipelines ever created (GPU).
-    pub pipelines_created: u64,
-    /// Bind groups ever created (GPU).
-    pub bind_groups_created: u64,
-    /// Kernel launches.
-    pub launches: u64,
-    /// Submissions to the queue (GPU).
-    pub submissions: u64,
-}
-
-/// The memory behind one or more tensors; goes back to the device's pool when the last of them is dropped.
-#[derive(Debug)]
-pub(crate) struct Storage {
-    device: Device,
-    data: Data,
-    size_bytes: usize,
-}
-
-#[derive(Debug)]
-pub(crate) enum Data {
-    Cpu(CpuBuffer),
-    Gpu(GpuBuffer),
-    /// The allocation failed; the device holds, or held, the error.
-    Poisoned,
-}
-
-impl Storage {
-    pub(crate) fn device(&self) -> &Device {
-        &self.device
-    }
-
-    /// Bytes asked for (the buffer behind may be larger).
-    pub(crate) fn size_bytes(&self) -> usize {
-        self.size_bytes
-    }
-
-    pub(crate) fn is_poisoned(&self) -> bool {
-        matches!(self.data, Data::Poisoned)
-    }
-
-    pub(crate) fn cpu(&self) -> &CpuBuffer {
-        match &self.data {
-            Data::Cpu(buffer) => buffer,
-            _ => unreachable!("storage is not on the CPU"),
-        }
-    }
-
-    pub(crate) fn gpu(&self) -> &GpuBuffer {
-        match &self.data {
-            Data::Gpu(buffer) => buffer,
-            _ => unreachable!("storage is not on the GPU"),
-        }
-    }
-
-    pub(crate) fn write(&self, offset_bytes: usize, bytes: &[u8]) {
-        match (&self.data, &self.device.0.backend) {
-            (Data::Cpu(buffer), _) => buffer.write().bytes_mut()[offset_bytes..][..bytes.len()].copy_from_slice(bytes),
-            (Data::Gpu(buffer), Backend::Gpu(gpu)) => gpu.upload(buffer, offset_bytes, bytes),
-            _ => {}
-        }
-    }
-
-    fn clear(&self) {
-        match (&self.data, &self.device.0.backend) {
-            (Data::Cpu(buffer), _) => buffer.write().bytes_mut().fill(0),
-            (Data::Gpu(buffer), Backend::Gpu(gpu)) => gpu.clear(buffer),
-            _ => {}
-        }
-    }
-
-    /// Copies out; waits for the GPU.
-    pub(crate) fn read(&self, offset_bytes: usize, size_bytes: usize) -> Result<Vec<u8>> {
-        let bytes = match (&self.data, &self.device.0.backend) {
-            (Data::Cpu(buffer), _) => buffer.read().bytes()[offset_bytes..][..size_bytes].to_vec(),
-            (Data::Gpu(buffer), Backend::Gpu(gpu)) => gpu.download(buffer, offset_bytes, size_bytes)?,
-            _ => {
-                self.device.check()?;
-                return Err(Error::Poisoned { op: "read".into(), shape: vec![], at: String::new() });
-            }
-        };
-        self.device.check()?;
-        Ok(bytes)
     }
 }

@@ -12,9 +12,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[non_exhaustive]
 pub enum Error {
     /// No adapter fits the selector.
-    #[error(
-        "no GPU matches `{selector}`; adapters found: {found}. `percept doctor` lists them; the CPU device always works (--device cpu)"
-    )]
+    #[error("no GPU matches `{selector}`; adapters found: {found}")]
     NoAdapter {
         /// What was asked for.
         selector: String,
@@ -31,7 +29,7 @@ pub enum Error {
     },
     /// The driver lost the device.
     #[error(
-        "{adapter}: the device was lost ({reason}). Restart from the last checkpoint with --resume; if it happens again, lower the batch or update the driver"
+        "{adapter}: the device was lost ({reason}). Go on from what was saved; if it happens again, lower the batch or update the driver"
     )]
     DeviceLost {
         /// Adapter name.
@@ -41,7 +39,7 @@ pub enum Error {
     },
     /// An allocation was over the budget or refused by the driver.
     #[error(
-        "out of memory on {device}: {what} needs {needed_bytes} bytes; {live_bytes} are live, the budget is {}. Lower the batch, the token budget or the picture size, turn on checkpointing, or raise --memory",
+        "out of memory on {device}: {what} needs {needed_bytes} bytes; {live_bytes} are live, the budget is {}. Lower the batch, the token budget or the picture size, recompute activations instead of keeping them, or raise the memory budget",
         budget(*budget_bytes)
     )]
     OutOfMemory {

@@ -1,21 +1,15 @@
 //! The kernel seam: a [`Kernel`] joins a WGSL entry point and a CPU function of the same signature.
 //!
-//! Op code names the kernel, its parameters, inputs and outputs; the device of the inputs picks the implementation.
-//!
 //! ```text
 //! static FORWARD: Kernel = kernel!(SHADER, "forward", RowParams, forward);
-//! FORWARD.launch(&RowParams { rows, cols }).input(&x).output(&y).groups(rows).run();
 //! ```
-
-use std::panic::Location;
+//!
+//! Above the seam, op code calls kernels with tensors (`launch.rs`). Below it, a device receives a [`Dispatch`], which knows buffers and no tensors.
 
 use bytemuck::Pod;
 
 use crate::cpu::CpuArgs;
-use crate::device::{Backend, Device};
 use crate::dtype::DType;
-use crate::error::Error;
-use crate::tensor::Tensor;
 
 /// WGSL source, embedded at compile time by [`wgsl!`](crate::wgsl).
 #[derive(Clone, Copy, Debug)]
@@ -27,6 +21,7 @@ pub struct Shader {
 }
 
 /// Embeds shader files: `wgsl!("softmax.wgsl")`, or after the common pieces it needs `wgsl!("common/philox.wgsl", "sample.wgsl")`.
+/// `common/invocation.wgsl` goes along with every file.
 #[macro_export]
 macro_rules! wgsl {
     ($($name:literal),+) => {
@@ -35,7 +30,11 @@ macro_rules! wgsl {
                 const NAMES: &[&str] = &[$($name),+];
                 NAMES[NAMES.len() - 1]
             },
-            text: concat!($(include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../shaders/", $name)), "\n"),+),
+            // the invocation stands last, since some files begin with `enable`, which must come first; declarations may come in any order
+            text: concat!(
+                $(include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../shaders/", $name)), "\n",)+
+                include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../shaders/common/invocation.wgsl"))
+            ),
         }
     };
 }
@@ -51,7 +50,7 @@ pub enum Feature {
     CooperativeMatrix,
 }
 
-/// Parameters of a kernel: scalars (u32, f32) and arrays of them, the same bytes in Rust and WGSL, at most 128.
+/// Parameters of a kernel: scalars (u32, f32) and arrays of them, the same bytes in Rust and WGSL, at most [`MAX_PARAMS_BYTES`].
 ///
 /// Made by [`kernel_params!`](crate::kernel_params). A test compares [`FIELDS`](Self::FIELDS) with the offsets that naga reports for the shader's
 /// `struct Params`.
@@ -130,146 +129,35 @@ pub const fn kernel_name(path: &'static str) -> &'static str {
 /// The most buffers one kernel may bind.
 pub const MAX_BINDINGS: usize = 8;
 
-/// How a kernel sees a tensor.
-#[derive(Clone, Copy)]
-pub(crate) struct Binding<'a> {
-    pub tensor: &'a Tensor,
-    /// Byte range of the storage.
-    pub offset_bytes: usize,
-    pub size_bytes: usize,
-}
+/// The most bytes of a kernel's parameters: what every adapter with immediates can carry.
+pub const MAX_PARAMS_BYTES: usize = 128;
 
-/// A kernel call under construction; see [`Kernel::launch`].
-pub struct Launch<'a> {
+/// One call of a kernel, as a device runs it. `B` is the device's kind of buffer.
+pub(crate) struct Dispatch<'a, B> {
     pub(crate) kernel: &'static Kernel,
+    /// The bytes of the parameter struct.
     pub(crate) params: &'a [u8],
+    /// Values of the shader's `override` constants.
     pub(crate) constants: &'a [(&'static str, f64)],
-    pub(crate) bindings: [Option<Binding<'a>>; MAX_BINDINGS],
+    /// The buffers in the order of the shader's bindings: first the inputs, then the outputs, then nothing.
+    pub(crate) storages: [Option<Bound<'a, B>>; MAX_BINDINGS],
     pub(crate) inputs: usize,
     pub(crate) outputs: usize,
+    /// Number of workgroups.
     pub(crate) groups: usize,
 }
 
-impl Kernel {
-    /// Starts a call. Inputs come first, then outputs, in the order of the shader's bindings.
-    pub fn launch<'a, P: KernelParams>(&'static self, params: &'a P) -> Launch<'a> {
-        debug_assert_eq!(std::mem::size_of::<P>(), self.params_bytes, "{}: parameters of another kernel", self.name);
-        Launch {
-            kernel: self,
-            params: bytemuck::bytes_of(params),
-            constants: &[],
-            bindings: [None; MAX_BINDINGS],
-            inputs: 0,
-            outputs: 0,
-            groups: 0,
-        }
-    }
+/// A part of a buffer that a kernel reads or writes.
+pub(crate) struct Bound<'a, B> {
+    pub(crate) storage: &'a B,
+    pub(crate) dtype: DType,
+    pub(crate) offset_bytes: usize,
+    pub(crate) size_bytes: usize,
 }
 
-impl<'a> Launch<'a> {
-    /// Values of the shader's `override` constants; the CPU function reads them with [`CpuArgs::constant`]. A new set of values is a new pipeline:
-    /// only for variants, never for sizes that change often.
-    pub fn constants(mut self, constants: &'a [(&'static str, f64)]) -> Self {
-        self.constants = constants;
-        self
-    }
-
-    /// Binds a packed tensor (contiguous elements) for reading. Call [`Tensor::contiguous`] first.
-    #[track_caller]
-    pub fn input(self, tensor: &'a Tensor) -> Self {
-        assert!(tensor.is_packed(), "{}: input {} is not packed: {:?}", self.kernel.name, self.inputs, tensor.layout());
-        assert!(self.outputs == 0, "{}: inputs come before outputs", self.kernel.name);
-        let (offset_bytes, size_bytes) = tensor.byte_range();
-        self.bind(Binding { tensor, offset_bytes, size_bytes }, true)
-    }
-
-    /// Binds the whole storage of a strided tensor for reading; offset and strides travel in the parameters.
-    #[track_caller]
-    pub fn strided(self, tensor: &'a Tensor) -> Self {
-        assert!(self.outputs == 0, "{}: inputs come before outputs", self.kernel.name);
-        let size_bytes = tensor.storage().size_bytes();
-        self.bind(Binding { tensor, offset_bytes: 0, size_bytes }, true)
-    }
-
-    /// Binds a packed tensor for writing (and reading: in-place kernels name the tensor as an output only).
-    #[track_caller]
-    pub fn output(self, tensor: &'a Tensor) -> Self {
-        assert!(tensor.is_packed(), "{}: output {} is not packed: {:?}", self.kernel.name, self.outputs, tensor.layout());
-        let (offset_bytes, size_bytes) = tensor.byte_range();
-        self.bind(Binding { tensor, offset_bytes, size_bytes }, false)
-    }
-
-    /// Binds the whole storage of a strided tensor for writing; offset and strides travel in the parameters.
-    pub fn strided_output(self, tensor: &'a Tensor) -> Self {
-        let size_bytes = tensor.storage().size_bytes();
-        self.bind(Binding { tensor, offset_bytes: 0, size_bytes }, false)
-    }
-
-    fn bind(mut self, binding: Binding<'a>, is_input: bool) -> Self {
-        self.bindings[self.inputs + self.outputs] = Some(binding);
-        if is_input {
-            self.inputs += 1;
-        } else {
-            self.outputs += 1;
-        }
-        self
-    }
-
-    /// Number of workgroups, linear; the GPU folds more than 65,535 into two dimensions.
-    pub fn groups(mut self, groups: usize) -> Self {
-        self.groups = groups;
-        self
-    }
-
-    /// Runs on the CPU, or records for the GPU. Nothing happens when `groups` is 0 or an earlier error waits to be read (see [`Device::check`]).
-    ///
-    /// # Panics
-    /// If the tensors live on different devices.
-    #[track_caller]
-    pub fn run(self) {
-        let caller = Location::caller();
-        let first = self.bindings[0].expect("a kernel binds at least one tensor").tensor;
-        let device: &Device = first.device();
-        for binding in self.bindings().skip(1) {
-            assert!(
-                binding.tensor.device() == device,
-                "{}: tensors on different devices: {} and {}",
-                self.kernel.name,
-                device,
-                binding.tensor.device()
-            );
-        }
-        if self.groups == 0 || device.failed() {
-            return;
-        }
-        if let Some(poisoned) = self.bindings().find(|b| b.tensor.storage().is_poisoned()) {
-            device.poisoned(self.kernel.name, poisoned.tensor.shape(), caller);
-            return;
-        }
-        match device.backend() {
-            Backend::Cpu(cpu) => device.trace().time(self.kernel.name, || cpu.launch(&self)),
-            Backend::Gpu(gpu) => gpu.launch(&self),
-        }
-        if device.checks_finite() {
-            self.check_outputs(device, caller);
-        }
-    }
-
-    /// Reports the first output with a value that is not finite.
-    fn check_outputs(&self, device: &Device, caller: &Location<'_>) {
-        for binding in self.bindings().skip(self.inputs).filter(|b| b.tensor.dtype() == DType::F32) {
-            let Ok(bytes) = binding.tensor.storage().read(binding.offset_bytes, binding.size_bytes) else { return };
-            let bad = |chunk: &[u8]| !f32::from_ne_bytes(chunk.try_into().expect("4 bytes")).is_finite();
-            let mut places = bytes.chunks_exact(4).enumerate().filter(|(_, chunk)| bad(chunk)).map(|(place, _)| place);
-            if let Some(first) = places.next() {
-                let (kernel, shape) = (self.kernel.name.to_string(), binding.tensor.shape().to_vec());
-                device.fail(Error::NotFinite { kernel, at: caller.to_string(), shape, count: 1 + places.count(), first });
-                return;
-            }
-        }
-    }
-
-    pub(crate) fn bindings(&self) -> impl Iterator<Item = &Binding<'a>> {
-        self.bindings.iter().flatten()
+impl<'a, B> Dispatch<'a, B> {
+    /// The buffers that are bound.
+    pub(crate) fn bound(&self) -> impl Iterator<Item = &Bound<'a, B>> {
+        self.storages.iter().flatten()
     }
 }

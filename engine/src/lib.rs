@@ -12,6 +12,7 @@
 
 pub mod autograd;
 pub mod check;
+pub mod counters;
 pub mod cpu;
 pub mod device;
 pub mod dtype;
@@ -19,17 +20,21 @@ pub mod error;
 pub mod gpu;
 pub mod indices;
 pub mod kernel;
+pub mod launch;
 pub mod layout;
 pub mod ops;
 pub mod optim;
+mod pool;
 pub mod random;
 pub mod safetensors;
+mod storage;
 pub mod tensor;
 pub mod trace;
 pub mod tune;
 
 pub use autograd::{Gradients, checkpoint, no_grad};
-pub use device::{Counters, Device};
+pub use counters::Counters;
+pub use device::Device;
 pub use dtype::{DType, Element};
 pub use error::{Error, Result};
 pub use gpu::{AdapterReport, GpuSelector};

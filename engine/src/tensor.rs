@@ -5,10 +5,11 @@ use std::sync::Arc;
 use half::{bf16, f16};
 
 use crate::autograd::Edge;
-use crate::device::{Device, Storage};
+use crate::device::Device;
 use crate::dtype::{DType, Element};
 use crate::error::Result;
 use crate::layout::{Layout, MAX_AXES};
+use crate::storage::Storage;
 
 /// An n-dimensional array on a device. Cheap to clone: clones share the memory. Values change only through the documented in-place operations
 /// (optimiser steps, cache writes).
@@ -55,18 +56,33 @@ impl Tensor {
         packed.0.storage.read(offset, size)
     }
 
-    /// From f64 values, rounded to nearest-even into any float type (or u32, exactly).
+    /// From f64 values, rounded to the nearest value of any float type (or u32, exactly).
     ///
     /// # Panics
     /// As [`from_slice`](Tensor::from_slice).
     #[track_caller]
     pub fn from_f64(device: &Device, values: &[f64], shape: &[usize], dtype: DType) -> Tensor {
+        Tensor::rounded(device, values, shape, dtype)
+    }
+
+    /// From f32 values, rounded to the nearest value of any float type (or u32, exactly).
+    ///
+    /// # Panics
+    /// As [`from_slice`](Tensor::from_slice).
+    #[track_caller]
+    pub fn from_f32(device: &Device, values: &[f32], shape: &[usize], dtype: DType) -> Tensor {
+        Tensor::rounded(device, values, shape, dtype)
+    }
+
+    #[track_caller]
+    fn rounded<T: Copy + Into<f64>>(device: &Device, values: &[T], shape: &[usize], dtype: DType) -> Tensor {
+        let values = values.iter().map(|&value| value.into());
         match dtype {
-            DType::F32 => Tensor::from_slice(device, &values.iter().map(|&v| v as f32).collect::<Vec<_>>(), shape),
-            DType::F16 => Tensor::from_slice(device, &values.iter().map(|&v| f16::from_f64(v)).collect::<Vec<_>>(), shape),
-            DType::BF16 => Tensor::from_slice(device, &values.iter().map(|&v| bf16::from_f64(v)).collect::<Vec<_>>(), shape),
-            DType::U32 => Tensor::from_slice(device, &values.iter().map(|&v| v as u32).collect::<Vec<_>>(), shape),
-            DType::F64 => Tensor::from_slice(device, values, shape),
+            DType::F32 => Tensor::from_slice(device, &values.map(|v| v as f32).collect::<Vec<_>>(), shape),
+            DType::F16 => Tensor::from_slice(device, &values.map(f16::from_f64).collect::<Vec<_>>(), shape),
+            DType::BF16 => Tensor::from_slice(device, &values.map(bf16::from_f64).collect::<Vec<_>>(), shape),
+            DType::U32 => Tensor::from_slice(device, &values.map(|v| v as u32).collect::<Vec<_>>(), shape),
+            DType::F64 => Tensor::from_slice(device, &values.collect::<Vec<f64>>(), shape),
         }
     }
 
@@ -91,7 +107,7 @@ impl Tensor {
         assert!(dtype != DType::F64 || device.is_cpu(), "{op}: f64 is the oracle's type and lives on the CPU only, not on {device}");
         let layout = Layout::contiguous(shape);
         assert!(layout.len() <= u32::MAX as usize, "{op}: shape {shape:?} has 2^32 or more elements");
-        let storage = device.alloc(layout.len() * dtype.size_bytes(), &|| format!("{op} {shape:?} {dtype}"));
+        let storage = Storage::new(device, layout.len() * dtype.size_bytes(), &|| format!("{op} {shape:?} {dtype}"));
         Tensor(Arc::new(Inner { storage: Arc::new(storage), layout, dtype, edge: None }))
     }
 
@@ -108,17 +124,29 @@ impl Tensor {
         Ok(bytemuck::pod_collect_to_vec(&self.to_bytes()?))
     }
 
-    /// The elements as f64, whatever the storage type.
+    /// The elements as f64, whatever the storage type: exact.
     ///
     /// # Errors
     /// As [`to_vec`](Tensor::to_vec).
     pub fn to_f64_vec(&self) -> Result<Vec<f64>> {
+        self.widened(|value| value)
+    }
+
+    /// The elements as f32, whatever the storage type: exact but for f64 and large u32, which are rounded.
+    ///
+    /// # Errors
+    /// As [`to_vec`](Tensor::to_vec).
+    pub fn to_f32_vec(&self) -> Result<Vec<f32>> {
+        self.widened(|value| value as f32)
+    }
+
+    fn widened<T>(&self, f: impl Fn(f64) -> T) -> Result<Vec<T>> {
         Ok(match self.dtype() {
-            DType::F32 => self.to_vec::<f32>()?.into_iter().map(f64::from).collect(),
-            DType::F16 => self.to_vec::<f16>()?.into_iter().map(f64::from).collect(),
-            DType::BF16 => self.to_vec::<bf16>()?.into_iter().map(f64::from).collect(),
-            DType::U32 => self.to_vec::<u32>()?.into_iter().map(f64::from).collect(),
-            DType::F64 => self.to_vec()?,
+            DType::F32 => self.to_vec::<f32>()?.into_iter().map(|v| f(v.into())).collect(),
+            DType::F16 => self.to_vec::<f16>()?.into_iter().map(|v| f(v.into())).collect(),
+            DType::BF16 => self.to_vec::<bf16>()?.into_iter().map(|v| f(v.into())).collect(),
+            DType::U32 => self.to_vec::<u32>()?.into_iter().map(|v| f(v.into())).collect(),
+            DType::F64 => self.to_vec::<f64>()?.into_iter().map(f).collect(),
         })
     }
 

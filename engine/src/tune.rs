@@ -1,33 +1,24 @@
 //! Which variants of the matrix product an adapter runs best: measured, checked, and kept on disk.
 //!
-//! The defaults are right for the adapters we know. `percept doctor --tune` measures the others: every variant that the adapter runs, on a large and on
-//! a thin product, against the f64 oracle first. A variant that is wrong is never chosen, however fast.
+//! The defaults are right for the adapters we know. [`tune`] measures the others: every variant that the adapter runs, on a large and on a thin
+//! product, against the f64 oracle first. A variant that is wrong is never chosen, however fast. [`save`] keeps the choice, and whoever opens a
+//! device calls [`load`] to use it.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::gpu::AdapterReport;
-use crate::ops::MatmulVariant;
 use crate::random;
 use crate::tensor::Tensor;
 
-/// Products with at most this many rows on the left are thin: decoding.
-pub const THIN_ROWS: usize = 8;
+mod variant;
 
-/// The chosen variants; `None` leaves the choice to the built-in rule.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Tuning {
-    /// For at most [`THIN_ROWS`] rows.
-    pub thin: Option<MatmulVariant>,
-    /// For more.
-    pub wide: Option<MatmulVariant>,
-}
+pub use variant::{CooperativeSize, MatmulVariant, THIN_ROWS, Tuning};
 
 /// What was measured of one variant on one size.
 #[derive(Clone, Debug, Serialize)]
@@ -117,11 +108,28 @@ pub fn cache_path() -> Option<PathBuf> {
     Some(folder.join("percept").join("tuning.json"))
 }
 
+/// Lets a device use the choice that was kept for its adapter, if there is one. A choice that cannot be read costs speed, not results: it is reported
+/// as a warning, and the device goes on with the built-in rule.
+pub fn load(device: &Device) {
+    if let Some(path) = cache_path() {
+        load_from(&path, device);
+    }
+}
+
+/// [`load`] from another file than that of [`cache_path`].
+pub fn load_from(path: &Path, device: &Device) {
+    let Some(adapter) = device.adapter() else { return };
+    match read(path, adapter) {
+        Ok(tuning) => device.set_tuning(tuning.unwrap_or_default()),
+        Err(error) => tracing::warn!("the tuning of {device} is not used: {error}"),
+    }
+}
+
 /// The kept choice for an adapter, if there is one.
 ///
 /// # Errors
 /// If the file is there and cannot be read.
-pub fn load(path: &Path, adapter: &AdapterReport) -> Result<Option<Tuning>> {
+pub fn read(path: &Path, adapter: &AdapterReport) -> Result<Option<Tuning>> {
     Ok(read_all(path)?.get(&key(adapter)).copied())
 }
 

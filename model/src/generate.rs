@@ -11,8 +11,10 @@
 
 mod decoding;
 
-use crate::image::Tiles;
-use crate::{Model, ModelError, SpecialTokens, Tokenizer};
+use crate::error::ModelError;
+use crate::hf::tokenizer::{SpecialTokens, Tokenizer};
+use crate::image::Patches;
+use crate::model::Model;
 use decoding::Decoding;
 use percept_engine::no_grad;
 use percept_engine::ops::Sampling;
@@ -24,13 +26,13 @@ use std::ops::{ControlFlow, Range};
 pub struct GenerationRequest<'a> {
     /// Token ids.
     pub prompt: &'a [u32],
-    /// The pictures that stand in the place of its `<image>` tokens, in order.
-    pub pictures: &'a [Tiles<f32>],
+    /// The pictures that stand in the place of its image tokens, in order.
+    pub pictures: &'a [Patches],
     /// Streams of random numbers, one for each sequence. Two sequences with the same prompt, seed and stream are the same.
     pub streams: Range<u32>,
 }
 
-/// How to draw, and when to stop.
+/// The rules by which tokens are drawn, and when to stop.
 #[derive(Clone, Debug)]
 pub struct GenerationOptions {
     /// Longest completion, tokens, the stop token among them.
@@ -85,7 +87,7 @@ pub enum Finish {
 /// those of the device.
 ///
 /// # Panics
-/// If the pictures are not all of one size, or the sampling settings are out of range ([`percept_engine::Tensor::sample`]).
+/// If the sampling settings are out of range ([`percept_engine::Tensor::sample`]).
 #[track_caller]
 pub fn generate(model: &Model, requests: &[GenerationRequest], options: &GenerationOptions) -> Result<Vec<Vec<Completion>>, ModelError> {
     let flat = decode(model, requests, options, |_| ControlFlow::Continue(()))?;

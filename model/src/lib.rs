@@ -1,49 +1,37 @@
 //! A compact vision-language transformer that speaks Hugging Face.
 //!
-//! Reads and writes the directories of SmolVLM/Idefics3 models: configuration, tokenizer, chat template, generation
-//! defaults. [`ModelFiles`] is a whole directory but its weights, [`Model`] the weights and what they compute.
+//! Reads and writes model directories: configuration, tokenizer, chat template, generation defaults. [`ModelFiles`] is a whole directory but its
+//! weights, [`Model`] the weights and what they compute. Each family of models is a folder in [`families`]; all else serves every family.
 
-mod activations;
-pub mod atomic;
-mod batch;
-mod cache;
-mod chat;
-mod checkpoint;
 mod config;
-mod connector;
-mod decoder;
-mod directory;
 mod error;
+pub mod families;
 mod generate;
-mod generation_config;
+mod hf;
 pub mod image;
-mod json;
-mod lora;
+mod layers;
 mod model;
-mod parameters;
-mod prompt;
-mod question;
+mod packing;
+mod positions;
 mod score;
-mod tiny_tokenizer;
-mod tokenizer;
-mod vision;
-mod weights;
 
-pub use activations::Activations;
-pub use batch::{PackedBatch, PackedPrompt, Packing, ResponseRows};
-pub use cache::KvCache;
-pub use chat::{ChatTemplate, Content, GenerationPrompt, Message, Part};
-pub use checkpoint::Precision;
-pub use config::{Architecture, ModelConfig, TextConfig, VisionConfig, WeightDtype};
-pub use directory::ModelFiles;
+pub use config::{Architecture, Bias, FamilySettings, ModelConfig, TextConfig, WeightDtype};
 pub use error::ModelError;
+pub use families::{parameter_count, parameter_shapes};
 pub use generate::{Completion, Finish, GenerationOptions, GenerationRequest, generate, stream};
-pub use generation_config::GenerationConfig;
-pub use lora::LoraConfig;
+pub use hf::atomic;
+pub use hf::chat::{ChatTemplate, Content, GenerationPrompt, Message, Part};
+pub use hf::directory::ModelFiles;
+pub use hf::generation_config::GenerationConfig;
+pub use hf::question::Question;
+pub use hf::tensors::Precision;
+pub use hf::tokenizer::{Detokenizer, SpecialTokens, Tokenizer};
+pub use layers::activations::Activations;
+pub use layers::cache::KvCache;
+pub use layers::patches::PatchBatch;
 pub use model::Model;
-pub use parameters::{parameter_count, parameter_shapes};
-pub use prompt::{Tiling, encode_prompt, expand_image_tokens, image_prompt_tokens};
-pub use question::Question;
+pub use model::lora::LoraConfig;
+pub use packing::batch::{PackedBatch, ResponseRows};
+pub use packing::{PackedPrompt, Packing};
+pub use positions::Positions;
 pub use score::{Scores, score};
-pub use tiny_tokenizer::tiny_tokenizer_files;
-pub use tokenizer::{Detokenizer, FAKE_TOKEN_AROUND_IMAGE, GLOBAL_IMAGE_TOKEN, IMAGE_TOKEN, SpecialTokens, Tokenizer};

@@ -1,27 +1,31 @@
 //! [`Model`]: pictures and tokens to hidden states, log-probabilities and logits.
 
-use crate::activations::Activations;
-use crate::batch::{PackedBatch, ResponseRows};
-use crate::cache::KvCache;
-use crate::connector::Connector;
-use crate::decoder::Decoder;
-use crate::vision::VisionTower;
-use crate::weights::Weights;
-use crate::{ModelConfig, parameter_shapes};
+pub(crate) mod lora;
+
+use crate::config::ModelConfig;
+use crate::families::family::{Family, Network};
+use crate::families::{self, parameters};
+use crate::image::{Grid, Patches};
+use crate::layers::activations::Activations;
+use crate::layers::cache::KvCache;
+use crate::layers::patches::PatchBatch;
+use crate::layers::scope::{Initial, Scope};
+use crate::layers::weights::Weights;
+use crate::packing::batch::{PackedBatch, ResponseRows};
+use crate::positions::Positions;
 use percept_engine::ops::Segments;
 use percept_engine::{DType, Device, Indices, Result, RopeTable, Tensor, no_grad, random};
 use std::collections::BTreeMap;
 
-/// A vision-language model on a device: vision tower, connector and decoder of SmolVLM/Idefics3, on packed tokens.
+/// A vision-language model on a device: vision tower, connector and decoder of its family, on packed tokens.
 pub struct Model {
     config: ModelConfig,
+    family: &'static Family,
     device: Device,
     dtype: DType,
     weights: Weights,
     activations: Activations,
-    vision: VisionTower,
-    connector: Connector,
-    decoder: Decoder,
+    network: Network,
 }
 
 impl Model {
@@ -34,40 +38,38 @@ impl Model {
     pub fn random(config: &ModelConfig, device: &Device, seed: u64, dtype: DType) -> Model {
         assert!(dtype.is_float(), "random: weights are floats, not {dtype}");
         let mut tensors = BTreeMap::new();
-        for (stream, (name, shape)) in parameter_shapes(config).into_iter().enumerate() {
+        for (stream, parameter) in parameters(config).into_iter().enumerate() {
+            let shape = parameter.shape;
             let dtype = stored_dtype(dtype, &shape);
-            let is_text = name.starts_with("model.text_model") || name == "lm_head.weight";
-            let deviation = if is_text { config.text.initializer_range } else { config.vision.initializer_range };
-            let tensor = match shape.len() {
-                1 => Tensor::full(device, &shape, if name.ends_with("bias") { 0.0 } else { 1.0 }, dtype),
-                _ => {
+            let tensor = match parameter.initial {
+                Initial::Zeros => Tensor::full(device, &shape, 0.0, dtype),
+                Initial::Ones => Tensor::full(device, &shape, 1.0, dtype),
+                Initial::Normal(deviation) => {
                     let values = random::normal(seed, stream as u64, shape.iter().product(), deviation as f32);
-                    let values: Vec<f64> = values.into_iter().map(f64::from).collect();
-                    Tensor::from_f64(device, &values, &shape, dtype)
+                    Tensor::from_f32(device, &values, &shape, dtype)
                 }
             };
-            tensors.insert(name, tensor);
+            tensors.insert(parameter.name, tensor);
         }
         Model::of(config.clone(), device, dtype, tensors)
     }
 
-    /// From tensors whose names and shapes are those of [`parameter_shapes`], all trainable.
+    /// From tensors whose names and shapes are those of [`parameters`], all trainable.
     pub(crate) fn of(config: ModelConfig, device: &Device, dtype: DType, tensors: BTreeMap<String, Tensor>) -> Model {
         let tensors = tensors.into_iter().map(|(name, tensor)| (name, tensor.parameter())).collect();
         Model::assemble(config, device.clone(), dtype, Weights { tensors, adapters: BTreeMap::new() }, Activations::Keep)
     }
 
     fn assemble(config: ModelConfig, device: Device, dtype: DType, weights: Weights, activations: Activations) -> Model {
-        let vision = VisionTower::new(&config, &weights);
-        let connector = Connector::new(&config, &weights);
-        let decoder = Decoder::new(&config, &weights);
-        Model { config, device, dtype, weights, activations, vision, connector, decoder }
+        let family = families::of(&config);
+        let network = (family.build)(&config, &Scope::load(&weights));
+        Model { config, family, device, dtype, weights, activations, network }
     }
 
     /// Hidden states of every token, after the final norm. `-> [tokens, hidden]`
     pub fn hidden(&self, batch: &PackedBatch) -> Tensor {
         let rope = self.rope(batch.positions());
-        self.decoder.forward(&self.embed(batch), &rope, batch.segments(), self.activations)
+        self.network.decoder.forward(&self.embed(batch), &rope, batch.segments(), self.activations)
     }
 
     /// Log-probability of each response token and entropy of the distribution it was drawn from, in nats, logits divided by `temperature`. Never
@@ -85,46 +87,65 @@ impl Model {
         hidden.matmul(&self.head_weight().t())
     }
 
-    /// The decoder's input: token embeddings, and visual tokens in the place of `<image>`. `-> [tokens, hidden]`
+    /// The decoder's input: token embeddings, and visual tokens in the place of image tokens. `-> [tokens, hidden]`
     pub fn embed(&self, batch: &PackedBatch) -> Tensor {
-        let text = self.embed_tokens(&batch.text_ids); // [text tokens, hidden]
-        match (batch.pictures(), &batch.source) {
+        let text = self.embed_tokens(batch.text_ids()); // [text tokens, hidden]
+        match (batch.pictures(), batch.source()) {
             (Some(pictures), Some(source)) => Tensor::concat(&[&text, &self.image_features(pictures)], 0).index_select(source),
             _ => text,
         }
     }
 
-    /// Visual tokens, in order. `[pictures, channels, height, width] -> [visual tokens, hidden]`
-    pub fn image_features(&self, pictures: &Tensor) -> Tensor {
-        let patch = self.config.vision.patch_size;
-        let grid = [pictures.dim(2) / patch, pictures.dim(3) / patch];
-        let patches = if self.trains_vision() {
-            self.vision.forward(pictures, self.activations)
-        } else {
-            no_grad(|| self.vision.forward(pictures, Activations::Keep))
-        };
-        self.connector.forward(&patches, grid)
+    /// Pictures on the model's device, for [`image_features`](Model::image_features). `None` if there are none.
+    ///
+    /// # Panics
+    /// If the patches of two pictures are not of the same width.
+    #[track_caller]
+    pub fn patch_batch<'p>(&self, pictures: impl IntoIterator<Item = &'p Patches>) -> Option<PatchBatch> {
+        PatchBatch::new(pictures, &self.device, self.arithmetic_dtype())
+    }
+
+    /// Visual tokens, in order. `-> [visual tokens, hidden]`
+    pub fn image_features(&self, pictures: &PatchBatch) -> Tensor {
+        let tower = &self.network.vision_tower;
+        let patches = if self.trains_vision() { tower(pictures, self.activations) } else { no_grad(|| tower(pictures, Activations::Keep)) };
+        (self.network.connector)(&patches, pictures)
+    }
+
+    /// The grid of visual tokens that a picture with this grid of patches becomes.
+    pub fn visual_grid(&self, patches: Grid) -> Grid {
+        (self.family.visual_grid)(&self.config, patches)
     }
 
     /// Rows of the embedding table. `ids [n] -> [n, hidden]`
     pub fn embed_tokens(&self, ids: &Indices) -> Tensor {
-        self.decoder.embed_tokens.embedding(ids)
+        self.network.decoder.embed_tokens.embedding(ids)
     }
 
     /// Rotations of tokens at these positions.
-    pub fn rope(&self, positions: &[u32]) -> RopeTable {
-        RopeTable::new(&self.device, positions, self.config.text.head_dim, self.config.text.rope_theta)
+    pub fn rope(&self, positions: &Positions) -> RopeTable {
+        (self.family.rope)(&self.config, &self.device, positions)
+    }
+
+    /// Positions of tokens that are text.
+    pub fn text_positions(&self, positions: impl IntoIterator<Item = u32>) -> Positions {
+        Positions::of_text(self.family.position_rows, positions)
+    }
+
+    /// An empty cache for the keys and values of `rows` tokens.
+    pub fn new_cache(&self, rows: usize) -> KvCache {
+        KvCache::new(&self.config.text, rows, &self.device, self.arithmetic_dtype())
     }
 
     /// Hidden states of new tokens, after the final norm, with the keys and values of earlier tokens in a cache. The new ones are written into the
     /// cache's rows `rows`; the keys of `segments` are rows of the cache. No gradient. `embeddings [tokens, hidden] -> [tokens, hidden]`
     pub fn hidden_cached(&self, embeddings: &Tensor, rope: &RopeTable, segments: &Segments, cache: &KvCache, rows: &Indices) -> Tensor {
-        no_grad(|| self.decoder.forward_cached(&embeddings.detach(), rope, segments, cache, rows))
+        no_grad(|| self.network.decoder.forward_cached(&embeddings.detach(), rope, segments, cache, rows))
     }
 
     /// The head's weight `[vocab, hidden]`; the embedding table if it is tied.
     pub fn head_weight(&self) -> &Tensor {
-        &self.decoder.head
+        &self.network.decoder.head
     }
 
     /// Sizes and token ids.
@@ -132,12 +153,12 @@ impl Model {
         &self.config
     }
 
-    /// Where the weights are.
+    /// The device on which the weights are.
     pub fn device(&self) -> &Device {
         &self.device
     }
 
-    /// How matrices are stored. Norms and biases are f32 where matrices are halves.
+    /// Number type in which matrices are stored. Norms and biases are f32 where matrices are halves.
     pub fn dtype(&self) -> DType {
         self.dtype
     }
@@ -147,7 +168,7 @@ impl Model {
         arithmetic_dtype(self.dtype)
     }
 
-    /// What layers keep for the backward pass.
+    /// Chooses what layers keep for the backward pass.
     pub fn set_activations(&mut self, activations: Activations) {
         self.activations = activations;
     }
@@ -190,7 +211,8 @@ impl Model {
 
     /// Stops training the vision tower; the connector is still trained.
     pub fn freeze_vision(&mut self) {
-        self.freeze(|name| name.starts_with(VISION));
+        let family = self.family;
+        self.freeze(|name| is_vision(family, name));
     }
 
     /// A copy that does not change when this model is trained, and trains nothing itself: a reference policy.
@@ -233,11 +255,14 @@ impl Model {
     }
 
     fn trains_vision(&self) -> bool {
-        self.parameters().any(|(name, tensor)| name.starts_with(VISION) && tensor.requires_grad())
+        self.parameters().any(|(name, tensor)| is_vision(self.family, name) && tensor.requires_grad())
     }
 }
 
-const VISION: &str = "model.vision_model.";
+/// Whether a weight is the vision tower's.
+fn is_vision(family: &Family, name: &str) -> bool {
+    name.strip_prefix(family.vision).is_some_and(|rest| rest.starts_with('.'))
+}
 
 fn arithmetic_dtype(dtype: DType) -> DType {
     if dtype.is_half() { DType::F32 } else { dtype }

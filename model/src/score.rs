@@ -1,7 +1,9 @@
 //! How probable a given completion is.
 
-use crate::image::Tiles;
-use crate::{Model, ModelError, Packing};
+use crate::error::ModelError;
+use crate::image::Patches;
+use crate::model::Model;
+use crate::packing::Packing;
 use percept_engine::no_grad;
 
 /// The model's view of each token of a completion, in nats, at temperature 1.
@@ -17,11 +19,7 @@ pub struct Scores {
 ///
 /// # Errors
 /// As [`Packing::prompt`]; if prompt and completion are longer than the context; those of the device.
-///
-/// # Panics
-/// If the pictures are not all of one size.
-#[track_caller]
-pub fn score(model: &Model, prompt: &[u32], pictures: &[Tiles<f32>], completion: &[u32]) -> Result<Scores, ModelError> {
+pub fn score(model: &Model, prompt: &[u32], pictures: &[Patches], completion: &[u32]) -> Result<Scores, ModelError> {
     let (prompt_tokens, new_tokens) = (prompt.len(), completion.len());
     let context = model.config().text.max_position_embeddings;
     if prompt_tokens + new_tokens > context {
@@ -35,7 +33,6 @@ pub fn score(model: &Model, prompt: &[u32], pictures: &[Tiles<f32>], completion:
     no_grad(|| {
         let hidden = model.hidden(&packing.into_batch(model));
         let (log_probs, entropies) = model.log_probs(&hidden, &rows, 1.0);
-        let read = |values: percept_engine::Tensor| Ok::<_, ModelError>(values.to_f64_vec()?.into_iter().map(|x| x as f32).collect());
-        Ok(Scores { log_probs: read(log_probs)?, entropies: read(entropies)? })
+        Ok(Scores { log_probs: log_probs.to_f32_vec()?, entropies: entropies.to_f32_vec()? })
     })
 }

@@ -9,10 +9,10 @@ use std::path::{Path, PathBuf};
 
 use percept_engine::ops::Sampling;
 use percept_engine::{DType, Device, no_grad};
-use percept_model::image::{ImageProcessor, ImageProcessorConfig, RgbImage, Tiles};
+use percept_model::image::{self, ImageSplitting, Patches, Tiling};
 use percept_model::{
-    Completion, Finish, GenerationOptions, GenerationRequest, Model, ModelFiles, Packing, Precision, Question, SpecialTokens, Tiling,
-    generate, score, stream,
+    Completion, Finish, GenerationOptions, GenerationRequest, Model, ModelFiles, Packing, Precision, Question, SpecialTokens, generate,
+    score, stream,
 };
 
 use crate::common::gpu;
@@ -31,9 +31,9 @@ fn oracle() -> Model {
     load(&Device::cpu()).to(&Device::cpu(), DType::F64).unwrap()
 }
 
-fn picture(seed: usize) -> Tiles<f32> {
-    let values = (0..3 * 32 * 32).map(|i| ((i * (2 * seed + 7) + i * i / 11) % 256) as f32 / 127.5 - 1.0).collect();
-    Tiles { tiling: Tiling { rows: 0, cols: 0 }, edge: 32, values }
+fn picture(seed: usize) -> Patches {
+    let pixels: Vec<f32> = (0..3 * 32 * 32).map(|i| ((i * (2 * seed + 7) + i * i / 11) % 256) as f32 / 127.5 - 1.0).collect();
+    Patches::from_pixels(Tiling::WHOLE, &pixels, [3, 32, 32], 4)
 }
 
 /// A prompt with one picture, and `words` tokens of text.
@@ -49,7 +49,7 @@ fn options(max_new_tokens: usize, sampling: Sampling) -> GenerationOptions {
 /// Prompts of different lengths and pictures, with three and two sequences.
 struct Batch {
     prompts: [Vec<u32>; 2],
-    pictures: [[Tiles<f32>; 1]; 2],
+    pictures: [[Patches; 1]; 2],
 }
 
 impl Batch {
@@ -82,7 +82,7 @@ fn assert_same(got: &[Completion], expected: &[Completion], tolerance: f32) {
 }
 
 /// Greedy decoding without a cache: the whole sequence is read anew for each token.
-fn greedy_uncached(model: &Model, prompt: &[u32], pictures: &[Tiles<f32>], new_tokens: usize) -> (Vec<u32>, Vec<f32>) {
+fn greedy_uncached(model: &Model, prompt: &[u32], pictures: &[Patches], new_tokens: usize) -> (Vec<u32>, Vec<f32>) {
     let (mut tokens, mut log_probs) = (Vec::new(), Vec::new());
     for _ in 0..new_tokens {
         let mut packing = Packing::new(model.config());
@@ -259,13 +259,13 @@ fn whole_directory() -> tempfile::TempDir {
 fn scores_are_those_of_transformers() {
     let directory = whole_directory();
     let files = ModelFiles::read(directory.path()).unwrap();
-    let image = RgbImage::open(directory.path().join("picture.png")).unwrap();
+    let image = image::open(directory.path().join("picture.png")).unwrap();
     let golden: serde_json::Value = serde_json::from_slice(&std::fs::read(directory.path().join("score.json")).unwrap()).unwrap();
     for device in [Device::cpu(), gpu()] {
         let model = Model::load(directory.path(), &device, Precision::AsStored).unwrap();
         for case in golden.as_array().unwrap() {
-            let do_image_splitting = case["split"].as_bool().unwrap();
-            let processor = ImageProcessor::new(ImageProcessorConfig { do_image_splitting, ..files.image_processor.clone() }).unwrap();
+            let splitting = if case["split"] == true { ImageSplitting::Tiles } else { ImageSplitting::Whole };
+            let processor = files.clone().with_image_splitting(splitting).image_processor().unwrap();
             let question = Question::new(&files, &processor, &image, case["prompt"].as_str().unwrap()).unwrap();
             let completion = files.tokenizer.encode(case["completion"].as_str().unwrap()).unwrap();
             assert_eq!(question.tokens.len() as u64, case["prompt_tokens"].as_u64().unwrap());

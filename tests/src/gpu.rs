@@ -137,7 +137,7 @@ fn above_the_budget_is_an_error_with_numbers_and_the_device_lives_on() {
     let error = y.to_vec::<f32>().unwrap_err();
     assert!(matches!(error, Error::OutOfMemory { live_bytes: 524_288, budget_bytes: 1_048_576, .. }), "{error:?}");
     let text = error.to_string();
-    assert!(text.contains("[3, 131072] f32") && text.contains("1572864 bytes") && text.contains("--memory"), "{text}");
+    assert!(text.contains("[3, 131072] f32") && text.contains("1572864 bytes") && text.contains("raise the memory budget"), "{text}");
     assert_eq!(x.to_vec::<f32>().unwrap().len(), 1 << 17);
 }
 

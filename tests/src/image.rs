@@ -2,17 +2,18 @@
 
 use std::io::Cursor;
 
-use percept_model::Tiling;
+use percept_model::families::idefics3::{ImageProcessorConfig, ImageSize, LongestEdge, Processor};
 use percept_model::image::{
-    DecodeOptions, Filter, ImageError, ImageProcessor, ImageProcessorConfig, ImageSize, LongestEdge, RgbImage, Transparency, resize,
+    DecodeOptions, Filter, ImageError, Normalisation, Patches, RgbImage, Tiling, Transparency, decode, open, resize,
 };
+use percept_model::{ModelConfig, ModelFiles};
 use serde_json::{Value, json};
 
 #[test]
 fn generated_pictures_are_those_of_the_goldens() {
     for case in cases("pictures") {
         let (width, height) = pair(&case["size"]);
-        assert_eq!(crc(picture(width, height).pixels()), number(&case["crc"]), "{width}x{height}");
+        assert_eq!(crc(picture(width, height).as_raw()), number(&case["crc"]), "{width}x{height}");
     }
 }
 
@@ -21,10 +22,10 @@ fn resize_gives_pillow_bytes() {
     for case in cases("resize") {
         let ((width, height), (to_width, to_height)) = (pair(&case["size"]), pair(&case["to"]));
         let resized = resize(&picture(width, height), to_width, to_height, filter(&case["filter"]));
-        assert_eq!((resized.width(), resized.height()), (to_width, to_height));
-        let last = &resized.pixels()[resized.pixels().len().saturating_sub(6)..];
+        assert_eq!(resized.dimensions(), (to_width as u32, to_height as u32));
+        let last = &resized.as_raw()[resized.as_raw().len().saturating_sub(6)..];
         assert_eq!(json!(last), case["last"], "{case}");
-        assert_eq!(crc(resized.pixels()), number(&case["crc"]), "{case}");
+        assert_eq!(crc(resized.as_raw()), number(&case["crc"]), "{case}");
     }
 }
 
@@ -32,49 +33,69 @@ fn resize_gives_pillow_bytes() {
 fn processor_gives_transformers_bytes() {
     for case in cases("process") {
         let (width, height) = pair(&case["size"]);
-        let image = RgbImage::decode(&png(&picture(width, height)), "generated", DecodeOptions::default());
+        let image = decode(&png(&picture(width, height)), "generated", DecodeOptions::default());
         let mut config = sizes(&case);
         config.do_image_splitting = case["split"].as_bool().unwrap();
         config.do_resize = case.get("do_resize").is_none_or(|value| value.as_bool().unwrap());
         config.resample = filter(&case["filter"]);
-        let tiles = ImageProcessor::new(config).unwrap().process_bytes(&image.unwrap());
-        assert_eq!(tiles.tiling, tiling(&case), "{case}");
-        let tile_len = 3 * tiles.edge * tiles.edge;
-        assert_eq!(tiles.values.len(), tiles.tiling.tiles() * tile_len, "{case}");
-        let crcs: Vec<u64> = tiles.values.chunks(tile_len).map(crc).collect();
+        let (got, tiles) = Processor::new(config).unwrap().tiles(&image.unwrap());
+        assert_eq!(got, tiling(&case), "{case}");
+        assert_eq!(tiles.len(), got.tiles(), "{case}");
+        let crcs: Vec<u64> = tiles.iter().map(|tile| crc(&planes(tile))).collect();
         assert_eq!(json!(crcs), case["crc"], "{case}");
     }
+}
+
+#[test]
+fn patches_are_the_squares_of_their_tiles() {
+    let mut config = ImageProcessorConfig::new(96, 32);
+    for splitting in [true, false] {
+        config.do_image_splitting = splitting;
+        let (processor, image) = (Processor::new(config.clone()).unwrap(), picture(70, 50));
+        let (tiling, tiles) = processor.tiles(&image);
+        let pixels: Vec<f32> = tiles.iter().flat_map(planes).map(|byte| (f32::from(byte) / 255.0 - 0.5) / 0.5).collect();
+        for patch in [4, 8, 16] {
+            let expected = Patches::from_pixels(tiling, &pixels, [3, 32, 32], patch);
+            assert!(processor.process(&image, patch) == expected, "patches of {patch}");
+            assert_eq!(expected.grids(), vec![[32 / patch, 32 / patch]; tiles.len()]);
+        }
+    }
+    // red is the number of the column, green of the row, blue of both; [2, 4] patches of 2 × 2
+    let image = RgbImage::from_fn(8, 4, |x, y| ::image::Rgb([x as u8, y as u8, (10 * y + x) as u8]));
+    let patches = Normalisation::new(|_, byte| f32::from(byte)).patches(Tiling::WHOLE, &[image], 2);
+    assert_eq!(patches.grids(), [[2, 4]]);
+    assert_eq!(patches.values()[5 * 12..6 * 12], [2.0, 3.0, 2.0, 3.0, 2.0, 2.0, 3.0, 3.0, 22.0, 23.0, 32.0, 33.0]);
 }
 
 #[test]
 fn tiling_is_that_of_transformers() {
     for case in cases("tilings") {
         let (width, height) = pair(&case["size"]);
-        let processor = ImageProcessor::new(sizes(&case)).unwrap();
+        let processor = Processor::new(sizes(&case)).unwrap();
         assert_eq!(processor.tiling(width, height), tiling(&case), "{case}");
     }
     // transformers fails on this one: 49 · (1 / 49) truncates to zero tiles.
     let mut config = ImageProcessorConfig::new(64, 49);
     config.do_resize = false;
-    assert_eq!(ImageProcessor::new(config).unwrap().tiling(1, 49), Tiling { rows: 0, cols: 0 });
+    assert_eq!(Processor::new(config).unwrap().tiling(1, 49), Tiling::WHOLE);
 }
 
 #[test]
 fn every_byte_has_the_value_of_transformers() {
     let ramp = (0..=255).flat_map(|byte: u8| [byte; 3]).collect();
-    let ramp = RgbImage::new(16, 16, ramp);
+    let ramp = RgbImage::from_raw(16, 16, ramp).unwrap();
     for case in cases("values") {
         let mut config = serde_json::to_value(ImageProcessorConfig::new(16, 16)).unwrap();
         for (key, value) in case["settings"].as_object().unwrap() {
             config[key] = value.clone();
         }
-        let processor = ImageProcessor::new(serde_json::from_value(config).unwrap()).unwrap();
-        let tiles = processor.process(&ramp);
-        assert_eq!(tiles.shape(), [1, 3, 16, 16]);
+        let processor = Processor::new(serde_json::from_value(config).unwrap()).unwrap();
+        let patches = processor.process(&ramp, 16); // one patch, [3, 16, 16]
+        assert_eq!((patches.grids(), patches.width()), (&[[1, 1]][..], 3 * 16 * 16));
         for (channel, first) in case["first"].as_array().unwrap().iter().enumerate() {
-            assert_eq!(tiles.values[channel * 256 + 1], first.as_f64().unwrap() as f32, "{case}");
+            assert_eq!(patches.values()[channel * 256 + 1], first.as_f64().unwrap() as f32, "{case}");
         }
-        let bytes: Vec<u8> = tiles.values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        let bytes: Vec<u8> = patches.values().iter().flat_map(|value| value.to_le_bytes()).collect();
         assert_eq!(crc(&bytes), number(&case["crc"]), "{case}");
     }
 }
@@ -88,8 +109,8 @@ fn pngs_of_every_kind_decode_as_in_pillow() {
                 continue;
             }
             let options = DecodeOptions { transparency, ..DecodeOptions::default() };
-            let image = RgbImage::decode(&png, "golden", options).unwrap();
-            assert_eq!(image.pixels(), hex(&case[key]), "{} {key}", case["name"]);
+            let image = decode(&png, "golden", options).unwrap();
+            assert_eq!(*image.as_raw(), hex(&case[key]), "{} {key}", case["name"]);
         }
     }
 }
@@ -97,19 +118,19 @@ fn pngs_of_every_kind_decode_as_in_pillow() {
 #[test]
 fn jpeg_decodes_close_to_its_source_and_ignores_orientation() {
     let gradient = (0..48 * 32).flat_map(|at| [at % 48 * 5, at / 48 * 7, 90].map(|value| value as u8));
-    let source = RgbImage::new(48, 32, gradient.collect());
+    let source = RgbImage::from_raw(48, 32, gradient.collect()).unwrap();
     let mut jpeg = jpeg(&source);
     // An APP1 segment, EXIF, little-endian, one entry: orientation 6, a quarter turn.
     let exif = b"\xff\xe1\x00\x22Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0";
     jpeg.splice(2..2, exif.iter().copied());
 
-    let image = RgbImage::decode(&jpeg, "generated", DecodeOptions::default()).unwrap();
+    let image = decode(&jpeg, "generated", DecodeOptions::default()).unwrap();
     assert_eq!((image.width(), image.height()), (48, 32));
-    let difference = image.pixels().iter().zip(source.pixels()).map(|(a, b)| a.abs_diff(*b)).max();
+    let difference = image.as_raw().iter().zip(source.as_raw()).map(|(a, b)| a.abs_diff(*b)).max();
     assert!(difference <= Some(12), "largest difference {difference:?}");
 
     for cut in [2, 20, jpeg.len() / 3] {
-        let error = RgbImage::decode(&jpeg[..jpeg.len() - cut], "cut.jpg", DecodeOptions::default()).unwrap_err();
+        let error = decode(&jpeg[..jpeg.len() - cut], "cut.jpg", DecodeOptions::default()).unwrap_err();
         assert!(matches!(error, ImageError::Truncated { .. }), "{cut}: {error}");
     }
 }
@@ -117,7 +138,7 @@ fn jpeg_decodes_close_to_its_source_and_ignores_orientation() {
 #[test]
 fn damaged_pictures_are_clear_errors() {
     let whole = png(&picture(100, 80));
-    let decode = |bytes: &[u8]| RgbImage::decode(bytes, "a/b.png", DecodeOptions::default()).unwrap_err();
+    let decode = |bytes: &[u8]| decode(bytes, "a/b.png", DecodeOptions::default()).unwrap_err();
 
     for length in [10, 20, 30, 40, whole.len() / 2, whole.len() - 40] {
         let error = decode(&whole[..length]);
@@ -144,7 +165,7 @@ fn bombs_are_refused_before_they_are_unpacked() {
         let mut bytes = png(&picture(3, 500));
         bytes[16..20].copy_from_slice(&width.to_be_bytes());
         bytes[20..24].copy_from_slice(&height.to_be_bytes());
-        RgbImage::decode(&bytes, "bomb.png", DecodeOptions::default()).unwrap_err()
+        decode(&bytes, "bomb.png", DecodeOptions::default()).unwrap_err()
     };
     for (width, height) in [(60_000, 60_000), (u32::MAX >> 1, u32::MAX >> 1), (65_536, 1), (1, 65_536), (9_459, 9_460)] {
         let error = sized(width, height);
@@ -158,7 +179,7 @@ fn bombs_are_refused_before_they_are_unpacked() {
     assert!(matches!(sized(9_459, 9_459), ImageError::Decode { .. }));
 
     let options = DecodeOptions { max_pixels: 48 * 32 - 1, ..DecodeOptions::default() };
-    let error = RgbImage::decode(&jpeg(&picture(48, 32)), "bomb.jpg", options).unwrap_err();
+    let error = decode(&jpeg(&picture(48, 32)), "bomb.jpg", options).unwrap_err();
     assert!(matches!(error, ImageError::TooLarge { width: 48, height: 32, .. }), "{error}");
 }
 
@@ -166,15 +187,15 @@ fn bombs_are_refused_before_they_are_unpacked() {
 fn files_are_named_in_errors() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("picture.png");
-    let error = RgbImage::open(&path).unwrap_err();
+    let error = open(&path).unwrap_err();
     assert!(matches!(error, ImageError::Read { .. }) && error.to_string().contains("picture.png"), "{error}");
 
     std::fs::write(&path, "not a picture").unwrap();
-    let error = RgbImage::open(&path).unwrap_err();
+    let error = open(&path).unwrap_err();
     assert!(matches!(error, ImageError::Format { .. }) && error.to_string().contains("picture.png"), "{error}");
 
     std::fs::write(&path, png(&picture(100, 80))).unwrap();
-    assert_eq!(RgbImage::open(&path).unwrap(), picture(100, 80));
+    assert_eq!(open(&path).unwrap(), picture(100, 80));
 }
 
 #[test]
@@ -196,31 +217,38 @@ fn settings_round_trip_through_the_keys_of_transformers() {
 #[test]
 fn settings_are_found_in_either_file_of_a_directory() {
     let directory = tempfile::tempdir().unwrap();
+    let tokenizer = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../assets/tiny-tokenizer");
+    ModelFiles::read_with_config(&tokenizer, ModelConfig::tiny()).unwrap().write(directory.path()).unwrap();
+    for name in ["preprocessor_config.json", "processor_config.json"] {
+        std::fs::remove_file(directory.path().join(name)).unwrap();
+    }
     let write = |name: &str, text: &str| std::fs::write(directory.path().join(name), text).unwrap();
-    let read = || ImageProcessorConfig::from_directory(directory.path());
+    let read = || ModelFiles::read(directory.path()).map(|files| Value::Object(files.image_settings().clone()));
 
     let error = read().unwrap_err().to_string();
     assert!(error.contains("preprocessor_config.json: not found"), "{error}");
 
-    write("preprocessor_config.json", r#"{"max_image_size": {"longest_edge": 48}, "size": null}"#);
-    let config = read().unwrap();
-    assert_eq!((config.max_image_size.longest_edge, config.size), (48, ImageProcessorConfig::default().size));
+    write("preprocessor_config.json", r#"{"max_image_size": {"longest_edge": 64}, "size": null}"#);
+    let settings = read().unwrap();
+    let expected = ImageProcessorConfig { max_image_size: LongestEdge { longest_edge: 64 }, ..ImageProcessorConfig::default() };
+    assert_eq!(settings, json!(expected));
 
-    write("processor_config.json", r#"{"image_seq_len": 64}"#);
-    assert_eq!(read().unwrap(), config);
+    write("processor_config.json", r#"{"image_seq_len": 16}"#);
+    assert_eq!(read().unwrap(), settings);
 
     // As in transformers, settings nested in the newer file come first.
-    let nested = serde_json::to_string(&json!({"image_processor": ImageProcessorConfig::new(64, 32)})).unwrap();
-    write("processor_config.json", &nested);
-    assert_eq!(read().unwrap(), ImageProcessorConfig::new(64, 32));
+    let nested = ImageProcessorConfig::new(128, 64);
+    write("processor_config.json", &json!({ "image_processor": nested }).to_string());
+    assert_eq!(read().unwrap(), json!(nested));
 
     write("processor_config.json", r#"{"image_processor": {"do_resize": true, "image_mean": [0.5, "x", 0.5]}}"#);
     let error = read().unwrap_err().to_string();
     let expected = r#"processor_config.json: image_processor.image_mean: expected a usable setting, got [0.5,"x",0.5]"#;
     assert!(error.contains(expected), "{error}");
-    write("processor_config.json", r#"{"image_processor": {"max_image_size": {"longest_edge": 0}}}"#);
-    let config = read().unwrap();
-    assert!(matches!(ImageProcessor::new(config), Err(ImageError::Config { .. })));
+    let sizes = r#"{"max_image_size": {"longest_edge": 64}, "size": {"longest_edge": 0}}"#;
+    write("processor_config.json", &format!(r#"{{"image_processor": {sizes}}}"#));
+    let processor = ModelFiles::read(directory.path()).unwrap().image_processor();
+    assert!(matches!(processor, Err(ImageError::Config { .. })));
 }
 
 #[test]
@@ -234,7 +262,7 @@ fn senseless_settings_are_clear_errors() {
     let refused = |change: fn(&mut ImageProcessorConfig)| {
         let mut config = ImageProcessorConfig::new(64, 64);
         change(&mut config);
-        ImageProcessor::new(config).unwrap_err().to_string()
+        Processor::new(config).unwrap_err().to_string()
     };
     assert_eq!(
         refused(|config| config.max_image_size.longest_edge = 0),
@@ -268,7 +296,12 @@ fn picture(width: usize, height: usize) -> RgbImage {
             }
         });
     }
-    RgbImage::new(width, height, pixels)
+    RgbImage::from_raw(width as u32, height as u32, pixels).unwrap()
+}
+
+/// `[h, w, 3] -> [3, h, w]`
+fn planes(image: &RgbImage) -> Vec<u8> {
+    (0..3).flat_map(|channel| image.pixels().map(move |pixel| pixel[channel])).collect()
 }
 
 fn png(image: &RgbImage) -> Vec<u8> {
@@ -280,9 +313,8 @@ fn jpeg(image: &RgbImage) -> Vec<u8> {
 }
 
 fn encode(image: &RgbImage, format: ::image::ImageFormat) -> Vec<u8> {
-    let (width, height) = (image.width() as u32, image.height() as u32);
     let mut bytes = Vec::new();
-    ::image::RgbImage::from_raw(width, height, image.pixels().to_vec()).unwrap().write_to(&mut Cursor::new(&mut bytes), format).unwrap();
+    image.write_to(&mut Cursor::new(&mut bytes), format).unwrap();
     bytes
 }
 

@@ -8,16 +8,19 @@ mod autograd;
 mod cast;
 mod gpu;
 mod memory;
+mod methods;
 mod misuse;
 mod misuse_movement;
 mod movement;
 mod op_table;
 mod optim;
 mod repository;
+mod rust_source;
 mod safetensors;
 mod sampling;
 #[cfg(feature = "shaders")]
 mod shaders;
+mod structure;
 mod tune;
 mod update;
 
@@ -64,3 +67,4 @@ mod train_command;
 mod trainer;
 #[cfg(feature = "cppo")]
 mod views;
+mod world;

@@ -1,6 +1,7 @@
 //! The model: parity with transformers, packing, checkpointing, adapters, directories.
 
 mod directory;
+mod families;
 mod packing;
 mod parity;
 mod training;
@@ -8,8 +9,8 @@ mod training;
 use std::path::{Path, PathBuf};
 
 use percept_engine::{DType, Device, Gradients, Tensor};
-use percept_model::image::Tiles;
-use percept_model::{Model, Precision, Tiling};
+use percept_model::image::{Patches, Tiling};
+use percept_model::{Model, Precision};
 
 /// A case of `tests/golden/idefics3`.
 fn case_directory(case: &str) -> PathBuf {
@@ -26,9 +27,14 @@ fn oracle() -> Model {
 }
 
 /// A picture for [`oracle`] with 16 visual tokens, other for each seed.
-fn picture(seed: usize) -> Tiles<f32> {
-    let values = (0..3 * 32 * 32).map(|i| ((i * (2 * seed + 7) + i * i / 11) % 256) as f32 / 127.5 - 1.0).collect();
-    Tiles { tiling: Tiling { rows: 0, cols: 0 }, edge: 32, values }
+fn picture(seed: usize) -> Patches {
+    picture_of(seed, [32, 32])
+}
+
+/// One of `height` × `width` pixels.
+fn picture_of(seed: usize, [height, width]: [usize; 2]) -> Patches {
+    let pixels: Vec<f32> = (0..3 * height * width).map(|i| ((i * (2 * seed + 7) + i * i / 11) % 256) as f32 / 127.5 - 1.0).collect();
+    Patches::from_pixels(Tiling::WHOLE, &pixels, [3, height, width], 4)
 }
 
 /// A prompt with one picture.

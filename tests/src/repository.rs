@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use percept_cppo::commands::Outcome;
+use percept_cppo::methods::{AnyMethod, DEFAULT};
 
 use crate::program::percept;
 
@@ -22,11 +23,28 @@ fn files(folder: &str, extension: &str) -> Vec<String> {
 
 #[test]
 fn the_shader_index_names_every_shader_and_no_other() {
-    let index = std::fs::read_to_string(root().join("shaders/README.md")).unwrap();
-    let listed: Vec<&str> = index.lines().filter_map(|line| line.strip_prefix("| `")?.split_once('`')).map(|(name, _)| name).collect();
+    let text = std::fs::read_to_string(root().join("shaders/README.md")).unwrap();
+    let index = text.split("## Index").nth(1).expect("a section `Index`");
+    let mut listed: Vec<&str> = index.split('`').skip(1).step_by(2).collect();
+    listed.sort_unstable();
     let mut there = files("shaders", "wgsl");
     there.extend(files("shaders/common", "wgsl").into_iter().map(|name| format!("common/{name}")));
+    there.sort();
     assert_eq!(listed, there);
+}
+
+#[test]
+fn the_second_driver_runs_every_module_with_gpu_tests() {
+    let script = std::fs::read_to_string(root().join("tests/second-driver.sh")).unwrap();
+    for file in files("tests/src", "rs") {
+        let module = file.trim_end_matches(".rs");
+        let text = std::fs::read_to_string(root().join("tests/src").join(&file)).unwrap();
+        if module == "repository" {
+            continue;
+        }
+        let opens_gpu = ["common::gpu", "common::open", "common::{gpu"].iter().any(|call| text.contains(call));
+        assert!(!opens_gpu || script.contains(&format!(" {module}::")), "tests/second-driver.sh leaves out `{module}`");
+    }
 }
 
 #[test]
@@ -60,4 +78,83 @@ fn commands_in_the_readme_are_understood() {
         commands += 1;
     }
     assert!(commands >= 10, "{commands} commands found");
+}
+
+/// Every `.rs` file below some folders, with its path from the root.
+fn sources(folders: &[&str]) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    let mut open: Vec<PathBuf> = folders.iter().map(|folder| root().join(folder)).collect();
+    while let Some(folder) = open.pop() {
+        for path in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+            if path.is_dir() {
+                open.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let name = path.strip_prefix(root()).unwrap().to_str().unwrap().replace('\\', "/");
+                found.push((name, std::fs::read_to_string(path).unwrap()));
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+/// Whether `word` stands in the code of a line, outside comments, whatever its case.
+fn has_word(line: &str, word: &str) -> bool {
+    let code = line.split("//").next().unwrap().to_lowercase();
+    code.split(|c: char| !c.is_alphanumeric() && c != '_').any(|found| found == word)
+}
+
+#[test]
+fn a_method_is_one_file_and_one_line() {
+    let sources = sources(&["engine/src", "model/src", "cppo/src"]);
+    for name in AnyMethod::NAMES {
+        let file = format!("cppo/src/methods/{name}.rs");
+        let text = &sources.iter().find(|(path, _)| *path == file).unwrap_or_else(|| panic!("{file} is not there")).1;
+        assert!(text.starts_with("//! ") && text.contains("arXiv") && text.contains("//! Departures: "), "{file}: paper, departures");
+        let places: Vec<String> = sources
+            .iter()
+            .filter(|(path, _)| *path != file)
+            .flat_map(|(path, text)| text.lines().filter(|line| has_word(line, name)).map(move |line| format!("{path}: {}", line.trim())))
+            .collect();
+        let mut expected = vec![format!("cppo/src/methods.rs: {name}: {}{},", name[..1].to_uppercase(), &name[1..])];
+        if *name == DEFAULT {
+            expected.push(format!("cppo/src/methods.rs: pub const DEFAULT: &str = {DEFAULT:?};"));
+        }
+        assert_eq!(places, expected, "{name} outside its file");
+    }
+}
+
+/// What a page quotes of a file stands there, line by line.
+#[test]
+fn the_page_on_methods_quotes_the_code() {
+    let page = std::fs::read_to_string(root().join("docs/adding-a-method.md")).unwrap();
+    let code: String = sources(&["cppo/src/methods"]).into_iter().map(|(_, text)| text).collect::<String>()
+        + &std::fs::read_to_string(root().join("cppo/src/methods.rs")).unwrap();
+    let blocks: Vec<&str> = page.split("```rust\n").skip(1).map(|block| block.split("```").next().unwrap()).collect();
+    assert!(blocks.len() >= 4, "{} blocks of code", blocks.len());
+    for block in blocks {
+        assert!(code.contains(block.trim_end()), "docs/adding-a-method.md quotes what is not there:\n{block}");
+    }
+}
+
+#[test]
+fn a_wing_is_a_folder_and_there_are_few() {
+    let entries: Vec<_> = std::fs::read_dir(root().join("cppo/src")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert!(entries.len() <= 12, "{} entries in cppo/src: {entries:?}", entries.len());
+}
+
+/// Every environment variable that the code reads stands in the table of switches.
+#[test]
+fn the_table_of_switches_is_complete() {
+    let text = std::fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
+    let (_, switches) = text.split_once("## Switches").unwrap();
+    let mut variables = 0;
+    for (path, source) in sources(&["engine/src", "model/src", "cppo/src"]) {
+        for start in source.match_indices("\"PERCEPT_").map(|(at, _)| at + 1) {
+            let name = source[start..].split('"').next().unwrap();
+            assert!(switches.contains(&format!("| `{name}")), "{path}: {name} is missing in ARCHITECTURE.md");
+            variables += 1;
+        }
+    }
+    assert!(variables >= 7, "{variables} variables found");
 }

@@ -61,6 +61,27 @@ fn sizes_come_from_parameters() {
     });
 }
 
+/// Whatever drivers promise of a function must have been weighed before a kernel calls it: the list stands in shaders/README.md.
+#[test]
+fn the_table_of_precision_lists_the_functions_that_kernels_call() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shaders/README.md");
+    let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    let rows = text.split("| built-in |").nth(1).and_then(|rest| rest.split("\n\n").next()).expect("the table of precision");
+    let names = rows.lines().filter_map(|line| line.split('|').nth(1)).flat_map(|cell| cell.split('`').skip(1).step_by(2));
+    let listed: BTreeSet<String> = names.filter(|name| name.starts_with(char::is_alphabetic)).map(str::to_lowercase).collect();
+    let mut called = BTreeSet::new();
+    for kernel in kernels() {
+        let module = naga::front::wgsl::parse_str(kernel.shader.text).unwrap_or_else(|e| panic!("{}: {e}", kernel.shader.name));
+        let functions = module.functions.iter().map(|(_, f)| f).chain(module.entry_points.iter().map(|e| &e.function));
+        for (_, expression) in functions.flat_map(|function| function.expressions.iter()) {
+            if let Expression::Math { fun, .. } = expression {
+                called.insert(format!("{fun:?}").to_lowercase());
+            }
+        }
+    }
+    assert_eq!(called, listed, "called by kernels, and listed in shaders/README.md");
+}
+
 #[test]
 fn every_entry_point_belongs_to_a_kernel() {
     let called: BTreeSet<(&str, &str)> = kernels().into_iter().map(|kernel| (kernel.shader.name, kernel.entry)).collect();

@@ -14,17 +14,19 @@ use percept_cppo::training::policy::{load_encoder, load_policy};
 use percept_cppo::training::sft::{Sft, WarmStart};
 use percept_cppo::training::trainer::{StepOutput, Trainer};
 use percept_engine::{DType, Device};
+use percept_model::families::idefics3::Idefics3;
 use percept_model::{Model, ModelConfig, ModelFiles, Precision};
 
 use crate::common::gpu;
 
 fn tiny_config() -> ModelConfig {
     let mut config = ModelConfig::tiny();
-    (config.text.num_hidden_layers, config.vision.num_hidden_layers) = (2, 1);
+    config.text.num_hidden_layers = 2;
+    Idefics3::change(&mut config, |own| own.vision.num_hidden_layers = 1);
     config
 }
 
-fn encoder() -> Encoder {
+pub(crate) fn encoder() -> Encoder {
     let tokenizer = Path::new(env!("CARGO_MANIFEST_DIR")).join("../assets/tiny-tokenizer");
     Encoder::new(ModelFiles::read_with_config(&tokenizer, tiny_config()).unwrap()).unwrap()
 }
@@ -33,7 +35,7 @@ fn task_config() -> TaskConfig {
     TaskConfig { level: 1, ..TaskConfig::default() }
 }
 
-fn task() -> Task {
+pub(crate) fn task() -> Task {
     Task::new(&task_config()).unwrap()
 }
 
@@ -85,7 +87,7 @@ fn repeatable(output: &StepOutput) -> Vec<(&str, u64)> {
     output.metrics.values().iter().filter(|(name, _)| is_repeatable(name)).map(|(name, value)| (name.as_str(), value.to_bits())).collect()
 }
 
-fn weights(trainer: &Trainer) -> Vec<f32> {
+pub(crate) fn weights(trainer: &Trainer) -> Vec<f32> {
     trainer.model().parameters().flat_map(|(_, tensor)| tensor.to_vec::<f32>().unwrap()).collect()
 }
 

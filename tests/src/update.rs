@@ -4,18 +4,20 @@ use percept_cppo::methods::advantages::group_advantages;
 use percept_cppo::methods::cppo::{ContrastiveConfig, Cppo, Objective};
 use percept_cppo::methods::divergence::Divergence;
 use percept_cppo::methods::grpo::Grpo;
+use percept_cppo::methods::papo::Papo;
 use percept_cppo::methods::policy::PolicyConfig;
 use percept_cppo::methods::selection::{Detector, Gate, Selection, SelectionConfig};
-use percept_cppo::methods::view::View;
+use percept_cppo::methods::view::{View, ViewGradient};
 use percept_cppo::methods::{AnyMethod, Method};
 use percept_cppo::problems::prompts::EncodedPrompt;
 use percept_cppo::random::Random;
 use percept_cppo::training::group::{Group, GroupView, Response, response_number};
-use percept_cppo::training::update::{Update, UpdateConfig, compute_update, score};
+use percept_cppo::training::update::{Update, UpdateConfig, compute_update, score, views_with};
 use percept_cppo::training::world::World;
 use percept_engine::{DType, Device, Tensor};
-use percept_model::image::Tiles;
-use percept_model::{Model, ModelConfig, Tiling};
+use percept_model::families::idefics3::Idefics3;
+use percept_model::image::{Patches, Tiling};
+use percept_model::{Model, ModelConfig};
 
 use crate::common::gpu;
 
@@ -26,16 +28,18 @@ pub(crate) fn model(dtype: DType, seed: u64) -> Model {
     (text.vocab_size, text.hidden_size, text.intermediate_size, text.num_hidden_layers) = (24, 16, 24, 2);
     (text.num_attention_heads, text.num_key_value_heads, text.head_dim) = (2, 1, 8);
     text.initializer_range = 0.4; // distributions that differ, of a model that is not trained
-    let vision = &mut config.vision;
-    (vision.hidden_size, vision.intermediate_size, vision.num_hidden_layers, vision.num_attention_heads) = (8, 16, 1, 2);
-    (vision.image_size, vision.patch_size, vision.initializer_range) = (32, 4, 0.4);
-    config.scale_factor = 4;
+    Idefics3::change(&mut config, |own| {
+        let vision = &mut own.vision;
+        (vision.hidden_size, vision.intermediate_size, vision.num_hidden_layers, vision.num_attention_heads) = (8, 16, 1, 2);
+        (vision.image_size, vision.patch_size, vision.initializer_range) = (32, 4, 0.4);
+        own.scale_factor = 4;
+    });
     Model::random(&config, &Device::cpu(), seed, dtype)
 }
 
-fn picture(random: &mut Random) -> Vec<Tiles<f32>> {
-    let values = (0..3 * 32 * 32).map(|_| random.uniform([-1.0, 1.0])).collect();
-    vec![Tiles { tiling: Tiling { rows: 0, cols: 0 }, edge: 32, values }]
+fn picture(random: &mut Random) -> Vec<Patches> {
+    let pixels: Vec<f32> = (0..3 * 32 * 32).map(|_| random.uniform([-1.0, 1.0])).collect();
+    vec![Patches::from_pixels(Tiling::WHOLE, &pixels, [3, 32, 32], 4)]
 }
 
 fn view(view: View, random: &mut Random) -> GroupView {
@@ -116,8 +120,22 @@ impl Settings {
         settings
     }
 
+    fn papo() -> Self {
+        let method = AnyMethod::Papo(Papo { perception_coef: 0.3, entropy_coef: 0.1 });
+        Self { method, ..Self::default() }
+    }
+
     fn update(&self, model: &Model, reference: &Model, groups: &[Group]) -> Update {
         self.update_in_place(model, reference, &mut groups.to_vec())
+    }
+
+    /// The groups with what is read before the updates: pictures through which no gradient flows.
+    fn scored(&self, model: &Model, groups: &[Group]) -> Vec<Group> {
+        let (mut groups, uses) = (groups.to_vec(), views_with(ViewGradient::Stops, self.method.as_method()));
+        if !uses.is_empty() {
+            score(model, &mut groups, &uses, TEMPERATURE, self.micro_batch_tokens).unwrap();
+        }
+        groups
     }
 
     fn update_in_place(&self, model: &Model, reference: &Model, groups: &mut [Group]) -> Update {
@@ -163,6 +181,7 @@ fn variants() -> Vec<(&'static str, Settings)> {
     vec![
         ("cppo", Settings::default()),
         ("grpo", Settings::grpo()),
+        ("papo", Settings::papo()),
         ("k1", Settings::cppo(|cppo| cppo.contrastive.divergence = Divergence::K1)),
         ("full", Settings::cppo(|cppo| cppo.contrastive.divergence = Divergence::Full)),
         ("cpl only", Settings::cppo(|cppo| cppo.contrastive.objective = Objective::CplOnly)),
@@ -178,6 +197,7 @@ fn packed_equals_a_row_per_response_and_view() {
     let (model, reference) = (model(DType::F32, 1), model(DType::F32, 2));
     let groups = groups(&model);
     for (name, settings) in variants() {
+        let groups = settings.scored(&model, &groups);
         let packed = settings.update(&model, &reference, &groups);
         let plain = settings.update(&model, &reference, &rows(&groups));
         assert!((packed.metrics.loss - plain.metrics.loss).abs() < 1e-5, "{name}: {:?} {:?}", packed.metrics, plain.metrics);
@@ -187,17 +207,16 @@ fn packed_equals_a_row_per_response_and_view() {
     }
 }
 
-/// The tokens at which an update is cut into micro-batches of about one response, three, and all.
-const BUDGETS: [usize; 3] = [1, 75, 10_000];
-
 #[test]
 fn micro_batches_add_up_to_the_update() {
     let (model, reference) = (model(DType::F64, 1), model(DType::F64, 2));
     let groups = groups(&model);
     for (name, whole) in variants() {
-        let updates = BUDGETS.map(|micro_batch_tokens| {
-            let mut groups = groups.clone();
+        // one response each, about three, and all
+        let packed_tokens = whole.update(&model, &reference, &whole.scored(&model, &groups)).metrics.packed_tokens;
+        let updates = [1, packed_tokens / 4, packed_tokens].map(|micro_batch_tokens| {
             let settings = Settings { micro_batch_tokens, ..whole.clone() };
+            let mut groups = settings.scored(&model, &groups);
             let update = settings.update_in_place(&model, &reference, &mut groups);
             (gradients(&model, &update), update.metrics, groups)
         });
@@ -229,8 +248,8 @@ fn both_devices_compute_what_f64_does() {
     for device in [Device::cpu(), gpu()] {
         let [model, reference] = [&oracle, &oracle_reference].map(|model| model.to(&device, DType::F32).unwrap());
         for (name, settings) in variants() {
-            let expected = settings.update(&oracle, &oracle_reference, &groups);
-            let got = settings.update(&model, &reference, &groups);
+            let expected = settings.update(&oracle, &oracle_reference, &settings.scored(&oracle, &groups));
+            let got = settings.update(&model, &reference, &settings.scored(&model, &groups));
             let what = format!("{name} on {device}");
             assert_eq!(got.metrics.counts, expected.metrics.counts, "{what}");
             assert!((got.metrics.loss - expected.metrics.loss).abs() < 1e-5, "{what}: {:?} {:?}", got.metrics, expected.metrics);
@@ -246,8 +265,9 @@ fn the_whole_loss_passes_finite_differences() {
     let groups = groups(&model);
     const STEP: f64 = 1e-5;
     for (name, settings) in variants() {
+        let groups = settings.scored(&model, &groups);
         let update = settings.update(&model, &reference, &groups);
-        assert_eq!(update.metrics.counts.selected > 0, name != "grpo", "{name}");
+        assert_eq!(update.metrics.counts.selected > 0, settings.method.as_method().weighs(), "{name}");
         let mut random = Random::new(1, "test/directions", 0);
         for (parameter_name, parameter) in model.trainable() {
             let values: Vec<f64> = parameter.to_vec().unwrap();

@@ -77,7 +77,7 @@ pub(super) fn run(args: &Args) -> Result<Outcome> {
 
 fn check_gpu(selector: &str, args: &Args) -> Result<DeviceReport> {
     let selector: GpuSelector = selector.parse().unwrap_or_else(|never| match never {});
-    match Device::gpu(&selector) {
+    match Device::gpu(&selector).inspect(tune::load) {
         Ok(device) => check(&device, args),
         Err(error) => {
             if !args.json {

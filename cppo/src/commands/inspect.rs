@@ -4,7 +4,7 @@ use std::io::{IsTerminal, Write, stdout};
 use std::path::PathBuf;
 
 use anyhow::Result;
-use percept_model::image::RgbImage;
+use percept_model::image;
 use percept_model::{Model, Precision, atomic};
 
 use super::arguments::ConfigArgs;
@@ -110,7 +110,7 @@ pub(super) fn run(args: &Args, out: &mut dyn Write, errors: &mut dyn Write) -> R
 
 fn prompts(args: &Args, config: &Config) -> Result<Vec<Prompt>> {
     match (&args.image, &args.prompt) {
-        (Some(path), Some(text)) => Ok(vec![own_question(&RgbImage::open(path)?, text)]),
+        (Some(path), Some(text)) => Ok(vec![own_question(image::open(path)?, text)]),
         _ => {
             let count = args.problems.unwrap_or(if args.evaluate { 500 } else { 1 });
             Ok(test_problems(config, args.problem, count)?)

@@ -5,8 +5,10 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use percept_engine::{Device, GpuSelector};
-use percept_model::image::{ImageProcessor, ImageProcessorConfig, RgbImage};
+use percept_model::image::{self, ImageSplitting};
 use percept_model::{Model, ModelFiles, Precision, Question};
+
+use super::device;
 
 /// Which model, which picture, which question.
 #[derive(clap::Args)]
@@ -48,13 +50,14 @@ pub(super) struct Asked {
 impl QuestionArgs {
     /// Reads the small files first: what is wrong with them is said before the weights are read. The device is named on `errors`.
     pub(super) fn ask(&self, errors: &mut dyn Write) -> Result<Asked> {
-        let files = ModelFiles::read(&self.model)?;
-        let image = RgbImage::open(&self.image)?;
-        let do_image_splitting = match (self.split_image, self.no_split_image) {
-            (false, false) => files.image_processor.do_image_splitting,
-            (split, _) => split,
-        };
-        let processor = ImageProcessor::new(ImageProcessorConfig { do_image_splitting, ..files.image_processor.clone() })?;
+        let mut files = ModelFiles::read(&self.model)?;
+        let image = image::open(&self.image)?;
+        match (self.split_image, self.no_split_image) {
+            (true, _) => files = files.with_image_splitting(ImageSplitting::Tiles),
+            (_, true) => files = files.with_image_splitting(ImageSplitting::Whole),
+            (false, false) => {}
+        }
+        let processor = files.image_processor()?;
         let question = Question::new(&files, &processor, &image, &self.prompt)?;
         let device = open(self.device)?;
         writeln!(errors, "on {device}")?;
@@ -64,15 +67,15 @@ impl QuestionArgs {
 }
 
 fn open(device: Option<DeviceArg>) -> Result<Device> {
-    match device {
+    device::ready(match device {
         None => Ok(Device::best()),
         Some(DeviceArg::Cpu) => Ok(Device::cpu()),
         Some(DeviceArg::Gpu) => {
             let device = Device::gpu(&GpuSelector::from_env_or_hardware());
-            Ok(match std::env::var_os("PERCEPT_ADAPTER") {
-                Some(_) => device?,
-                None => device.or_else(|no_hardware| Device::gpu(&GpuSelector::software()).map_err(|_| no_hardware))?,
-            })
+            match std::env::var_os("PERCEPT_ADAPTER") {
+                Some(_) => device,
+                None => device.or_else(|no_hardware| Device::gpu(&GpuSelector::software()).map_err(|_| no_hardware)),
+            }
         }
-    }
+    })
 }

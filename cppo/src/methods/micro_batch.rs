@@ -8,7 +8,7 @@
 
 use std::ops::Range;
 
-use percept_engine::{Indices, Tensor};
+use percept_engine::{DType, Indices, Tensor};
 
 use super::divergence::{Divergence, full_kl, k1, k3};
 use super::signal::Signal;
@@ -50,6 +50,22 @@ pub struct Item {
 }
 
 impl Pass {
+    /// No response at all.
+    pub fn empty(head: &Tensor, dtype: DType, temperature: f32) -> Pass {
+        let none = |shape: &[usize]| Tensor::zeros(head.device(), shape, dtype);
+        Pass {
+            items: Vec::new(),
+            views: vec![(View::Original, 0..0)],
+            log_probs: none(&[0]),
+            entropy: none(&[0]),
+            hidden: none(&[0, head.dim(1)]),
+            rows: Vec::new(),
+            head: head.clone(),
+            temperature,
+            packed_tokens: 0,
+        }
+    }
+
     /// The tokens of all responses on a picture. Empty if no response is read on it.
     pub fn range(&self, view: View) -> Range<usize> {
         self.views.iter().find(|(of, _)| *of == view).map_or(0..0, |(_, range)| range.clone())
@@ -169,7 +185,6 @@ impl MicroBatch<'_> {
     }
 
     fn constant(&self, values: &[f32]) -> Tensor {
-        let values: Vec<f64> = values.iter().copied().map(f64::from).collect();
-        Tensor::from_f64(self.pass.log_probs.device(), &values, &[values.len()], self.pass.log_probs.dtype())
+        Tensor::from_f32(self.pass.log_probs.device(), values, &[values.len()], self.pass.log_probs.dtype())
     }
 }

@@ -22,6 +22,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use image::RgbImage;
+use percept_model::image::{DecodeOptions, decode};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -231,11 +232,7 @@ impl ImageSource {
     /// What is wrong with it, in words.
     pub fn decode(&self) -> Result<RgbImage, String> {
         let bytes = self.bytes()?;
-        let picture = image::load_from_memory(&bytes).map_err(|e| format!("{self}: {e}"))?.to_rgb8();
-        match picture.dimensions() {
-            (0, _) | (_, 0) => Err(format!("{self}: the picture is empty")),
-            _ => Ok(picture),
-        }
+        decode(&bytes, &self.to_string(), DecodeOptions::default()).map_err(|e| e.to_string())
     }
 
     fn bytes(&self) -> Result<Arc<[u8]>, String> {

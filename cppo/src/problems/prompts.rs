@@ -3,8 +3,8 @@
 use std::ops::Range;
 
 use image::RgbImage;
-use percept_model::image::{self as pictures, ImageProcessor, Tiles};
-use percept_model::{Content, GenerationPrompt, Message, ModelFiles, Part, SpecialTokens, encode_prompt};
+use percept_model::image::{ImageProcessor, Patches};
+use percept_model::{Content, GenerationPrompt, Message, ModelFiles, Part, SpecialTokens};
 use rayon::prelude::*;
 
 use crate::error::TrainError;
@@ -89,7 +89,7 @@ pub struct EncodedPrompt {
     /// Token ids, with each picture expanded to its `<image>` tokens.
     pub tokens: Vec<u32>,
     /// The pictures, preprocessed.
-    pub tiles: Vec<Tiles<f32>>,
+    pub tiles: Vec<Patches>,
 }
 
 /// A response as text, and which token says what.
@@ -135,7 +135,7 @@ impl Encoder {
     /// # Errors
     /// If the settings of the image processor are out of range.
     pub fn new(files: ModelFiles) -> Result<Encoder, TrainError> {
-        let processor = ImageProcessor::new(files.image_processor.clone())?;
+        let processor = files.image_processor()?;
         Ok(Encoder { files, processor, instruction: String::new() })
     }
 
@@ -163,14 +163,13 @@ impl Encoder {
         parts.push(Part::Text { text });
         let message = Message { role: "user".into(), content: Content::Parts(parts) };
         let text = self.files.chat_template.render(&[message], GenerationPrompt::Add)?;
-        let tilings: Vec<_> = tiles.iter().map(|tiles| tiles.tiling).collect();
-        let tokens = encode_prompt(&self.files.tokenizer, &text, &tilings, self.files.config.image_seq_len())?;
+        let tokens = self.files.encode_prompt(&text, &tiles)?;
         Ok(EncodedPrompt { tokens, tiles })
     }
 
     /// Pictures, preprocessed.
-    pub fn tiles(&self, pictures: &[RgbImage]) -> Vec<Tiles<f32>> {
-        pictures.iter().map(|picture| self.processor.process(&raw(picture))).collect()
+    pub fn tiles(&self, pictures: &[RgbImage]) -> Vec<Patches> {
+        pictures.iter().map(|picture| self.processor.process(picture)).collect()
     }
 
     /// A whole response as the tokens the model should give, with the one that ends it.
@@ -207,8 +206,4 @@ impl Encoder {
     pub fn end_tokens(&self) -> &[u32] {
         &self.files.generation.eos_token_ids
     }
-}
-
-fn raw(picture: &RgbImage) -> pictures::RgbImage {
-    pictures::RgbImage::new(picture.width() as usize, picture.height() as usize, picture.as_raw().clone())
 }

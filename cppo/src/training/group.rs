@@ -10,7 +10,7 @@
 use std::ops::Range;
 
 use image::RgbImage;
-use percept_model::image::Tiles;
+use percept_model::image::Patches;
 use percept_model::{Completion, Finish};
 use rayon::prelude::*;
 
@@ -49,7 +49,7 @@ pub struct GroupView {
     /// The perturbed pictures.
     pub pictures: Vec<RgbImage>,
     /// The same, preprocessed.
-    pub tiles: Vec<Tiles<f32>>,
+    pub tiles: Vec<Patches>,
 }
 
 /// A response, and what became of it.

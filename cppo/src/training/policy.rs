@@ -1,6 +1,7 @@
 //! The model that is trained, and what it reads with: from a checkpoint, or new.
 
 use percept_engine::{DType, Device};
+use percept_model::image::ImageSplitting;
 use percept_model::{Activations, LoraConfig, Model, ModelError, ModelFiles, Precision};
 
 use crate::config::{LoraSection, ModelConfig, SftRunConfig, WeightPrecision};
@@ -33,8 +34,9 @@ pub fn load_policy(config: &ModelConfig, device: &Device, seed: u64) -> Result<M
 /// If a file of the checkpoint is missing or damaged.
 pub fn load_encoder(config: &ModelConfig) -> Result<Encoder, TrainError> {
     let mut files = ModelFiles::read(&config.path)?;
-    let processor = &mut files.image_processor;
-    processor.do_image_splitting = config.do_image_splitting.unwrap_or(processor.do_image_splitting);
+    if let Some(split) = config.do_image_splitting {
+        files = files.with_image_splitting(if split { ImageSplitting::Tiles } else { ImageSplitting::Whole });
+    }
     Ok(Encoder::new(files)?.with_instruction(&config.instruction))
 }
 

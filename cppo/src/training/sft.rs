@@ -17,7 +17,7 @@ pub use trainer::SftTrainer;
 use std::time::Instant;
 
 use percept_engine::{AdamW, Gradients, ParamGroup, Tensor, no_grad, random};
-use percept_model::image::Tiles;
+use percept_model::image::{Grid, ImageSplitting, Patches};
 use percept_model::{Model, Packing, ResponseRows};
 use rayon::prelude::*;
 
@@ -53,13 +53,12 @@ impl<'a> WarmStart<'a> {
         optim: &OptimConfig,
         seed: u64,
     ) -> Result<WarmStart<'a>, TrainError> {
-        if encoder.files().image_processor.do_image_splitting {
+        if encoder.files().image_splitting() == ImageSplitting::Tiles {
             return Err(TrainError::Unsupported("sft.warm_start_steps: expected 0 for a model that cuts pictures into tiles".into()));
         }
         let (classes, hidden) = (all_classes(), model.config().text.hidden_size);
         let values = random::normal(seed, 0, (classes + 1) * hidden, 0.02);
-        let values: Vec<f64> = values.into_iter().map(f64::from).collect();
-        let head = Tensor::from_f64(model.device(), &values, &[classes + 1, hidden], model.arithmetic_dtype()).parameter();
+        let head = Tensor::from_f32(model.device(), &values, &[classes + 1, hidden], model.arithmetic_dtype()).parameter();
         let optim = OptimConfig {
             learning_rate: config.warm_start_learning_rate,
             schedule: Schedule::Cosine,
@@ -84,14 +83,12 @@ impl<'a> WarmStart<'a> {
         let first = WARM_START_PROBLEMS + self.step * count;
         let problems = self.task.problems(Split::Train, first..first + count);
         self.step += 1;
-        let side = self.model.config().image_seq_len().isqrt();
-        let tiles: Vec<Tiles<f32>> =
+        let tiles: Vec<Patches> =
             problems.par_iter().flat_map_iter(|problem| self.encoder.tiles(std::slice::from_ref(&problem.picture))).collect();
-        let labels: Vec<u32> = problems.iter().flat_map(|problem| labels(problem, side)).collect();
+        let labels: Vec<u32> =
+            problems.iter().zip(&tiles).flat_map(|(problem, tiles)| labels(problem, self.model.visual_grid(tiles.grids()[0]))).collect();
 
-        let edge = tiles[0].edge;
-        let pixels: Vec<f32> = tiles.iter().flat_map(|tiles| tiles.values.iter().copied()).collect();
-        let pictures = Tensor::from_slice(self.model.device(), &pixels, &[tiles.len(), 3, edge, edge]);
+        let pictures = self.model.patch_batch(&tiles).expect("a step has pictures");
         let features = self.model.image_features(&pictures); // [pictures·visual tokens, hidden]
         let targets = Tensor::from_slice(self.model.device(), &labels, &[labels.len()]);
         let (log_probs, _) = features.linear_log_probs(&self.head, &targets, 1.0);
@@ -136,10 +133,10 @@ fn all_classes() -> usize {
 }
 
 /// Labels of the cells of a picture among the classes of all families.
-fn labels(problem: &Problem, side: usize) -> Vec<u32> {
+fn labels(problem: &Problem, [rows, cols]: Grid) -> Vec<u32> {
     let before: usize = Family::ALL.iter().take_while(|&&family| family != problem.family).map(|family| family.cell_classes()).sum();
     let none = problem.family.cell_classes();
-    let labels = problem.cell_labels(side, side).into_iter();
+    let labels = problem.cell_labels(rows, cols).into_iter();
     labels.map(|label| if usize::from(label) == none { all_classes() } else { before + usize::from(label) } as u32).collect()
 }
 
@@ -212,7 +209,7 @@ impl<'a> Sft<'a> {
 
 struct Example {
     prompt: Vec<u32>,
-    tiles: Vec<Tiles<f32>>,
+    tiles: Vec<Patches>,
     response: Vec<u32>,
 }
 

@@ -128,6 +128,13 @@ pub fn compute_update(
     let counts = count(groups, config.world);
 
     let mut gradients = Gradients::new();
+    if parts.is_empty() {
+        // for their names: every update has the same metrics
+        let pass = Pass::empty(model.head_weight(), model.arithmetic_dtype(), config.temperature);
+        let reference_log_probs = reference.map(|_| pass.log_probs.clone());
+        let terms = config.method.terms(&MicroBatch { pass: &pass, signals: Vec::new(), reference_log_probs }, config.policy);
+        sums.add(&terms, &pass, groups, &Part::new())?;
+    }
     for part in &parts {
         let pass = match pass_of_all.take() {
             Some(pass) => pass,
@@ -191,7 +198,7 @@ fn count(groups: &[Group], world: &World) -> Counts {
     let responses = || groups.iter().flat_map(|group| &group.responses);
     let tokens: usize = responses().map(|response| response.tokens().len()).sum();
     let selected: usize = responses().map(|response| response.signal.weights.selected()).sum();
-    let [tokens, selected] = world.sum([tokens as f64, selected as f64]);
+    let [tokens, selected] = world.sum_of([tokens as f64, selected as f64]);
     Counts { tokens: tokens as usize, selected: selected as usize }
 }
 
@@ -234,23 +241,13 @@ impl Sums {
             return self;
         }
         let counts = [self.loss, self.entropy, self.trained_tokens as f64, self.packed_tokens as f64];
-        let [loss, entropy, trained_tokens, packed_tokens] = world.sum(counts);
+        let [loss, entropy, trained_tokens, packed_tokens] = world.sum_of(counts);
         (self.loss, self.entropy) = (loss, entropy);
         (self.trained_tokens, self.packed_tokens) = (trained_tokens as usize, packed_tokens as usize);
-        for named in [&mut self.terms, &mut self.measured] {
-            // a rank without micro-batches does not know the names
-            let lines = named.iter().map(|(name, over, sum)| format!("{name} {} {}\n", u8::from(*over == Over::Selected), sum.to_bits()));
-            let texts = world.gather(lines.collect::<String>().into_bytes());
-            named.clear();
-            for text in texts {
-                for line in String::from_utf8_lossy(&text).lines() {
-                    let mut fields = line.split(' ');
-                    let mut field = || fields.next().expect("a name, what the mean is over, the sum");
-                    let (name, over) = (field(), if field() == "1" { Over::Selected } else { Over::Tokens });
-                    add_to(named, name, over, f64::from_bits(field().parse().expect("the bits of a number")));
-                }
-            }
-        }
+        // in this order on every rank: the method gives the same terms everywhere
+        let named = || self.terms.iter().chain(&self.measured);
+        let sums = world.sum(named().map(|(.., sum)| *sum).collect());
+        self.terms.iter_mut().chain(&mut self.measured).zip(sums).for_each(|((.., sum), of_all)| *sum = of_all);
         self
     }
 

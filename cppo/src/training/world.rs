@@ -71,16 +71,27 @@ impl World {
     }
 
     /// The sums over all ranks, added in their order. `[n] -> [n]`
-    pub fn sum<const N: usize>(&self, own: [f64; N]) -> [f64; N] {
+    ///
+    /// # Panics
+    /// If the ranks have different numbers of them.
+    #[track_caller]
+    pub fn sum(&self, own: Vec<f64>) -> Vec<f64> {
         if self.size == 1 {
             return own;
         }
-        let mut sums = [0.0; N];
+        let mut sums = vec![0.0; own.len()];
         for bytes in self.gather(bytemuck::cast_slice(&own).to_vec()) {
             let values: Vec<f64> = bytemuck::pod_collect_to_vec(&bytes);
+            assert!(values.len() == sums.len(), "World::sum: {} numbers on rank {}, {} on another", sums.len(), self.rank, values.len());
             sums.iter_mut().zip(values).for_each(|(sum, value)| *sum += value);
         }
         sums
+    }
+
+    /// [`sum`](World::sum) of a fixed number of numbers.
+    #[track_caller]
+    pub fn sum_of<const N: usize>(&self, own: [f64; N]) -> [f64; N] {
+        self.sum(own.to_vec()).try_into().expect("as many sums as numbers")
     }
 
     /// The gradients of `parameters`, summed over all ranks in their order. A rank without any contributes zeros.
@@ -97,11 +108,7 @@ impl World {
                 Some(gradient) => gradient.to_f64_vec()?,
                 None => vec![0.0; parameter.len()],
             };
-            let mut sum = vec![0.0; parameter.len()];
-            for bytes in self.gather(bytemuck::cast_slice(&values).to_vec()) {
-                let values: Vec<f64> = bytemuck::pod_collect_to_vec(&bytes);
-                sum.iter_mut().zip(values).for_each(|(sum, value)| *sum += value);
-            }
+            let sum = self.sum(values);
             sums.set(parameter, &Tensor::from_f64(parameter.device(), &sum, parameter.shape(), parameter.dtype()));
         }
         Ok(sums)

@@ -1,4 +1,4 @@
-//! The whole op table on one device: what `percept doctor` prints.
+//! The whole op table on one device.
 
 use serde::Serialize;
 

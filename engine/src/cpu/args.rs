@@ -1,12 +1,8 @@
 //! What a CPU kernel receives.
 
-use std::sync::{RwLockReadGuard, RwLockWriteGuard};
-
 use bytemuck::Pod;
 
-use crate::cpu::buffer::Lines;
 use crate::dtype::{DType, Element};
-use crate::kernel::{Binding, Launch};
 
 /// The arguments of one CPU kernel call: inputs are slices to read, outputs slices to write, in the order of the shader's bindings.
 pub struct CpuArgs<'a> {
@@ -18,23 +14,16 @@ pub struct CpuArgs<'a> {
 }
 
 impl<'a> CpuArgs<'a> {
-    /// Locks the buffers, builds the arguments and calls the kernel.
-    pub(crate) fn with(launch: &'a Launch<'a>, run: fn(CpuArgs<'_>)) {
-        let (inputs, outputs): (Vec<_>, Vec<_>) = launch.bindings().enumerate().partition(|(index, _)| *index < launch.inputs);
-        let reads: Vec<RwLockReadGuard<'_, Lines>> = inputs.iter().map(|(_, b)| b.tensor.storage().cpu().read()).collect();
-        let mut writes: Vec<RwLockWriteGuard<'_, Lines>> = outputs.iter().map(|(_, b)| b.tensor.storage().cpu().write()).collect();
-        let range = |b: &Binding<'_>| b.offset_bytes..b.offset_bytes + b.size_bytes;
-        run(CpuArgs {
-            name: launch.kernel.name,
-            params: launch.params,
-            constants: launch.constants,
-            inputs: inputs.iter().zip(&reads).map(|((_, b), lines)| (b.tensor.dtype(), &lines.bytes()[range(b)])).collect(),
-            outputs: outputs
-                .iter()
-                .zip(&mut writes)
-                .map(|((_, b), lines)| (b.tensor.dtype(), Some(&mut lines.bytes_mut()[range(b)])))
-                .collect(),
-        });
+    /// The arguments of the kernel `name`: each buffer with its storage type.
+    pub(super) fn new(
+        name: &'static str,
+        params: &'a [u8],
+        constants: &'a [(&'static str, f64)],
+        inputs: Vec<(DType, &'a [u8])>,
+        outputs: Vec<(DType, &'a mut [u8])>,
+    ) -> CpuArgs<'a> {
+        let outputs = outputs.into_iter().map(|(dtype, bytes)| (dtype, Some(bytes))).collect();
+        CpuArgs { name, params, constants, inputs, outputs }
     }
 
     /// The parameters.

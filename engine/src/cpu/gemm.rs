@@ -1,5 +1,5 @@
 //! Matrix products on the CPU: the `gemm` crates behind a safe face, and half-precision right sides converted panel by panel.
-#![allow(unsafe_code)] // the kernels take raw pointers; `multiply` checks every range before it passes them on
+#![allow(unsafe_code)] // the kernels take pointers; every matrix is checked to lie in its slice before they are passed on
 
 use gemm_common::Parallelism;
 use half::slice::HalfFloatSliceExt;
@@ -9,19 +9,38 @@ use rayon::prelude::*;
 use super::{Float, reduce};
 use crate::dtype::Element;
 
-/// A strided matrix in a slice.
+/// A strided matrix in a slice: element (r, c) is `data[r * row_stride + c * col_stride]`. How many rows and columns it has, the product says.
 #[derive(Clone, Copy)]
-pub struct Matrix<'a, T> {
-    /// Holds element (0, 0) first.
-    pub data: &'a [T],
-    /// Rows.
-    pub rows: usize,
-    /// Columns.
-    pub columns: usize,
-    /// Distance between rows.
-    pub row_stride: usize,
-    /// Distance between columns.
-    pub column_stride: usize,
+pub struct Block<'a, T> {
+    data: &'a [T],
+    row_stride: usize,
+    col_stride: usize,
+}
+
+impl<'a, T> Block<'a, T> {
+    /// From the start of `data`, with the distance between rows and between columns.
+    pub fn new(data: &'a [T], row_stride: usize, col_stride: usize) -> Block<'a, T> {
+        Block { data, row_stride, col_stride }
+    }
+
+    /// Rows `row_stride` apart, each contiguous, from the start of `data`.
+    pub fn rows(data: &'a [T], row_stride: usize) -> Block<'a, T> {
+        Block::new(data, row_stride, 1)
+    }
+
+    /// Transposed.
+    pub fn t(self) -> Block<'a, T> {
+        Block::new(self.data, self.col_stride, self.row_stride)
+    }
+
+    /// From column `first` on; nothing if that is past the end.
+    fn columns_from(self, first: usize) -> Block<'a, T> {
+        Block { data: self.data.get(first * self.col_stride..).unwrap_or(&[]), ..self }
+    }
+
+    fn holds(&self, rows: usize, cols: usize) -> bool {
+        rows == 0 || cols == 0 || (rows - 1) * self.row_stride + (cols - 1) * self.col_stride < self.data.len()
+    }
 }
 
 /// How much of the machine a product may use.
@@ -33,57 +52,61 @@ pub enum Threads {
     All,
 }
 
-impl<T> Matrix<'_, T> {
-    fn t(self) -> Self {
-        Matrix { rows: self.columns, columns: self.rows, row_stride: self.column_stride, column_stride: self.row_stride, ..self }
-    }
-
-    fn assert_inside(&self) {
-        if self.rows > 0 && self.columns > 0 {
-            let last = (self.rows - 1) * self.row_stride + (self.columns - 1) * self.column_stride;
-            assert!(last < self.data.len(), "gemm: a [{}, {}] matrix ends at {last} of {}", self.rows, self.columns, self.data.len());
-        }
-    }
-}
-
-/// `out += left · right` into rows of `out` that are `out_stride` apart, or `out = left · right` if `keep` is zero.
+/// `c = alpha a b + beta c` on the calling thread, `[m, k] [k, n] -> [m, n]`; the rows of `c` lie `c_stride` apart. With `beta` 0, `c` is not read.
 ///
 /// # Panics
-/// If the shapes do not fit or a matrix leaves its slice.
-pub fn multiply<F: Float>(out: &mut [F], out_stride: usize, left: Matrix<'_, F>, right: Matrix<'_, F>, keep: F, threads: Threads) {
-    let (m, n, k) = (left.rows, right.columns, left.columns);
-    assert_eq!(k, right.rows, "gemm: inner sizes");
+/// If a matrix reaches past its slice.
+#[track_caller]
+pub fn multiply<F: Float>(sizes: [usize; 3], alpha: F, a: Block<F>, b: Block<F>, beta: F, c: &mut [F], c_stride: usize) {
+    multiply_on(Threads::One, sizes, alpha, a, b, beta, c, c_stride);
+}
+
+/// [`multiply`] on as many threads as it may use.
+///
+/// # Panics
+/// If a matrix reaches past its slice.
+#[track_caller]
+pub fn multiply_on<F: Float>(
+    threads: Threads,
+    [m, n, k]: [usize; 3],
+    alpha: F,
+    a: Block<F>,
+    b: Block<F>,
+    beta: F,
+    c: &mut [F],
+    c_stride: usize,
+) {
     if m == 0 || n == 0 {
         return;
     }
-    left.assert_inside();
-    right.assert_inside();
-    assert!((m - 1) * out_stride + n <= out.len() && (m == 1 || out_stride >= n), "gemm: a [{m}, {n}] product in {} elements", out.len());
+    assert!(
+        a.holds(m, k) && b.holds(k, n) && (m - 1) * c_stride + n <= c.len() && (m == 1 || n <= c_stride),
+        "gemm: [{m}, {k}] [{k}, {n}]: a matrix reaches past its slice"
+    );
     let parallelism = match threads {
         Threads::One => Parallelism::None,
         Threads::All => Parallelism::Rayon(0),
     };
     // the kernels write columns: of rows, the transposed product is computed
-    let (m, n, left, right, out_row, out_column) =
-        if out_stride > 1 { (n, m, right.t(), left.t(), 1, out_stride) } else { (m, n, left, right, out_stride, 1) };
-    // SAFETY: the assertions above keep every access of the three matrices inside their slices, `out` is borrowed mutably, and F is f32 or f64.
+    let (m, n, a, b, c_row_stride, c_col_stride) = if c_stride > 1 { (n, m, b.t(), a.t(), 1, c_stride) } else { (m, n, a, b, c_stride, 1) };
+    // SAFETY: the three matrices lie in their slices; `c`, borrowed mutably, overlaps neither of the others.
     unsafe {
         F::kernel()(
             m,
             n,
             k,
-            out.as_mut_ptr(),
-            out_column as isize,
-            out_row as isize,
-            keep != F::ZERO,
-            left.data.as_ptr(),
-            left.column_stride as isize,
-            left.row_stride as isize,
-            right.data.as_ptr(),
-            right.column_stride as isize,
-            right.row_stride as isize,
-            keep,
-            F::ONE,
+            c.as_mut_ptr(),
+            c_col_stride as isize,
+            c_row_stride as isize,
+            beta != F::ZERO,
+            a.data.as_ptr(),
+            a.col_stride as isize,
+            a.row_stride as isize,
+            b.data.as_ptr(),
+            b.col_stride as isize,
+            b.row_stride as isize,
+            beta,
+            alpha,
             false,
             false,
             false,
@@ -125,23 +148,25 @@ const PANEL_ELEMENTS: usize = 256 * 1024;
 /// Elements that one task widens.
 const WIDEN_ELEMENTS: usize = 8 * 1024;
 
-/// [`multiply`] with a right side in half precision. Panels of its columns are widened into scratch, never the whole matrix.
-pub fn multiply_half<F: Float, H: Half>(out: &mut [F], out_stride: usize, left: Matrix<'_, F>, right: Matrix<'_, H>, keep: F) {
-    right.assert_inside();
-    let (k, n) = (right.rows, right.columns);
-    if left.rows == 0 || n == 0 {
+/// `c = a b + beta c` on all threads, with a right side in half precision. Panels of its columns are widened into scratch, never the whole matrix.
+///
+/// # Panics
+/// If a matrix reaches past its slice.
+#[track_caller]
+pub fn multiply_half<F: Float, H: Half>([m, n, k]: [usize; 3], a: Block<F>, b: Block<H>, beta: F, c: &mut [F], c_stride: usize) {
+    assert!(b.holds(k, n), "gemm: [{m}, {k}] [{k}, {n}]: the right side reaches past its slice");
+    if m == 0 || n == 0 {
         return;
     }
-    if left.rows <= FEW_ROWS && left.column_stride == 1 && right.row_stride == 1 {
-        return multiply_few_rows(out, out_stride, left, right, keep);
+    if m <= FEW_ROWS && a.col_stride == 1 && b.row_stride == 1 {
+        return multiply_few_rows([m, n, k], a, b, beta, c, c_stride);
     }
     let width = (PANEL_ELEMENTS / k.max(1)).clamp(64, n.max(64)).min(n);
     let mut scratch = vec![F::ZERO; width * k];
     for start in (0..n).step_by(width) {
         let columns = width.min(n - start);
-        let panel = Matrix { data: right.data.get(start * right.column_stride..).unwrap_or(&[]), columns, ..right };
-        let widened = widen(panel, &mut scratch[..columns * k]);
-        multiply(&mut out[start..], out_stride, left, widened, keep, Threads::All);
+        let widened = widen([k, columns], b.columns_from(start), &mut scratch[..columns * k]);
+        multiply_on(Threads::All, [m, columns, k], F::ONE, a, widened, beta, &mut c[start..], c_stride);
     }
 }
 
@@ -149,18 +174,17 @@ pub fn multiply_half<F: Float, H: Half>(out: &mut [F], out_stride: usize, left: 
 const FEW_ROWS: usize = 4;
 
 /// [`multiply_half`] for decoding: each column of the right side, a weight's row, is widened piece by piece on the way into its dot products.
-fn multiply_few_rows<F: Float, H: Half>(out: &mut [F], out_stride: usize, left: Matrix<'_, F>, right: Matrix<'_, H>, keep: F) {
+fn multiply_few_rows<F: Float, H: Half>([m, n, k]: [usize; 3], a: Block<F>, b: Block<H>, beta: F, c: &mut [F], c_stride: usize) {
     const PIECE: usize = 256;
-    let (m, k, n) = (left.rows, left.columns, right.columns);
     let column = |index: usize, sums: &mut [F]| {
         let mut widened = [F::ZERO; PIECE];
-        let weights = right.data.get(index * right.column_stride..).unwrap_or(&[]);
+        let weights = b.columns_from(index).data;
         sums.fill(F::ZERO);
         for start in (0..k).step_by(PIECE) {
             let widened = &mut widened[..PIECE.min(k - start)];
             widen_line(&weights[start..], 1, widened);
             for (row, sum) in sums.iter_mut().enumerate() {
-                *sum += reduce::dot(&left.data[row * left.row_stride + start..][..widened.len()], widened);
+                *sum += reduce::dot(&a.data[row * a.row_stride + start..][..widened.len()], widened);
             }
         }
     };
@@ -170,17 +194,17 @@ fn multiply_few_rows<F: Float, H: Half>(out: &mut [F], out_stride: usize, left: 
         products.chunks_mut(m).enumerate().for_each(|(i, sums)| column(task * columns_per_task + i, sums));
     });
     for row in 0..m {
-        for (out, product) in out[row * out_stride..][..n].iter_mut().zip(products[row..].iter().step_by(m)) {
-            *out = if keep == F::ZERO { *product } else { keep * *out + *product };
+        for (out, product) in c[row * c_stride..][..n].iter_mut().zip(products[row..].iter().step_by(m)) {
+            *out = if beta == F::ZERO { *product } else { beta * *out + *product };
         }
     }
 }
 
-/// A widened copy that keeps the order in memory: along k if that is how the weights lie, else along the columns.
-fn widen<'a, F: Float, H: Half>(from: Matrix<'_, H>, to: &'a mut [F]) -> Matrix<'a, F> {
-    let Matrix { rows, columns, row_stride, column_stride, data } = from;
-    let along_rows = row_stride < column_stride;
-    let (length, stride, step) = if along_rows { (rows, row_stride, column_stride) } else { (columns, column_stride, row_stride) };
+/// A widened copy that keeps the order in memory: along the rows' index if that is how the weights lie, else along the columns'.
+fn widen<'a, F: Float, H: Half>([rows, columns]: [usize; 2], from: Block<'_, H>, to: &'a mut [F]) -> Block<'a, F> {
+    let Block { data, row_stride, col_stride } = from;
+    let along_rows = row_stride < col_stride;
+    let (length, stride, step) = if along_rows { (rows, row_stride, col_stride) } else { (columns, col_stride, row_stride) };
     if !to.is_empty() {
         let lines_per_task = (WIDEN_ELEMENTS / length).max(1);
         to.par_chunks_mut(length * lines_per_task).enumerate().for_each(|(task, lines)| {
@@ -189,8 +213,7 @@ fn widen<'a, F: Float, H: Half>(from: Matrix<'_, H>, to: &'a mut [F]) -> Matrix<
             }
         });
     }
-    let (row_stride, column_stride) = if along_rows { (1, rows) } else { (columns, 1) };
-    Matrix { data: to, rows, columns, row_stride, column_stride }
+    if along_rows { Block::new(to, 1, rows) } else { Block::new(to, columns, 1) }
 }
 
 fn widen_line<F: Float, H: Half>(from: &[H], stride: usize, to: &mut [F]) {

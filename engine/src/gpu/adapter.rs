@@ -7,10 +7,11 @@ use std::sync::OnceLock;
 use serde::Serialize;
 
 use crate::error::{Error, Result};
+use crate::kernel::MAX_PARAMS_BYTES;
 
 /// Which adapter to open: `hardware`, `software` (or `lavapipe`), an index into [`adapters`], or a part of a name.
 ///
-/// `PERCEPT_ADAPTER` and `--adapter` are parsed by [`FromStr`], which takes any text.
+/// Parsed from text by [`FromStr`], which takes any: a text that is none of the words and no number is a part of a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GpuSelector {
     choice: Choice,
@@ -230,7 +231,7 @@ impl AdapterReport {
             },
             vendor: vendor(info.vendor),
             software: info.device_type == wgpu::DeviceType::Cpu,
-            immediates: has(wgpu::Features::IMMEDIATES) && limits.max_immediate_size >= super::MAX_PARAMS_BYTES,
+            immediates: has(wgpu::Features::IMMEDIATES) && limits.max_immediate_size as usize >= MAX_PARAMS_BYTES,
             f16: has(wgpu::Features::SHADER_F16),
             subgroups: has(wgpu::Features::SUBGROUP),
             subgroup_min_size: info.subgroup_min_size,

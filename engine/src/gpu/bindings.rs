@@ -5,12 +5,14 @@
 //! short as the tensor, so that an access beyond it is caught.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hash, Hasher};
+use std::hash::{Hash, Hasher};
 
-use super::Context;
+use super::buffers::GpuBuffer;
+use super::context::Context;
+use super::hash::FastHash;
 use super::pipelines::Pipeline;
 use super::trusted::Checks;
-use crate::kernel::{Launch, MAX_BINDINGS};
+use crate::kernel::{Dispatch, MAX_BINDINGS};
 
 /// More than any training step needs; runs of ever new shapes start over here instead of filling the driver's memory.
 const MAX_CACHED: usize = 1 << 16;
@@ -38,19 +40,18 @@ impl Hash for Key {
 }
 
 impl BindGroups {
-    /// The bind group of a launch. A hit allocates nothing.
-    pub(super) fn get(&mut self, context: &Context, pipeline: &Pipeline, launch: &Launch<'_>) -> &wgpu::BindGroup {
+    /// The bind group of a dispatch. A hit allocates nothing.
+    pub(super) fn get(&mut self, context: &Context, pipeline: &Pipeline, dispatch: &Dispatch<'_, GpuBuffer>) -> &wgpu::BindGroup {
         let mut key = Key { words: [0; 1 + 3 * MAX_BINDINGS], used: 1 };
         key.words[0] = pipeline.layout_id;
-        for binding in launch.bindings() {
-            let raw = &binding.tensor.storage().gpu().raw;
-            let offset = binding.offset_bytes as u64;
+        for bound in dispatch.bound() {
+            let offset = bound.offset_bytes as u64;
             let size = match context.checks {
                 // whole vectors of 16 bytes, for shaders that read four elements at a time; buffers end on a multiple of 256
-                Checks::On => (binding.size_bytes as u64).max(1).next_multiple_of(16),
-                Checks::Off => (raw.bytes - offset).min(context.report.max_binding_bytes & !3),
+                Checks::On => (bound.size_bytes as u64).max(1).next_multiple_of(16),
+                Checks::Off => (bound.storage.bytes() - offset).min(context.report.max_binding_bytes & !3),
             };
-            key.words[key.used..key.used + 3].copy_from_slice(&[raw.id, offset, size]);
+            key.words[key.used..key.used + 3].copy_from_slice(&[bound.storage.id(), offset, size]);
             key.used += 3;
         }
         if self.cached.len() >= MAX_CACHED {
@@ -59,7 +60,7 @@ impl BindGroups {
         let created = &mut self.created;
         self.cached.entry(key).or_insert_with_key(|key| {
             *created += 1;
-            create(context, pipeline, launch, key)
+            create(context, pipeline, dispatch, key)
         })
     }
 
@@ -70,50 +71,23 @@ impl BindGroups {
     }
 }
 
-fn create(context: &Context, pipeline: &Pipeline, launch: &Launch<'_>, key: &Key) -> wgpu::BindGroup {
-    let entries: Vec<_> = launch
-        .bindings()
+fn create(context: &Context, pipeline: &Pipeline, dispatch: &Dispatch<'_, GpuBuffer>, key: &Key) -> wgpu::BindGroup {
+    let entries: Vec<_> = dispatch
+        .bound()
         .zip(key.words[1..].chunks_exact(3))
         .enumerate()
-        .map(|(index, (binding, words))| wgpu::BindGroupEntry {
+        .map(|(index, (bound, words))| wgpu::BindGroupEntry {
             binding: index as u32,
             resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
-                buffer: &binding.tensor.storage().gpu().raw.buffer,
+                buffer: &bound.storage.buffer,
                 offset: words[1],
                 size: wgpu::BufferSize::new(words[2]),
             }),
         })
         .collect();
     context.device.create_bind_group(&wgpu::BindGroupDescriptor {
-        label: Some(launch.kernel.name),
+        label: Some(dispatch.kernel.name),
         layout: &pipeline.layout,
         entries: &entries,
     })
-}
-
-/// A hash for keys of a few integers that nobody chooses to collide: a multiplication per word.
-pub(super) type FastHash = BuildHasherDefault<FastHasher>;
-
-#[derive(Default)]
-pub(super) struct FastHasher(u64);
-
-impl Hasher for FastHasher {
-    fn write(&mut self, bytes: &[u8]) {
-        for &byte in bytes {
-            self.write_u64(u64::from(byte));
-        }
-    }
-
-    fn write_u64(&mut self, word: u64) {
-        self.0 = (self.0.rotate_left(5) ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    }
-
-    fn write_usize(&mut self, word: usize) {
-        self.write_u64(word as u64);
-    }
-
-    fn finish(&self) -> u64 {
-        // the high bits are the mixed ones, the table takes the low ones
-        self.0.rotate_left(32)
-    }
 }

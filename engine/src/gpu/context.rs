@@ -3,10 +3,10 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use super::MAX_PARAMS_BYTES;
 use super::adapter::{AdapterReport, GpuSelector, find};
 use super::trusted::{Checks, experimental_features};
 use crate::error::{Error, Failure, Result};
+use crate::kernel::MAX_PARAMS_BYTES;
 
 /// What all parts of the backend need.
 pub(super) struct Context {
@@ -157,7 +157,7 @@ impl Context {
 
 fn request(adapter: &wgpu::Adapter, features: wgpu::Features) -> Result<(wgpu::Device, wgpu::Queue), String> {
     let limits = adapter.limits();
-    debug_assert!(limits.max_immediate_size >= MAX_PARAMS_BYTES || !features.contains(wgpu::Features::IMMEDIATES));
+    debug_assert!(limits.max_immediate_size as usize >= MAX_PARAMS_BYTES || !features.contains(wgpu::Features::IMMEDIATES));
     let desc = wgpu::DeviceDescriptor {
         label: Some("percept"),
         required_features: features,

@@ -2,11 +2,12 @@
 
 use std::collections::HashMap;
 
-use super::Context;
-use super::bindings::FastHash;
+use super::buffers::GpuBuffer;
+use super::context::Context;
+use super::hash::FastHash;
 use super::trusted::{Checks, shader_module};
 use crate::error::{Error, Result};
-use crate::kernel::{Feature, Kernel, Launch};
+use crate::kernel::{Dispatch, Feature, Kernel, MAX_BINDINGS};
 
 /// A compiled kernel.
 pub(super) struct Pipeline {
@@ -34,16 +35,16 @@ struct Variant {
 }
 
 impl Pipelines {
-    /// The pipeline of a launch. A hit allocates nothing.
-    pub(super) fn get(&mut self, context: &Context, launch: &Launch<'_>) -> Result<&Pipeline> {
-        let key = std::ptr::from_ref(launch.kernel) as usize;
-        let found = self.kernels.get(&key).and_then(|all| all.iter().position(|v| v.constants == launch.constants));
+    /// The pipeline of a dispatch. A hit allocates nothing.
+    pub(super) fn get(&mut self, context: &Context, dispatch: &Dispatch<'_, GpuBuffer>) -> Result<&Pipeline> {
+        let key = std::ptr::from_ref(dispatch.kernel) as usize;
+        let found = self.kernels.get(&key).and_then(|all| all.iter().position(|v| v.constants == dispatch.constants));
         let index = match found {
             Some(index) => index,
             None => {
-                let pipeline = self.create(context, launch)?;
+                let pipeline = self.create(context, dispatch)?;
                 let all = self.kernels.entry(key).or_default();
-                all.push(Variant { constants: launch.constants.to_vec(), pipeline });
+                all.push(Variant { constants: dispatch.constants.to_vec(), pipeline });
                 all.len() - 1
             }
         };
@@ -55,11 +56,11 @@ impl Pipelines {
         self.params_layout.get_or_insert_with(|| bind_group_layout(context, &[entry(0, true, true)])).clone()
     }
 
-    fn create(&mut self, context: &Context, launch: &Launch<'_>) -> Result<Pipeline> {
-        let kernel = launch.kernel;
+    fn create(&mut self, context: &Context, dispatch: &Dispatch<'_, GpuBuffer>) -> Result<Pipeline> {
+        let kernel = dispatch.kernel;
         check_features(context, kernel)?;
         let unsupported = |what: String| Error::Unsupported { adapter: context.report.name.clone(), what };
-        let buffers = launch.inputs + launch.outputs + usize::from(!context.report.immediates);
+        let buffers = dispatch.inputs + dispatch.outputs + usize::from(!context.report.immediates);
         if buffers > context.report.max_storage_buffers as usize {
             let limit = context.report.max_storage_buffers;
             return Err(unsupported(format!("{}: binds {buffers} buffers, the adapter allows {limit}", kernel.name)));
@@ -67,7 +68,7 @@ impl Pipelines {
 
         let scope = context.device.push_error_scope(wgpu::ErrorFilter::Validation);
         let module = self.module(context, kernel);
-        let layout = self.layout(context, launch.inputs, launch.outputs);
+        let layout = self.layout(context, dispatch.inputs, dispatch.outputs);
         let params_layout = (!context.report.immediates).then(|| self.params_layout(context));
         let pipeline_layout = context.device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
             label: Some(kernel.name),
@@ -80,7 +81,7 @@ impl Pipelines {
             module: &module,
             entry_point: Some(kernel.entry),
             compilation_options: wgpu::PipelineCompilationOptions {
-                constants: launch.constants,
+                constants: dispatch.constants,
                 // Kernels write workgroup memory before they read it; clearing costs a barrier.
                 zero_initialize_workgroup_memory: context.checks == Checks::On,
             },
@@ -90,7 +91,7 @@ impl Pipelines {
             return Err(unsupported(format!("{} does not compile: {error}", kernel.name)));
         }
         self.created += 1;
-        let layout_id = (launch.inputs * (crate::kernel::MAX_BINDINGS + 1) + launch.outputs) as u64;
+        let layout_id = (dispatch.inputs * (MAX_BINDINGS + 1) + dispatch.outputs) as u64;
         Ok(Pipeline { pipeline, layout, layout_id, id: self.created })
     }
 

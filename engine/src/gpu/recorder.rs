@@ -3,12 +3,12 @@
 use std::collections::VecDeque;
 
 use super::bindings::BindGroups;
-use super::buffers::RawBuffer;
+use super::buffers::{GpuBuffer, Recorded};
+use super::context::Context;
 use super::pipelines::Pipelines;
 use super::timestamps::Timestamps;
-use super::{Context, MAX_PARAMS_BYTES};
 use crate::error::Result;
-use crate::kernel::Launch;
+use crate::kernel::{Dispatch, MAX_PARAMS_BYTES};
 
 /// A recording is submitted at this many dispatches: the device starts while the processor records on, and no submission runs for seconds.
 const MAX_DISPATCHES: u32 = 256;
@@ -29,7 +29,7 @@ pub(super) struct Recorder {
     // before the encoder: a pass ends before its encoder does
     pass: Option<wgpu::ComputePass<'static>>,
     encoder: Option<wgpu::CommandEncoder>,
-    /// Number of the recording, from 1; see [`RawBuffer::mark`].
+    /// Number of the recording, from 1; see [`Recorded::mark`].
     submitted: u64,
     dispatches: u32,
     bound_bytes: u64,
@@ -47,18 +47,18 @@ pub(super) struct Recorder {
 
 impl Recorder {
     /// Records a kernel.
-    pub(super) fn record(&mut self, context: &Context, launch: &Launch<'_>) -> Result<()> {
-        assert!(launch.params.len() <= MAX_PARAMS_BYTES as usize, "{}: more than 128 bytes of parameters", launch.kernel.name);
-        let pipeline = self.pipelines.get(context, launch)?;
-        let bind_group = self.bind_groups.get(context, pipeline, launch);
-        for binding in launch.bindings() {
-            binding.tensor.storage().gpu().raw.mark(self.submitted + 1);
-            self.bound_bytes += binding.size_bytes as u64;
+    pub(super) fn record(&mut self, context: &Context, dispatch: &Dispatch<'_, GpuBuffer>) -> Result<()> {
+        assert!(dispatch.params.len() <= MAX_PARAMS_BYTES, "{}: more than {MAX_PARAMS_BYTES} bytes of parameters", dispatch.kernel.name);
+        let pipeline = self.pipelines.get(context, dispatch)?;
+        let bind_group = self.bind_groups.get(context, pipeline, dispatch);
+        for bound in dispatch.bound() {
+            bound.storage.mark(self.submitted + 1);
+            self.bound_bytes += bound.size_bytes as u64;
         }
 
         let encoder = self.encoder.get_or_insert_with(|| context.encoder());
         if let Some(timestamps) = &mut self.timestamps {
-            self.pass = Some(timestamps.begin_pass(encoder, launch.kernel.name));
+            self.pass = Some(timestamps.begin_pass(encoder, dispatch.kernel.name));
             self.pipeline_set = 0;
         }
         let pass = self.pass.get_or_insert_with(|| encoder.begin_compute_pass(&Default::default()).forget_lifetime());
@@ -68,13 +68,13 @@ impl Recorder {
         }
         pass.set_bind_group(0, bind_group, &[]);
         if context.report.immediates {
-            pass.set_immediates(0, launch.params);
+            pass.set_immediates(0, dispatch.params);
         } else {
             let layout = self.pipelines.params_layout(context);
-            let (group, offset) = self.params.push(context, &layout, launch.params);
+            let (group, offset) = self.params.push(context, &layout, dispatch.params);
             pass.set_bind_group(1, group, &[offset]);
         }
-        let [x, y] = fold(launch.groups, context.report.max_workgroups_per_dimension as usize);
+        let [x, y] = fold(dispatch.groups, context.report.max_workgroups_per_dimension as usize);
         pass.dispatch_workgroups(x, y, 1);
         if self.timestamps.is_some() {
             self.end_pass();
@@ -89,9 +89,9 @@ impl Recorder {
     }
 
     /// Writes `bytes` (a multiple of 4) so that work recorded before sees the old content and work recorded after it the new.
-    pub(super) fn upload(&mut self, context: &Context, raw: &RawBuffer, offset: u64, bytes: &[u8]) {
-        if !raw.is_used_by(self.submitted + 1) {
-            context.queue.write_buffer(&raw.buffer, offset, bytes);
+    pub(super) fn upload(&mut self, context: &Context, target: &Recorded, offset: u64, bytes: &[u8]) {
+        if !target.is_used_by(self.submitted + 1) {
+            context.queue.write_buffer(&target.buffer, offset, bytes);
             self.uploaded_bytes += bytes.len();
             if self.uploaded_bytes > MAX_UPLOAD_BYTES {
                 self.submit(context);
@@ -105,24 +105,24 @@ impl Recorder {
         for chunk in bytes.chunks(STAGING_BYTES as usize) {
             let (staging, start) = self.staging.place(context, chunk.len() as u64);
             context.queue.write_buffer(staging, start, chunk);
-            encoder.copy_buffer_to_buffer(staging, start, &raw.buffer, offset + done, chunk.len() as u64);
+            encoder.copy_buffer_to_buffer(staging, start, &target.buffer, offset + done, chunk.len() as u64);
             done += chunk.len() as u64;
         }
         self.dispatches += 1;
     }
 
     /// Records a copy out of a buffer.
-    pub(super) fn copy(&mut self, context: &Context, from: &RawBuffer, offset: u64, to: &wgpu::Buffer, bytes: u64) {
+    pub(super) fn copy(&mut self, context: &Context, from: &Recorded, offset: u64, to: &wgpu::Buffer, bytes: u64) {
         self.end_pass();
         let encoder = self.encoder.get_or_insert_with(|| context.encoder());
         encoder.copy_buffer_to_buffer(&from.buffer, offset, to, 0, bytes);
     }
 
     /// Records zeros into a buffer.
-    pub(super) fn clear(&mut self, context: &Context, raw: &RawBuffer) {
+    pub(super) fn clear(&mut self, context: &Context, target: &Recorded) {
         self.end_pass();
-        raw.mark(self.submitted + 1);
-        self.encoder.get_or_insert_with(|| context.encoder()).clear_buffer(&raw.buffer, 0, None);
+        target.mark(self.submitted + 1);
+        self.encoder.get_or_insert_with(|| context.encoder()).clear_buffer(&target.buffer, 0, None);
     }
 
     /// Hands the recording, and uploads that wait, to the device.
@@ -188,7 +188,7 @@ impl Params {
         self.bytes.resize(offset + PARAMS_STRIDE, 0);
         let (_, group) = self.buffer.get_or_insert_with(|| {
             let buffer = context.buffer(u64::from(MAX_DISPATCHES) * PARAMS_STRIDE as u64, wgpu::BufferUsages::STORAGE);
-            let size = wgpu::BufferSize::new(u64::from(MAX_PARAMS_BYTES));
+            let size = wgpu::BufferSize::new(MAX_PARAMS_BYTES as u64);
             let resource = wgpu::BindingResource::Buffer(wgpu::BufferBinding { buffer: &buffer, offset: 0, size });
             let entries = &[wgpu::BindGroupEntry { binding: 0, resource }];
             let group = context.device.create_bind_group(&wgpu::BindGroupDescriptor { label: Some("parameters"), layout, entries });

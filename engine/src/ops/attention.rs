@@ -26,9 +26,9 @@ kernel_params! {
     struct StatsParams { rows: u32 }
 }
 
-const FORWARD_SHADER: Shader = wgsl!("common/segments.wgsl", "attention.wgsl");
-const DECODE_SHADER: Shader = wgsl!("common/segments.wgsl", "attention_decode.wgsl");
-const BACKWARD_SHADER: Shader = wgsl!("common/segments.wgsl", "attention_backward.wgsl");
+const FORWARD_SHADER: Shader = wgsl!("common/math.wgsl", "common/attention.wgsl", "attention.wgsl");
+const DECODE_SHADER: Shader = wgsl!("common/math.wgsl", "common/attention.wgsl", "attention_decode.wgsl");
+const BACKWARD_SHADER: Shader = wgsl!("common/attention.wgsl", "attention_backward.wgsl");
 const STATS_SHADER: Shader = wgsl!("attention_stats.wgsl");
 static FORWARD: Kernel = kernel!(FORWARD_SHADER, "forward", Params, attention);
 static DECODE: Kernel = kernel!(DECODE_SHADER, "decode", Params, attention);
@@ -38,7 +38,7 @@ pub(crate) const KERNELS: &[&Kernel] = &[&FORWARD, &DECODE, &BACKWARD, &STATS];
 
 /// The largest head_dim: rows stay in the registers of a thread.
 const MAX_HEAD_DIM: usize = 128;
-/// With so few queries a segment, the threads of a GPU divide the keys instead of the queries.
+/// With so few queries per segment, the threads of a GPU divide the keys instead of the queries.
 const DECODE_QUERIES: usize = 4;
 
 impl Tensor {

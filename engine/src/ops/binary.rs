@@ -24,100 +24,118 @@ const SHADER: Shader = wgsl!("binary.wgsl");
 static FORWARD: Kernel = kernel!(SHADER, "forward", Params, forward);
 pub(crate) const KERNELS: &[&Kernel] = &[&FORWARD];
 
-/// Which function; the shader knows them by number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u32)]
-enum BinaryOp {
-    Add = 0,
-    Sub = 1,
-    Mul = 2,
-    Div = 3,
-    Max = 4,
-    Min = 5,
-    Gt = 6,
-    Ge = 7,
-    Eq = 8,
+/// The functions, one row each. A row holds the documentation of the method; the number of its case in binary.wgsl and its name; f; and the function
+/// that attaches the gradient.
+///
+/// `binary_ops!(make)` hands the rows to the macro `make`: one makes the methods and the CPU kernel of them, another the rows of the op table.
+macro_rules! binary_ops {
+    ($make:ident) => {
+        $make! {
+            /// `a + b`. Shapes broadcast.
+            0 add: |a, b| a + b, add_gradient;
+            /// `a - b`. Shapes broadcast.
+            1 sub: |a, b| a - b, sub_gradient;
+            /// `a · b`, element by element. Shapes broadcast.
+            2 mul: |a, b| a * b, mul_gradient;
+            /// `a / b`. Shapes broadcast.
+            3 div: |a, b| a / b, div_gradient;
+            /// The larger, element by element. Shapes broadcast; equal elements share the gradient equally, as in PyTorch.
+            4 maximum: F::max, maximum_gradient;
+            /// The smaller, element by element. Shapes broadcast; equal elements share the gradient equally, as in PyTorch.
+            5 minimum: F::min, minimum_gradient;
+            /// 1 where `a > b`, else 0, in the inputs' type. Shapes broadcast. No gradient flows.
+            6 gt: |a, b| step(a > b), no_gradient;
+            /// 1 where `a >= b`, else 0, in the inputs' type. Shapes broadcast. No gradient flows.
+            7 ge: |a, b| step(a >= b), no_gradient;
+            /// 1 where `a == b`, else 0, in the inputs' type. Shapes broadcast. No gradient flows.
+            8 eq: |a, b| step(a == b), no_gradient;
+            /// 1 where `a < b`, else 0, in the inputs' type. Shapes broadcast. No gradient flows.
+            9 lt: |a, b| step(a < b), no_gradient;
+            /// 1 where `a <= b`, else 0, in the inputs' type. Shapes broadcast. No gradient flows.
+            10 le: |a, b| step(a <= b), no_gradient;
+        }
+    };
+}
+pub(crate) use binary_ops;
+
+macro_rules! methods_and_kernel {
+    ($($(#[$doc:meta])* $number:literal $name:ident: $f:expr, $gradient:ident;)*) => {
+        impl Tensor {
+            $($(#[$doc])* #[track_caller] pub fn $name(&self, rhs: &Tensor) -> Tensor {
+                $gradient(binary(stringify!($name), $number, self, rhs), self, rhs)
+            })*
+        }
+
+        /// Numbers of the rows.
+        #[cfg(test)]
+        pub(crate) const NUMBERS: &[u32] = &[$($number),*];
+
+        fn forward<F: Float>(params: &Params, args: CpuArgs) {
+            match args.constant("OP") as u32 {
+                $($number => map::<F>(params, args, $f),)*
+                number => unreachable!("no function has the number {number}"),
+            }
+        }
+    };
+}
+binary_ops!(methods_and_kernel);
+
+fn add_gradient(y: Tensor, a: &Tensor, b: &Tensor) -> Tensor {
+    let (a_shape, b_shape) = (a.shape().to_vec(), b.shape().to_vec());
+    y.with_grad("add", [a, b], move |dy| [Some(dy.sum_to(&a_shape)), Some(dy.sum_to(&b_shape))])
+}
+
+fn sub_gradient(y: Tensor, a: &Tensor, b: &Tensor) -> Tensor {
+    let (a_shape, b_shape) = (a.shape().to_vec(), b.shape().to_vec());
+    y.with_grad("sub", [a, b], move |dy| [Some(dy.sum_to(&a_shape)), Some(dy.neg().sum_to(&b_shape))])
+}
+
+fn mul_gradient(y: Tensor, a: &Tensor, b: &Tensor) -> Tensor {
+    let (saved_a, saved_b) = (a.detach(), b.detach());
+    let (needs_a, needs_b) = (a.requires_grad(), b.requires_grad());
+    y.with_grad("mul", [a, b], move |dy| {
+        let (a, b) = (saved_a, saved_b);
+        [needs_a.then(|| dy.mul(&b).sum_to(a.shape())), needs_b.then(|| dy.mul(&a).sum_to(b.shape()))]
+    })
+}
+
+fn div_gradient(y: Tensor, a: &Tensor, b: &Tensor) -> Tensor {
+    let (saved_a, saved_b) = (a.detach(), b.detach());
+    let (needs_a, needs_b) = (a.requires_grad(), b.requires_grad());
+    y.with_grad("div", [a, b], move |dy| {
+        let (a, b) = (saved_a, saved_b);
+        let da = dy.div(&b);
+        let db = needs_b.then(|| da.mul(&a).div(&b).neg().sum_to(b.shape()));
+        [needs_a.then(|| da.sum_to(a.shape())), db]
+    })
+}
+
+fn maximum_gradient(y: Tensor, a: &Tensor, b: &Tensor) -> Tensor {
+    extremum_gradient("maximum", y, a, b, |share| share)
+}
+
+fn minimum_gradient(y: Tensor, a: &Tensor, b: &Tensor) -> Tensor {
+    extremum_gradient("minimum", y, a, b, |share| share.affine(-1.0, 1.0))
+}
+
+/// `share_of_a` turns the share of the larger one in dy into that of a.
+fn extremum_gradient(name: &'static str, y: Tensor, a: &Tensor, b: &Tensor, share_of_a: fn(Tensor) -> Tensor) -> Tensor {
+    let (saved_a, saved_b) = (a.detach(), b.detach());
+    y.with_grad(name, [a, b], move |dy| {
+        let (a, b) = (saved_a, saved_b);
+        // (a ≥ b) + (a > b) is 2, 1 or 0: twice the share where a is the larger
+        let share = a.ge(&b).add(&a.gt(&b)).mul_scalar(0.5);
+        let da = dy.mul(&share_of_a(share));
+        let db = dy.sub(&da);
+        [Some(da.sum_to(a.shape())), Some(db.sum_to(b.shape()))]
+    })
+}
+
+fn no_gradient(y: Tensor, _: &Tensor, _: &Tensor) -> Tensor {
+    y
 }
 
 impl Tensor {
-    /// `a + b`. Shapes broadcast.
-    #[track_caller]
-    pub fn add(&self, rhs: &Tensor) -> Tensor {
-        let (a, b) = (self.shape().to_vec(), rhs.shape().to_vec());
-        binary("add", BinaryOp::Add, self, rhs).with_grad("add", [self, rhs], move |dy| [Some(dy.sum_to(&a)), Some(dy.sum_to(&b))])
-    }
-
-    /// `a - b`. Shapes broadcast.
-    #[track_caller]
-    pub fn sub(&self, rhs: &Tensor) -> Tensor {
-        let (a, b) = (self.shape().to_vec(), rhs.shape().to_vec());
-        binary("sub", BinaryOp::Sub, self, rhs).with_grad("sub", [self, rhs], move |dy| [Some(dy.sum_to(&a)), Some(dy.neg().sum_to(&b))])
-    }
-
-    /// `a · b`, element by element. Shapes broadcast.
-    #[track_caller]
-    pub fn mul(&self, rhs: &Tensor) -> Tensor {
-        let (a, b) = (self.detach(), rhs.detach());
-        let (needs_a, needs_b) = (self.requires_grad(), rhs.requires_grad());
-        binary("mul", BinaryOp::Mul, self, rhs).with_grad("mul", [self, rhs], move |dy| {
-            [needs_a.then(|| dy.mul(&b).sum_to(a.shape())), needs_b.then(|| dy.mul(&a).sum_to(b.shape()))]
-        })
-    }
-
-    /// `a / b`. Shapes broadcast.
-    #[track_caller]
-    pub fn div(&self, rhs: &Tensor) -> Tensor {
-        let (a, b) = (self.detach(), rhs.detach());
-        let (needs_a, needs_b) = (self.requires_grad(), rhs.requires_grad());
-        binary("div", BinaryOp::Div, self, rhs).with_grad("div", [self, rhs], move |dy| {
-            let da = dy.div(&b);
-            let db = needs_b.then(|| da.mul(&a).div(&b).neg().sum_to(b.shape()));
-            [needs_a.then(|| da.sum_to(a.shape())), db]
-        })
-    }
-
-    /// The larger, element by element. Shapes broadcast; equal elements share the gradient equally, as in PyTorch.
-    #[track_caller]
-    pub fn maximum(&self, rhs: &Tensor) -> Tensor {
-        extremum("maximum", BinaryOp::Max, self, rhs)
-    }
-
-    /// The smaller, element by element. Shapes broadcast; equal elements share the gradient equally, as in PyTorch.
-    #[track_caller]
-    pub fn minimum(&self, rhs: &Tensor) -> Tensor {
-        extremum("minimum", BinaryOp::Min, self, rhs)
-    }
-
-    /// 1 where `a > b`, else 0, in the inputs' type. Shapes broadcast. No gradient flows.
-    #[track_caller]
-    pub fn gt(&self, rhs: &Tensor) -> Tensor {
-        binary("gt", BinaryOp::Gt, self, rhs)
-    }
-
-    /// 1 where `a >= b`, else 0, in the inputs' type. Shapes broadcast. No gradient flows.
-    #[track_caller]
-    pub fn ge(&self, rhs: &Tensor) -> Tensor {
-        binary("ge", BinaryOp::Ge, self, rhs)
-    }
-
-    /// 1 where `a < b`, else 0, in the inputs' type. Shapes broadcast. No gradient flows.
-    #[track_caller]
-    pub fn lt(&self, rhs: &Tensor) -> Tensor {
-        binary("lt", BinaryOp::Gt, rhs, self)
-    }
-
-    /// 1 where `a <= b`, else 0, in the inputs' type. Shapes broadcast. No gradient flows.
-    #[track_caller]
-    pub fn le(&self, rhs: &Tensor) -> Tensor {
-        binary("le", BinaryOp::Ge, rhs, self)
-    }
-
-    /// 1 where `a == b`, else 0, in the inputs' type. Shapes broadcast. No gradient flows.
-    #[track_caller]
-    pub fn eq(&self, rhs: &Tensor) -> Tensor {
-        binary("eq", BinaryOp::Eq, self, rhs)
-    }
-
     /// Sums the axes along which `shape` was broadcast to this tensor's shape.
     pub(crate) fn sum_to(&self, shape: &[usize]) -> Tensor {
         if self.shape() == shape {
@@ -133,21 +151,7 @@ impl Tensor {
 }
 
 #[track_caller]
-fn extremum(name: &'static str, op: BinaryOp, a: &Tensor, b: &Tensor) -> Tensor {
-    let (saved_a, saved_b) = (a.detach(), b.detach());
-    binary(name, op, a, b).with_grad(name, [a, b], move |dy| {
-        let (a, b) = (saved_a, saved_b);
-        // (a ≥ b) + (a > b) is 2, 1 or 0: twice the share of the larger one
-        let share = a.ge(&b).add(&a.gt(&b)).mul_scalar(0.5);
-        let share_a = if op == BinaryOp::Max { share } else { share.affine(-1.0, 1.0) };
-        let da = dy.mul(&share_a);
-        let db = dy.sub(&da);
-        [Some(da.sum_to(a.shape())), Some(db.sum_to(b.shape()))]
-    })
-}
-
-#[track_caller]
-fn binary(name: &'static str, op: BinaryOp, a: &Tensor, b: &Tensor) -> Tensor {
+fn binary(name: &'static str, number: u32, a: &Tensor, b: &Tensor) -> Tensor {
     super::assert_arithmetic(name, &[a, b]);
     let Some(shape) = broadcast_shapes(a.shape(), b.shape()) else {
         panic!("{name}: shapes do not broadcast: {:?} and {:?}", a.shape(), b.shape())
@@ -165,25 +169,15 @@ fn binary(name: &'static str, op: BinaryOp, a: &Tensor, b: &Tensor) -> Tensor {
         a_strides: pad_axes(&a_strides, 0),
         b_strides: pad_axes(&b_strides, 0),
     };
-    let constants = [("OP", f64::from(op as u32)), ("LINEAR", f64::from(u8::from(linear)))];
+    let constants = [("OP", f64::from(number)), ("LINEAR", f64::from(u8::from(linear)))];
     let groups = y.len().div_ceil(ELEMENTS_PER_GROUP);
     FORWARD.launch(&params).constants(&constants).strided(a).strided(b).output(&y).groups(groups).run();
     y
 }
 
-fn forward<F: Float>(params: &Params, args: CpuArgs) {
-    let step = |on: bool| if on { F::ONE } else { F::ZERO };
-    match args.constant("OP") as u32 {
-        0 => map::<F>(params, args, |a, b| a + b),
-        1 => map::<F>(params, args, |a, b| a - b),
-        2 => map::<F>(params, args, |a, b| a * b),
-        3 => map::<F>(params, args, |a, b| a / b),
-        4 => map::<F>(params, args, F::max),
-        5 => map::<F>(params, args, F::min),
-        6 => map::<F>(params, args, |a, b| step(a > b)),
-        7 => map::<F>(params, args, |a, b| step(a >= b)),
-        _ => map::<F>(params, args, |a, b| step(a == b)),
-    }
+#[inline(always)]
+fn step<F: Float>(on: bool) -> F {
+    if on { F::ONE } else { F::ZERO }
 }
 
 #[inline(always)]

@@ -26,7 +26,7 @@ kernel_params! {
     struct Params { rows: u32, vocab: u32, first_row: u32, inverse_temperature: f32 }
 }
 
-const SHADER: Shader = wgsl!("common/row_reduce.wgsl", "linear_log_probs.wgsl");
+const SHADER: Shader = wgsl!("common/math.wgsl", "common/row_reduce.wgsl", "linear_log_probs.wgsl");
 static FORWARD: Kernel = kernel!(SHADER, "forward", Params, forward);
 static BACKWARD: Kernel = kernel!(SHADER, "backward", Params, backward);
 pub(crate) const KERNELS: &[&Kernel] = &[&FORWARD, &BACKWARD];

@@ -7,9 +7,9 @@ use crate::dtype::DType;
 use crate::kernel_params;
 use crate::layout::{Layout, broadcast_shapes, collapse};
 use crate::tensor::Tensor;
+use crate::tune::MatmulVariant;
 
 pub(crate) use variants::{COOPERATIVE_KERNELS, KERNELS};
-pub use variants::{CooperativeSize, Variant};
 
 kernel_params! {
     /// One launch; as in shaders/common/matmul.wgsl.
@@ -64,9 +64,9 @@ impl Tensor {
     /// [`matmul`](Tensor::matmul) by a given variant of the GPU kernel (the CPU has one), without a gradient: for tests and tuning.
     ///
     /// # Panics
-    /// As [`matmul`](Tensor::matmul), or if the device cannot run the variant ([`Variant::runs_on`]).
+    /// As [`matmul`](Tensor::matmul), or if the device cannot run the variant ([`MatmulVariant::runs_on`]).
     #[track_caller]
-    pub fn matmul_by(&self, rhs: &Tensor, variant: Variant) -> Tensor {
+    pub fn matmul_by(&self, rhs: &Tensor, variant: MatmulVariant) -> Tensor {
         crate::autograd::assert_no_grad("matmul_by", &[self, rhs]);
         assert!(variant.runs_on(self.device()), "matmul_by: {} cannot run {variant:?}", self.device());
         let shape = product_shape("matmul_by", self, rhs);
@@ -156,7 +156,7 @@ fn merged_rows(layout: &Layout) -> Option<usize> {
 }
 
 #[track_caller]
-fn launch(a: &Tensor, b: &Tensor, y: &Tensor, store: Store, variant: Option<Variant>) {
+fn launch(a: &Tensor, b: &Tensor, y: &Tensor, store: Store, variant: Option<MatmulVariant>) {
     let batch_shape = &y.shape()[..y.rank() - 2];
     let Some(params) = params(a, b, batch_shape) else {
         // more than two kinds of batch stride: lay both sides out in full

@@ -23,7 +23,7 @@ kernel_params! {
     }
 }
 
-const SHADER: Shader = wgsl!("common/philox.wgsl", "common/row_reduce.wgsl", "sample.wgsl");
+const SHADER: Shader = wgsl!("common/math.wgsl", "common/philox.wgsl", "common/row_reduce.wgsl", "sample.wgsl");
 static SAMPLE: Kernel = kernel!(SHADER, "sample", Params, sample);
 pub(crate) const KERNELS: &[&Kernel] = &[&SAMPLE];
 

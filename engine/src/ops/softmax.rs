@@ -10,7 +10,7 @@ kernel_params! {
     struct Params { rows: u32, cols: u32 }
 }
 
-const SHADER: Shader = wgsl!("common/row_reduce.wgsl", "softmax.wgsl");
+const SHADER: Shader = wgsl!("common/math.wgsl", "common/row_reduce.wgsl", "softmax.wgsl");
 static SOFTMAX: Kernel = kernel!(SHADER, "softmax", Params, softmax);
 static SOFTMAX_BACKWARD: Kernel = kernel!(SHADER, "softmax_backward", Params, softmax_backward);
 static LOG_SOFTMAX: Kernel = kernel!(SHADER, "log_softmax", Params, log_softmax);

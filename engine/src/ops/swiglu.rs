@@ -12,7 +12,7 @@ kernel_params! {
     struct Params { len: u32 }
 }
 
-const SHADER: Shader = wgsl!("swiglu.wgsl");
+const SHADER: Shader = wgsl!("common/math.wgsl", "swiglu.wgsl");
 static FORWARD: Kernel = kernel!(SHADER, "forward", Params, forward);
 static BACKWARD: Kernel = kernel!(SHADER, "backward", Params, backward);
 pub(crate) const KERNELS: &[&Kernel] = &[&FORWARD, &BACKWARD];

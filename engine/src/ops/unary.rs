@@ -12,89 +12,104 @@ kernel_params! {
     struct Params { len: u32, a: f32, b: f32 }
 }
 
-const SHADER: Shader = wgsl!("unary.wgsl");
+const SHADER: Shader = wgsl!("common/math.wgsl", "unary.wgsl");
 static FORWARD: Kernel = kernel!(SHADER, "forward", Params, forward);
 static BACKWARD: Kernel = kernel!(SHADER, "backward", Params, backward);
 pub(crate) const KERNELS: &[&Kernel] = &[&FORWARD, &BACKWARD];
 
-/// Which function; the shader knows them by number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u32)]
-enum UnaryOp {
-    Neg = 0,
-    Exp = 1,
-    Log = 2,
-    Tanh = 3,
-    Sigmoid = 4,
-    Softplus = 5,
-    Relu = 6,
-    Sqrt = 7,
-    Square = 8,
-    Abs = 9,
-    GeluTanh = 10,
-    GeluErf = 11,
-    Silu = 12,
-    Sin = 13,
-    Cos = 14,
-    /// a·x + b
-    Affine = 15,
-    /// within [a, b]
-    Clamp = 16,
-    Recip = 17,
-}
-
-macro_rules! unary_methods {
-    ($($(#[$doc:meta])* $method:ident => $op:ident),* $(,)?) => {
-        impl Tensor {
-            $($(#[$doc])* #[track_caller] pub fn $method(&self) -> Tensor {
-                unary(self, stringify!($method), UnaryOp::$op, 0.0, 0.0)
-            })*
+/// The functions, one row each. A row holds the documentation of the method; the number of its case in unary.wgsl, its name, and its parameters with
+/// the values that the tests give them; f; f′; the ranges from which the tests draw x (away from kinks; narrow ones show the error of small results);
+/// and, where there is one, a condition on the parameters with the message if it does not hold.
+///
+/// `unary_ops!(make)` hands the rows to the macro `make`: one makes the methods and the CPU kernels of them, another the rows of the op table.
+macro_rules! unary_ops {
+    ($make:ident) => {
+        $make! {
+            /// -x
+            0 neg(): |x| -x, |_| -F::ONE, on [-2.0..2.0];
+            /// e^x
+            1 exp(): F::fast_exp, F::fast_exp, on [-3.0..3.0, -16.0..-9.0];
+            /// Natural logarithm.
+            2 log(): F::fast_ln, |x| F::ONE / x, on [0.1..3.0, 0.999..1.001];
+            /// Hyperbolic tangent.
+            3 tanh(): F::fast_tanh, tanh_slope, on [-4.0..4.0, -1e-3..1e-3];
+            /// 1 / (1 + e^-x)
+            4 sigmoid(): F::sigmoid, sigmoid_slope, on [-9.0..9.0, -16.0..-9.0];
+            /// ln(1 + e^x), without overflow.
+            5 softplus(): F::softplus, F::sigmoid, on [-9.0..9.0, -16.0..-9.0];
+            /// max(x, 0); the gradient at 0 is 0.
+            6 relu(): |x| x.max(F::ZERO), |x| step(x > F::ZERO), on [0.1..2.0, -2.0..-0.1];
+            /// Square root.
+            7 sqrt(): F::sqrt, |x| F::of(0.5) / x.sqrt(), on [0.2..4.0];
+            /// x²
+            8 square(): |x| x * x, |x| x + x, on [-2.0..2.0];
+            /// |x|; the gradient at 0 is 0.
+            9 abs(): F::abs, sign, on [-2.0..-0.1, 0.1..2.0];
+            /// GELU by the tanh approximation (Hendrycks & Gimpel 2016, arXiv 1606.08415), `gelu_pytorch_tanh` in Hugging Face.
+            10 gelu_tanh(): F::gelu_tanh, gelu_tanh_slope, on [-4.0..4.0];
+            /// Exact GELU, x·Φ(x).
+            11 gelu_erf(): F::gelu_erf, gelu_erf_slope, on [-4.0..4.0];
+            /// SiLU (swish), x·sigmoid(x).
+            12 silu(): F::silu, silu_slope, on [-6.0..6.0];
+            /// Sine.
+            13 sin(): F::sin, F::cos, on [-3.0..3.0, -1e-3..1e-3, 9990.0..10000.0];
+            /// Cosine.
+            14 cos(): F::cos, |x| -x.sin(), on [-3.0..3.0, 1.57..1.571, -1010.0..-1000.0];
+            /// `scale · x + shift`
+            15 affine(scale = 1.5, shift = -0.25): |x| scale * x + shift, |_| scale, on [-2.0..2.0];
+            /// Limits to `[low, high]`; the gradient is 0 outside.
+            ///
+            /// # Panics
+            /// If `low > high`.
+            16 clamp(low = -1.0, high = 0.5): |x| x.max(low).min(high), |x| step(x >= low && x <= high), on [-0.9..0.4, 0.6..2.0],
+                where low <= high, "clamp: low {low} > high {high}";
+            /// 1/x
+            17 recip(): |x| F::ONE / x, |x| -F::ONE / (x * x), on [0.5..3.0];
         }
     };
 }
+pub(crate) use unary_ops;
 
-unary_methods! {
-    /// -x
-    neg => Neg,
-    /// e^x
-    exp => Exp,
-    /// Natural logarithm.
-    log => Log,
-    /// Hyperbolic tangent.
-    tanh => Tanh,
-    /// 1 / (1 + e^-x)
-    sigmoid => Sigmoid,
-    /// ln(1 + e^x), without overflow.
-    softplus => Softplus,
-    /// max(x, 0); the gradient at 0 is 0.
-    relu => Relu,
-    /// Square root.
-    sqrt => Sqrt,
-    /// x²
-    square => Square,
-    /// |x|; the gradient at 0 is 0.
-    abs => Abs,
-    /// GELU by the tanh approximation (Hendrycks & Gimpel 2016, arXiv 1606.08415), `gelu_pytorch_tanh` in Hugging Face.
-    gelu_tanh => GeluTanh,
-    /// Exact GELU, x·Φ(x).
-    gelu_erf => GeluErf,
-    /// SiLU (swish), x·sigmoid(x).
-    silu => Silu,
-    /// Sine.
-    sin => Sin,
-    /// Cosine.
-    cos => Cos,
-    /// 1/x
-    recip => Recip,
+macro_rules! methods_and_kernels {
+    ($($(#[$doc:meta])* $number:literal $name:ident($($parameter:ident = $_value:expr),*): $f:expr, $slope:expr, on $_ranges:tt
+        $(, where $holds:expr, $message:literal)?;)*) => {
+        impl Tensor {
+            $($(#[$doc])* #[track_caller] pub fn $name(&self $(, $parameter: f32)*) -> Tensor {
+                $(assert!($holds, $message);)?
+                unary(self, stringify!($name), $number, &[$($parameter),*])
+            })*
+        }
+
+        /// Numbers of the rows.
+        #[cfg(test)]
+        pub(crate) const NUMBERS: &[u32] = &[$($number),*];
+
+        #[allow(unused_variables)] // a slope may not need all parameters
+        fn forward<F: Float>(params: &Params, args: CpuArgs) {
+            match args.constant("OP") as u32 {
+                $($number => {
+                    let [$($parameter,)* ..] = params.values::<F>();
+                    map::<F>(args, $f);
+                })*
+                number => unreachable!("no function has the number {number}"),
+            }
+        }
+
+        #[allow(unused_variables)] // a slope may not need all parameters
+        fn backward<F: Float>(params: &Params, args: CpuArgs) {
+            match args.constant("OP") as u32 {
+                $($number => {
+                    let [$($parameter,)* ..] = params.values::<F>();
+                    map_backward::<F>(args, $slope);
+                })*
+                number => unreachable!("no function has the number {number}"),
+            }
+        }
+    };
 }
+unary_ops!(methods_and_kernels);
 
 impl Tensor {
-    /// `scale · x + shift`
-    #[track_caller]
-    pub fn affine(&self, scale: f32, shift: f32) -> Tensor {
-        unary(self, "affine", UnaryOp::Affine, scale, shift)
-    }
-
     /// `x + value`
     #[track_caller]
     pub fn add_scalar(&self, value: f32) -> Tensor {
@@ -106,26 +121,17 @@ impl Tensor {
     pub fn mul_scalar(&self, value: f32) -> Tensor {
         self.affine(value, 0.0)
     }
-
-    /// Limits to `[low, high]`; the gradient is 0 outside.
-    ///
-    /// # Panics
-    /// If `low > high`.
-    #[track_caller]
-    pub fn clamp(&self, low: f32, high: f32) -> Tensor {
-        assert!(low <= high, "clamp: low {low} > high {high}");
-        unary(self, "clamp", UnaryOp::Clamp, low, high)
-    }
 }
 
 #[track_caller]
-fn unary(x: &Tensor, name: &'static str, op: UnaryOp, a: f32, b: f32) -> Tensor {
+fn unary(x: &Tensor, name: &'static str, number: u32, parameters: &[f32]) -> Tensor {
     super::assert_arithmetic(name, &[x]);
     let saved = x.detach().contiguous();
     let y = Tensor::uninit(x.device(), x.shape(), x.dtype(), name);
-    let params = Params { len: x.len() as u32, a, b };
+    let parameter = |place| parameters.get(place).copied().unwrap_or(0.0);
+    let params = Params { len: x.len() as u32, a: parameter(0), b: parameter(1) };
     let groups = x.len().div_ceil(ELEMENTS_PER_GROUP);
-    let constants = [("OP", f64::from(op as u32))];
+    let constants = [("OP", f64::from(number))];
     FORWARD.launch(&params).constants(&constants).input(&saved).output(&y).groups(groups).run();
     y.with_grad(name, [x], move |dy| {
         let dy = dy.contiguous();
@@ -135,91 +141,31 @@ fn unary(x: &Tensor, name: &'static str, op: UnaryOp, a: f32, b: f32) -> Tensor 
     })
 }
 
-fn forward<F: Float>(params: &Params, mut args: CpuArgs) {
-    let (x, y) = (args.input::<F>(0), args.output::<F>(0));
-    // one loop per function, so that each vectorises
-    macro_rules! map {
-        ($f:expr) => {
-            for_row_blocks(y, 1, |start, y| {
-                for (y, &x) in y.iter_mut().zip(&x[start..]) {
-                    *y = $f(x);
-                }
-            })
-        };
-    }
-    let (a, b) = (F::of(params.a.into()), F::of(params.b.into()));
-    match op(&args) {
-        UnaryOp::Neg => map!(|x: F| -x),
-        UnaryOp::Exp => map!(F::fast_exp),
-        UnaryOp::Log => map!(F::fast_ln),
-        UnaryOp::Tanh => map!(F::fast_tanh),
-        UnaryOp::Sigmoid => map!(F::sigmoid),
-        UnaryOp::Softplus => map!(F::softplus),
-        UnaryOp::Relu => map!(|x: F| x.max(F::ZERO)),
-        UnaryOp::Sqrt => map!(F::sqrt),
-        UnaryOp::Square => map!(|x: F| x * x),
-        UnaryOp::Abs => map!(F::abs),
-        UnaryOp::GeluTanh => map!(F::gelu_tanh),
-        UnaryOp::GeluErf => map!(F::gelu_erf),
-        UnaryOp::Silu => map!(F::silu),
-        UnaryOp::Sin => map!(F::sin),
-        UnaryOp::Cos => map!(F::cos),
-        UnaryOp::Affine => map!(|x: F| a * x + b),
-        UnaryOp::Clamp => map!(|x: F| x.max(a).min(b)),
-        UnaryOp::Recip => map!(|x: F| F::ONE / x),
+impl Params {
+    fn values<F: Float>(&self) -> [F; 2] {
+        [F::of(self.a.into()), F::of(self.b.into())]
     }
 }
 
-fn backward<F: Float>(params: &Params, mut args: CpuArgs) {
+// A loop for each function, so that each vectorises.
+#[inline(always)]
+fn map<F: Float>(mut args: CpuArgs, f: impl Fn(F) -> F + Sync) {
+    let (x, y) = (args.input::<F>(0), args.output::<F>(0));
+    for_row_blocks(y, 1, |start, y| {
+        for (y, &x) in y.iter_mut().zip(&x[start..]) {
+            *y = f(x);
+        }
+    });
+}
+
+#[inline(always)]
+fn map_backward<F: Float>(mut args: CpuArgs, slope: impl Fn(F) -> F + Sync) {
     let (x, dy, dx) = (args.input::<F>(0), args.input::<F>(1), args.output::<F>(0));
-    macro_rules! map {
-        ($derivative:expr) => {
-            for_row_blocks(dx, 1, |start, dx| {
-                for ((dx, &dy), &x) in dx.iter_mut().zip(&dy[start..]).zip(&x[start..]) {
-                    *dx = dy * $derivative(x);
-                }
-            })
-        };
-    }
-    let (a, b) = (F::of(params.a.into()), F::of(params.b.into()));
-    let step = |on: bool| if on { F::ONE } else { F::ZERO };
-    match op(&args) {
-        UnaryOp::Neg => map!(|_: F| -F::ONE),
-        UnaryOp::Exp => map!(F::fast_exp),
-        UnaryOp::Log => map!(|x: F| F::ONE / x),
-        UnaryOp::Sqrt => map!(|x: F| F::of(0.5) / x.sqrt()),
-        UnaryOp::Recip => map!(|x: F| -F::ONE / (x * x)),
-        UnaryOp::Tanh => map!(|x: F| {
-            let t = x.fast_tanh();
-            F::ONE - t * t
-        }),
-        UnaryOp::Sigmoid => map!(|x: F| {
-            // not s·(1 - s), which cancels for large x
-            let e = (-x.abs()).fast_exp();
-            e / ((F::ONE + e) * (F::ONE + e))
-        }),
-        UnaryOp::Softplus => map!(F::sigmoid),
-        UnaryOp::Relu => map!(|x: F| step(x > F::ZERO)),
-        UnaryOp::Square => map!(|x: F| x + x),
-        UnaryOp::Abs => map!(|x: F| step(x > F::ZERO) - step(x < F::ZERO)),
-        UnaryOp::GeluTanh => map!(|x: F| {
-            let t = gelu_inner(x).fast_tanh();
-            let inner_slope = F::of(GELU_SCALE) * (F::ONE + F::of(3.0 * GELU_CUBIC) * x * x);
-            F::of(0.5) * (F::ONE + t) + F::of(0.5) * x * (F::ONE - t * t) * inner_slope
-        }),
-        UnaryOp::GeluErf => map!(|x: F| {
-            let density = F::of(INV_SQRT_2PI) * (F::of(-0.5) * x * x).fast_exp();
-            x.normal_cdf() + x * density
-        }),
-        UnaryOp::Silu => map!(|x: F| {
-            let s = x.sigmoid();
-            s * (F::ONE + x * (F::ONE - s))
-        }),
-        UnaryOp::Sin => map!(F::cos),
-        UnaryOp::Cos => map!(|x: F| -x.sin()),
-        UnaryOp::Affine => map!(|_: F| a),
-        UnaryOp::Clamp => map!(|x: F| step(x >= a && x <= b)),
-    }
+    for_row_blocks(dx, 1, |start, dx| {
+        for ((dx, &dy), &x) in dx.iter_mut().zip(&dy[start..]).zip(&x[start..]) {
+            *dx = dy * slope(x);
+        }
+    });
 }
 
 const GELU_SCALE: f64 = 0.797_884_560_802_865_4; // sqrt(2/π)
@@ -227,30 +173,44 @@ const GELU_CUBIC: f64 = 0.044_715;
 const INV_SQRT_2PI: f64 = 0.398_942_280_401_432_7;
 
 #[inline(always)]
-fn gelu_inner<F: Float>(x: F) -> F {
-    F::of(GELU_SCALE) * (x + F::of(GELU_CUBIC) * x * x * x)
+fn step<F: Float>(on: bool) -> F {
+    if on { F::ONE } else { F::ZERO }
 }
 
-fn op(args: &CpuArgs) -> UnaryOp {
-    const OPS: [UnaryOp; 18] = [
-        UnaryOp::Neg,
-        UnaryOp::Exp,
-        UnaryOp::Log,
-        UnaryOp::Tanh,
-        UnaryOp::Sigmoid,
-        UnaryOp::Softplus,
-        UnaryOp::Relu,
-        UnaryOp::Sqrt,
-        UnaryOp::Square,
-        UnaryOp::Abs,
-        UnaryOp::GeluTanh,
-        UnaryOp::GeluErf,
-        UnaryOp::Silu,
-        UnaryOp::Sin,
-        UnaryOp::Cos,
-        UnaryOp::Affine,
-        UnaryOp::Clamp,
-        UnaryOp::Recip,
-    ];
-    OPS[args.constant("OP") as usize]
+#[inline(always)]
+fn sign<F: Float>(x: F) -> F {
+    step::<F>(x > F::ZERO) - step::<F>(x < F::ZERO)
+}
+
+#[inline(always)]
+fn tanh_slope<F: Float>(x: F) -> F {
+    let t = x.fast_tanh();
+    F::ONE - t * t
+}
+
+#[inline(always)]
+fn sigmoid_slope<F: Float>(x: F) -> F {
+    // not s·(1 - s), which cancels for large x
+    let e = (-x.abs()).fast_exp();
+    e / ((F::ONE + e) * (F::ONE + e))
+}
+
+#[inline(always)]
+fn silu_slope<F: Float>(x: F) -> F {
+    let s = x.sigmoid();
+    s * (F::ONE + x * (F::ONE - s))
+}
+
+#[inline(always)]
+fn gelu_tanh_slope<F: Float>(x: F) -> F {
+    let inner = F::of(GELU_SCALE) * (x + F::of(GELU_CUBIC) * x * x * x);
+    let t = inner.fast_tanh();
+    let inner_slope = F::of(GELU_SCALE) * (F::ONE + F::of(3.0 * GELU_CUBIC) * x * x);
+    F::of(0.5) * (F::ONE + t) + F::of(0.5) * x * (F::ONE - t * t) * inner_slope
+}
+
+#[inline(always)]
+fn gelu_erf_slope<F: Float>(x: F) -> F {
+    let density = F::of(INV_SQRT_2PI) * (F::of(-0.5) * x * x).fast_exp();
+    x.normal_cdf() + x * density
 }

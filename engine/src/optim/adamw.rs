@@ -1,20 +1,13 @@
 //! AdamW (Loshchilov & Hutter 2019, arXiv 1711.05101).
 
-use std::collections::BTreeMap;
-use std::path::Path;
-
 use rayon::prelude::*;
 
-use crate::autograd::Gradients;
 use crate::cpu::{CpuArgs, Float};
-use crate::error::Result;
 use crate::kernel::{Kernel, Shader};
-use crate::ops::ELEMENTS_PER_GROUP;
-use crate::tensor::Tensor;
 use crate::{kernel, kernel_params, wgsl};
 
 use super::norm::control;
-use super::slots::{ParamGroup, Slots, StepReport, round_into_halves};
+use super::optimiser::{Optimiser, Update, UpdateRule, round_into_halves};
 
 kernel_params! {
     struct Params {
@@ -29,7 +22,7 @@ kernel_params! {
     }
 }
 
-const SHADER: Shader = wgsl!("common/half.wgsl", "adamw.wgsl");
+const SHADER: Shader = wgsl!("common/half.wgsl", "common/math.wgsl", "adamw.wgsl");
 static STEP: Kernel = kernel!(SHADER, "step_f32", Params, step);
 static STEP_HALF: Kernel = kernel!(SHADER, "step_half", Params, step);
 pub(crate) const KERNELS: &[&Kernel] = &[&STEP, &STEP_HALF];
@@ -53,92 +46,40 @@ impl Default for AdamWConfig {
     }
 }
 
-/// Adam with decoupled weight decay: `w ← w − lr·wd·w − lr·m̂ / (√v̂ + eps)`.
-pub struct AdamW {
-    config: AdamWConfig,
-    slots: Slots,
-}
+/// Adam with decoupled weight decay. With the means m and v of a parameter's gradients and of their squares, both corrected for their start at
+/// zero, a step is `w ← w − lr·weight_decay·w − lr·m / (√v + eps)`.
+pub type AdamW = Optimiser<AdamWConfig>;
 
-impl AdamW {
-    /// State starts at zero.
-    ///
-    /// # Panics
-    /// If there are no parameters, a name or a parameter stands twice, or one is a strided view.
-    #[track_caller]
-    pub fn new(groups: Vec<ParamGroup>, config: AdamWConfig) -> AdamW {
-        AdamW { config, slots: Slots::new("adamw", &["m", "v"], groups) }
+impl UpdateRule for AdamWConfig {
+    const NAME: &'static str = "adamw";
+    const MOMENTS: &'static [&'static str] = &["m", "v"];
+
+    fn lr(&mut self) -> &mut f64 {
+        &mut self.lr
     }
 
-    /// Updates every parameter that has a gradient, in place, and returns the norm of their gradients before clipping: a number on the device, `[]`.
-    /// If the norm is not finite nothing changes but the count of skipped steps ([`report`](AdamW::report)).
-    ///
-    /// # Panics
-    /// If no parameter has a gradient.
-    #[track_caller]
-    pub fn step(&mut self, gradients: &Gradients) -> Tensor {
-        let AdamWConfig { lr, betas, eps, clip_norm } = self.config;
-        let (norm, pairs) = self.slots.prepare(gradients, clip_norm, betas);
-        for (slot, gradient) in pairs {
-            let lr = lr * slot.lr_scale;
-            let params = Params {
-                len: gradient.len() as u32,
-                lr: lr as f32,
-                decay: (lr * slot.weight_decay) as f32,
-                beta1: betas[0] as f32,
-                beta2: betas[1] as f32,
-                one_minus_beta1: (1.0 - betas[0]) as f32,
-                one_minus_beta2: (1.0 - betas[1]) as f32,
-                eps: eps as f32,
-            };
-            let dtype = [("DTYPE", f64::from(slot.parameter.dtype().code()))];
-            let kernel = if slot.master.is_some() { &STEP_HALF } else { &STEP };
-            let mut launch = kernel.launch(&params).constants(&dtype).input(&gradient).input(&self.slots.control);
-            launch = launch.output(slot.weights()).output(&slot.moments[0]).output(&slot.moments[1]);
-            let mut threads = gradient.len();
-            if slot.master.is_some() {
-                launch = launch.output(&slot.parameter);
-                threads = threads.div_ceil(2);
-            }
-            launch.groups(threads.div_ceil(ELEMENTS_PER_GROUP)).run();
-        }
-        norm
+    fn clip_norm(&self) -> f64 {
+        self.clip_norm
     }
 
-    /// The learning rate of the next steps.
-    pub fn set_lr(&mut self, lr: f64) {
-        self.config.lr = lr;
+    fn betas(&self) -> [f64; 2] {
+        self.betas
     }
 
-    /// The settings in force.
-    pub fn config(&self) -> &AdamWConfig {
-        &self.config
-    }
-
-    /// What the last step did. Waits for the device.
-    ///
-    /// # Errors
-    /// Those of the device.
-    pub fn report(&self) -> Result<StepReport> {
-        self.slots.report()
-    }
-
-    /// What is updated, by the names of the groups.
-    pub fn parameters(&self) -> Vec<(String, Tensor)> {
-        self.slots.parameters()
-    }
-
-    /// The state to save: `{name}.m`, `{name}.v`, `{name}.master` of parameters stored as halves, and `control` (step count, bias corrections).
-    /// The tensors are the state itself and change with the next step.
-    pub fn state(&self) -> BTreeMap<String, Tensor> {
-        self.slots.state()
-    }
-
-    /// Restores a saved state, to the same bits. `path` is named in errors.
-    ///
-    /// # Errors
-    /// [`Error::Content`](crate::Error::Content) if a tensor is missing, left over or of another shape; then nothing has changed.
-    pub fn load_state(&mut self, path: &Path, tensors: &BTreeMap<String, Tensor>) -> Result<()> {
-        self.slots.load_state(path, tensors)
+    fn update(&self, update: Update<'_>) {
+        let [lr, decay] = update.lr_and_decay(self.lr);
+        let [beta1, beta2] = self.betas;
+        let params = Params {
+            len: update.len(),
+            lr,
+            decay,
+            beta1: beta1 as f32,
+            beta2: beta2 as f32,
+            one_minus_beta1: (1.0 - beta1) as f32,
+            one_minus_beta2: (1.0 - beta2) as f32,
+            eps: self.eps as f32,
+        };
+        update.launch([&STEP, &STEP_HALF], &params);
     }
 }
 

@@ -1,20 +1,13 @@
 //! Stochastic gradient descent with momentum.
 
-use std::collections::BTreeMap;
-use std::path::Path;
-
 use rayon::prelude::*;
 
-use crate::autograd::Gradients;
 use crate::cpu::{CpuArgs, Float};
-use crate::error::Result;
 use crate::kernel::{Kernel, Shader};
-use crate::ops::ELEMENTS_PER_GROUP;
-use crate::tensor::Tensor;
 use crate::{kernel, kernel_params, wgsl};
 
 use super::norm::control;
-use super::slots::{ParamGroup, Slots, StepReport, round_into_halves};
+use super::optimiser::{Optimiser, Update, UpdateRule, round_into_halves};
 
 kernel_params! {
     struct Params { len: u32, lr: f32, decay: f32, momentum: f32 }
@@ -36,77 +29,30 @@ pub struct SgdConfig {
     pub clip_norm: f64,
 }
 
-/// `m ← momentum·m + g`, `w ← w − lr·wd·w − lr·m`.
-pub struct Sgd {
-    config: SgdConfig,
-    slots: Slots,
-}
+/// Gradient descent with momentum. The velocity m of a parameter follows its gradients g, `m ← momentum·m + g`, and the parameter the velocity,
+/// `w ← w − lr·weight_decay·w − lr·m`.
+pub type Sgd = Optimiser<SgdConfig>;
 
-impl Sgd {
-    /// Velocities start at zero.
-    ///
-    /// # Panics
-    /// As [`AdamW::new`](super::AdamW::new).
-    #[track_caller]
-    pub fn new(groups: Vec<ParamGroup>, config: SgdConfig) -> Sgd {
-        Sgd { config, slots: Slots::new("sgd", &["m"], groups) }
+impl UpdateRule for SgdConfig {
+    const NAME: &'static str = "sgd";
+    const MOMENTS: &'static [&'static str] = &["m"];
+
+    fn lr(&mut self) -> &mut f64 {
+        &mut self.lr
     }
 
-    /// As [`AdamW::step`](super::AdamW::step).
-    ///
-    /// # Panics
-    /// If no parameter has a gradient.
-    #[track_caller]
-    pub fn step(&mut self, gradients: &Gradients) -> Tensor {
-        let SgdConfig { lr, momentum, clip_norm } = self.config;
-        let (norm, pairs) = self.slots.prepare(gradients, clip_norm, [0.0; 2]);
-        for (slot, gradient) in pairs {
-            let lr = lr * slot.lr_scale;
-            let params =
-                Params { len: gradient.len() as u32, lr: lr as f32, decay: (lr * slot.weight_decay) as f32, momentum: momentum as f32 };
-            let dtype = [("DTYPE", f64::from(slot.parameter.dtype().code()))];
-            let kernel = if slot.master.is_some() { &STEP_HALF } else { &STEP };
-            let mut launch = kernel.launch(&params).constants(&dtype).input(&gradient).input(&self.slots.control);
-            launch = launch.output(slot.weights()).output(&slot.moments[0]);
-            let mut threads = gradient.len();
-            if slot.master.is_some() {
-                launch = launch.output(&slot.parameter);
-                threads = threads.div_ceil(2);
-            }
-            launch.groups(threads.div_ceil(ELEMENTS_PER_GROUP)).run();
-        }
-        norm
+    fn clip_norm(&self) -> f64 {
+        self.clip_norm
     }
 
-    /// The learning rate of the next steps.
-    pub fn set_lr(&mut self, lr: f64) {
-        self.config.lr = lr;
+    fn betas(&self) -> [f64; 2] {
+        [0.0; 2]
     }
 
-    /// The settings in force.
-    pub fn config(&self) -> &SgdConfig {
-        &self.config
-    }
-
-    /// What the last step did. Waits for the device.
-    ///
-    /// # Errors
-    /// Those of the device.
-    pub fn report(&self) -> Result<StepReport> {
-        self.slots.report()
-    }
-
-    /// The state to save: `{name}.m`, `{name}.master` of parameters stored as halves, and `control`.
-    pub fn state(&self) -> BTreeMap<String, Tensor> {
-        self.slots.state()
-    }
-
-    /// Restores a saved state, to the same bits. `path` is named in errors.
-    ///
-    /// # Errors
-    /// As [`AdamW::load_state`](super::AdamW::load_state).
-    pub fn load_state(&mut self, path: &Path, tensors: &BTreeMap<String, Tensor>) -> Result<()> {
-        self.slots.load_state(path, tensors)
+    fn update(&self, update: Update<'_>) {
+        let [lr, decay] = update.lr_and_decay(self.lr);
+        let params = Params { len: update.len(), lr, decay, momentum: self.momentum as f32 };
+        update.launch([&STEP, &STEP_HALF], &params);
     }
 }
 

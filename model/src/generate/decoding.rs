@@ -1,11 +1,13 @@
 //! The state of a batch that is being decoded.
 
 use super::{Completion, Finish, GenerationOptions, GenerationRequest};
-use crate::{KvCache, Model, ModelError, Packing};
+use crate::error::ModelError;
+use crate::layers::cache::KvCache;
+use crate::model::Model;
+use crate::packing::{PackedPrompt, Packing};
 use percept_engine::ops::{Mask, Segment, Segments};
 use percept_engine::{Indices, Tensor};
 use std::num::NonZeroUsize;
-use std::ops::Range;
 
 /// Steps between looks at the tokens on a GPU.
 const GPU_CHECK_EVERY: usize = 8;
@@ -17,15 +19,15 @@ pub(super) struct Decoding<'a> {
     cache: KvCache,
     /// Sequences in the batch, in the order of its rows.
     running: Vec<Sequence>,
-    /// Their streams, `[running]` u32.
+    /// Random streams of the running sequences, `[running]` u32.
     streams: Tensor,
     /// Hidden states that predict their next tokens, `[running, hidden]`, if they are known already.
     hidden: Option<Tensor>,
-    /// Their last tokens, `[running]` u32.
+    /// Last tokens of the running sequences, `[running]` u32.
     last: Option<Tensor>,
     /// Tokens drawn so far.
     step: usize,
-    /// Of all sequences, in the order of the requests.
+    /// Completions of all sequences, in the order of the requests.
     completions: Vec<Completion>,
 }
 
@@ -35,8 +37,8 @@ struct Sequence {
     /// Its place in the completions.
     index: usize,
     stream: u32,
-    /// Rows of its prompt in the cache.
-    prompt: Range<usize>,
+    /// Its prompt, whose rows in the cache are those of the packed batch.
+    prompt: PackedPrompt,
     /// Its first own row in the cache.
     first_row: usize,
 }
@@ -47,7 +49,7 @@ impl<'a> Decoding<'a> {
     pub(super) fn start(model: &'a Model, requests: &[GenerationRequest], options: &'a GenerationOptions) -> Result<Self, ModelError> {
         let (mut packing, mut prompts) = (Packing::new(model.config()), Vec::new());
         for request in requests {
-            prompts.push(packing.prompt(request.prompt, request.pictures)?.rows);
+            prompts.push(packing.prompt(request.prompt, request.pictures)?);
         }
         let prompt_tokens = packing.tokens();
         let own_rows = options.max_new_tokens.saturating_sub(1);
@@ -58,7 +60,7 @@ impl<'a> Decoding<'a> {
                 let index = running.len();
                 let first_row = prompt_tokens + index * own_rows;
                 running.push(Sequence { index, stream, prompt: prompt.clone(), first_row });
-                last_prompt_rows.push(prompt.end as u32 - 1);
+                last_prompt_rows.push(prompt.rows.end as u32 - 1);
             }
         }
         let completions = vec![Completion { tokens: Vec::new(), log_probs: Vec::new(), finish: Finish::Length }; running.len()];
@@ -66,7 +68,7 @@ impl<'a> Decoding<'a> {
             running.clear();
         }
         let rows = if running.is_empty() { 0 } else { prompt_tokens + running.len() * own_rows };
-        let cache = KvCache::new(model, rows);
+        let cache = model.new_cache(rows);
         let hidden = (!running.is_empty()).then(|| {
             let hidden = prefill(model, packing, &cache);
             hidden.index_select(&Indices::new(model.device(), &last_prompt_rows, &[last_prompt_rows.len()]))
@@ -101,7 +103,7 @@ impl<'a> Decoding<'a> {
         let steps = self.check_every.min(self.options.max_new_tokens - self.step);
         let (tokens, log_probs): (Vec<Tensor>, Vec<Tensor>) = (0..steps).map(|_| self.draw()).unzip();
         let tokens = Tensor::concat(&tokens.iter().collect::<Vec<_>>(), 0).to_vec::<u32>()?; // [steps · running]
-        let log_probs = Tensor::concat(&log_probs.iter().collect::<Vec<_>>(), 0).to_f64_vec()?;
+        let log_probs = Tensor::concat(&log_probs.iter().collect::<Vec<_>>(), 0).to_f32_vec()?;
 
         let batch = self.running.len();
         let mut staying = Vec::new();
@@ -112,7 +114,7 @@ impl<'a> Decoding<'a> {
             // what was drawn after a stop token is dropped
             for i in drawn.take(stop.map_or(steps, |at| at + 1)) {
                 completion.tokens.push(tokens[i]);
-                completion.log_probs.push(log_probs[i] as f32);
+                completion.log_probs.push(log_probs[i]);
             }
             match stop {
                 Some(_) => completion.finish = Finish::Stop,
@@ -143,12 +145,13 @@ impl<'a> Decoding<'a> {
         let segment = |(query, sequence): (usize, &Sequence)| Segment {
             query: query..query + 1,
             keys: sequence.first_row..sequence.first_row + self.step,
-            prefix: Some(sequence.prompt.clone()),
+            prefix: Some(sequence.prompt.rows.clone()),
             mask: Mask::Causal,
         };
         let segments = Segments::new(self.running.iter().enumerate().map(segment).collect(), batch, self.cache.rows());
         let rows: Vec<u32> = self.running.iter().map(|sequence| (sequence.first_row + before) as u32).collect();
-        let positions: Vec<u32> = self.running.iter().map(|sequence| (sequence.prompt.len() + before) as u32).collect();
+        let positions = self.running.iter().map(|sequence| sequence.prompt.next_position + before as u32);
+        let positions = self.model.text_positions(positions);
 
         let embeddings = self.model.embed_tokens(&Indices::on_device(tokens));
         let rows = Indices::new(self.model.device(), &rows, &[batch]);

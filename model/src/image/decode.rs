@@ -16,9 +16,9 @@
 use std::io::{Cursor, ErrorKind};
 use std::path::Path;
 
-use ::image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader};
+use ::image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, RgbImage};
 
-use super::{ImageError, RgbImage};
+use super::error::ImageError;
 
 /// What becomes of transparency.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -30,7 +30,7 @@ pub enum Transparency {
     OverWhite,
 }
 
-/// How a picture is decoded.
+/// Limits and choices in decoding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DecodeOptions {
     /// Pictures of more pixels are refused before their pixels are read. Default: 89,478,485, Pillow's
@@ -49,59 +49,60 @@ impl Default for DecodeOptions {
     }
 }
 
-impl RgbImage {
-    /// Reads and decodes a PNG or JPEG file with the default options.
-    ///
-    /// # Errors
-    /// [`ImageError`], naming the path.
-    pub fn open(path: impl AsRef<Path>) -> Result<Self, ImageError> {
-        let name = path.as_ref().display().to_string();
-        let bytes = std::fs::read(path).map_err(|source| ImageError::Read { name: name.clone(), source })?;
-        Self::decode(&bytes, &name, DecodeOptions::default())
-    }
+/// Reads and decodes a PNG or JPEG file with the default options.
+///
+/// # Errors
+/// [`ImageError`], naming the path.
+pub fn open(path: impl AsRef<Path>) -> Result<RgbImage, ImageError> {
+    let name = path.as_ref().display().to_string();
+    let bytes = std::fs::read(path).map_err(|source| ImageError::Read { name: name.clone(), source })?;
+    decode(&bytes, &name, DecodeOptions::default())
+}
 
-    /// Decodes the bytes of a PNG or JPEG file; `name` is what errors call them.
-    ///
-    /// # Errors
-    /// Neither PNG nor JPEG; damaged or truncated; larger than the limits in `options`.
-    pub fn decode(bytes: &[u8], name: &str, options: DecodeOptions) -> Result<Self, ImageError> {
-        let check_size = |width: u32, height: u32| {
-            let DecodeOptions { max_pixels, max_side, .. } = options;
-            if u64::from(width) * u64::from(height) <= max_pixels && width.max(height) <= max_side {
-                return Ok(());
-            }
-            Err(ImageError::TooLarge { name: name.to_owned(), width, height, max_pixels, max_side })
-        };
-        let truncated = |expected| ImageError::Truncated { name: name.to_owned(), length: bytes.len(), expected };
-        let failed = |error| match error {
-            ::image::ImageError::IoError(error) if error.kind() == ErrorKind::UnexpectedEof => truncated("the rest of the picture"),
-            error => ImageError::Decode { name: name.to_owned(), reason: error.to_string() },
-        };
+/// Decodes the bytes of a PNG or JPEG file; `name` is what errors call them.
+///
+/// # Errors
+/// Neither PNG nor JPEG; damaged or truncated; larger than the limits in `options`.
+pub fn decode(bytes: &[u8], name: &str, options: DecodeOptions) -> Result<RgbImage, ImageError> {
+    let check_size = |width: u32, height: u32| {
+        let DecodeOptions { max_pixels, max_side, .. } = options;
+        if u64::from(width) * u64::from(height) <= max_pixels && width.max(height) <= max_side {
+            return Ok(());
+        }
+        Err(ImageError::TooLarge { name: name.to_owned(), width, height, max_pixels, max_side })
+    };
+    let truncated = |expected| ImageError::Truncated { name: name.to_owned(), length: bytes.len(), expected };
+    let failed = |error| match error {
+        ::image::ImageError::IoError(error) if error.kind() == ErrorKind::UnexpectedEof => truncated("the rest of the picture"),
+        error => ImageError::Decode { name: name.to_owned(), reason: error.to_string() },
+    };
 
-        let (format, grey16) = match ::image::guess_format(bytes) {
-            Ok(format @ ImageFormat::Png) => {
-                let header = PngHeader::read(bytes).ok_or_else(|| truncated("the PNG header"))?;
-                // Before the decoder sees it: it allocates its row buffers while it reads the header.
-                check_size(header.width, header.height)?;
-                (format, header.is_grey16())
-            }
-            // The decoder would fill what is missing with grey.
-            Ok(ImageFormat::Jpeg) if !jpeg_has_end(bytes) => {
-                return Err(truncated("the end-of-image marker"));
-            }
-            Ok(format @ ImageFormat::Jpeg) => (format, false),
-            _ => {
-                let start = bytes[..bytes.len().min(8)].to_vec();
-                return Err(ImageError::Format { name: name.to_owned(), length: bytes.len(), start });
-            }
-        };
-        let decoder = ImageReader::with_format(Cursor::new(bytes), format).into_decoder().map_err(failed)?;
-        let (width, height) = decoder.dimensions();
-        check_size(width, height)?;
-        let picture = DynamicImage::from_decoder(decoder).map_err(failed)?;
-        let pixels = if grey16 { clip_grey16(picture) } else { to_rgb8(picture, options.transparency) };
-        Ok(Self::new(width as usize, height as usize, pixels))
+    let (format, grey16) = match ::image::guess_format(bytes) {
+        Ok(format @ ImageFormat::Png) => {
+            let header = PngHeader::read(bytes).ok_or_else(|| truncated("the PNG header"))?;
+            // Before the decoder sees it: it allocates its row buffers while it reads the header.
+            check_size(header.width, header.height)?;
+            (format, header.is_grey16())
+        }
+        // The decoder would fill what is missing with grey.
+        Ok(ImageFormat::Jpeg) if !jpeg_has_end(bytes) => {
+            return Err(truncated("the end-of-image marker"));
+        }
+        Ok(format @ ImageFormat::Jpeg) => (format, false),
+        _ => {
+            let start = bytes[..bytes.len().min(8)].to_vec();
+            return Err(ImageError::Format { name: name.to_owned(), length: bytes.len(), start });
+        }
+    };
+    let decoder = ImageReader::with_format(Cursor::new(bytes), format).into_decoder().map_err(failed)?;
+    let (width, height) = decoder.dimensions();
+    check_size(width, height)?;
+    if width == 0 || height == 0 {
+        return Err(ImageError::Decode { name: name.to_owned(), reason: "the picture is empty".to_owned() });
     }
+    let picture = DynamicImage::from_decoder(decoder).map_err(failed)?;
+    let pixels = if grey16 { clip_grey16(picture) } else { to_rgb8(picture, options.transparency) };
+    Ok(RgbImage::from_raw(width, height, pixels).expect("three bytes a pixel"))
 }
 
 /// The fields of a PNG's IHDR chunk that the `image` crate does not pass on unchanged.

@@ -15,7 +15,7 @@
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::RgbImage;
+use ::image::RgbImage;
 
 /// An interpolation filter. Its serialised form is Pillow's `Image.Resampling` number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,9 +36,11 @@ pub enum Filter {
 /// If `width` or `height` is zero.
 #[track_caller]
 pub fn resize(image: &RgbImage, width: usize, height: usize, filter: Filter) -> RgbImage {
+    let (from_width, from_height) = size(image);
     assert!(width > 0 && height > 0, "resize: a side is zero: {width}x{height}");
-    let lost_width = image.width as i64 - width as i64;
-    let lost_height = image.height as i64 - height as i64;
+    assert!(from_width > 0 && from_height > 0, "resize: a side of the picture is zero: {from_width}x{from_height}");
+    let lost_width = from_width as i64 - width as i64;
+    let lost_height = from_height as i64 - height as i64;
     let halfway;
     let image = match (lost_width == 0, lost_height == 0) {
         (true, true) => return image.clone(),
@@ -52,7 +54,7 @@ pub fn resize(image: &RgbImage, width: usize, height: usize, filter: Filter) -> 
             &halfway
         }
     };
-    if image.width != width { resize_width(image, width, filter) } else { resize_height(image, height, filter) }
+    if size(image).0 != width { resize_width(image, width, filter) } else { resize_height(image, height, filter) }
 }
 
 /// Fractional bits of a weight: 32 − 8 bits of the pixel − 2 bits of headroom for filters with negative lobes.
@@ -63,12 +65,13 @@ const HALF: i32 = 1 << (FRACTION_BITS - 1);
 fn resize_width(image: &RgbImage, width: usize, filter: Filter) -> RgbImage {
     /// Rows that are resized together: 15 of 16 vector lanes are theirs.
     const ROWS: usize = 5;
-    let windows = Windows::new(image.width, width, filter);
-    let (from, to) = (image.width * 3, width * 3);
-    let mut pixels = vec![0u8; image.height * to];
-    pixels.par_chunks_mut(ROWS * to).zip(image.pixels.par_chunks(ROWS * from)).for_each_init(
+    let (from_width, height) = size(image);
+    let windows = Windows::new(from_width, width, filter);
+    let (from, to) = (from_width * 3, width * 3);
+    let mut pixels = vec![0u8; height * to];
+    pixels.par_chunks_mut(ROWS * to).zip(image.as_raw().par_chunks(ROWS * from)).for_each_init(
         // The rows side by side, `[w, ROWS · 3]`, and behind them the zeros that a short last window reads.
-        || vec![[0u8; 16]; image.width + windows.taps],
+        || vec![[0u8; 16]; from_width + windows.taps],
         |columns, (out, rows)| {
             for (row, bytes) in rows.chunks_exact(from).enumerate() {
                 for (column, pixel) in columns.iter_mut().zip(bytes.as_chunks::<3>().0) {
@@ -90,19 +93,20 @@ fn resize_width(image: &RgbImage, width: usize, filter: Filter) -> RgbImage {
             }
         },
     );
-    RgbImage { width, height: image.height, pixels }
+    from_bytes(width, height, pixels)
 }
 
 /// `[h, w, 3] -> [height, w, 3]`.
 fn resize_height(image: &RgbImage, height: usize, filter: Filter) -> RgbImage {
     /// Bytes of a row that are summed at a time: as many as fit in vector registers.
     const BLOCK: usize = 64;
-    let windows = Windows::new(image.height, height, filter);
-    let stride = image.width * 3;
+    let (width, from_height) = size(image);
+    let windows = Windows::new(from_height, height, filter);
+    let stride = width * 3;
     let mut pixels = vec![0u8; height * stride];
     pixels.par_chunks_exact_mut(stride).enumerate().for_each(|(y, out)| {
         let (first, weights) = windows.get(y);
-        let rows = &image.pixels[first * stride..];
+        let rows = &image.as_raw()[first * stride..];
         for (block, out) in out.chunks_mut(BLOCK).enumerate() {
             let mut sum = [HALF; BLOCK];
             for (row, &weight) in rows.chunks_exact(stride).zip(weights) {
@@ -116,7 +120,16 @@ fn resize_height(image: &RgbImage, height: usize, filter: Filter) -> RgbImage {
             }
         }
     });
-    RgbImage { width: image.width, height, pixels }
+    from_bytes(width, height, pixels)
+}
+
+/// Width and height in pixels.
+pub(super) fn size(image: &RgbImage) -> (usize, usize) {
+    (image.width() as usize, image.height() as usize)
+}
+
+fn from_bytes(width: usize, height: usize, pixels: Vec<u8>) -> RgbImage {
+    RgbImage::from_raw(width as u32, height as u32, pixels).expect("three bytes a pixel")
 }
 
 /// `sum + value · weight`. It cannot overflow (|sum| < 2³¹ by the two bits of headroom); said with wrapping operations

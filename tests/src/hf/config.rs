@@ -1,4 +1,5 @@
-use percept_model::{Architecture, ModelConfig, ModelError, WeightDtype, parameter_count, parameter_shapes};
+use percept_model::families::idefics3::{IDEFICS3, Idefics3, SMOLVLM};
+use percept_model::{ModelConfig, ModelError, WeightDtype, parameter_count, parameter_shapes};
 use serde_json::{Value, json};
 use std::path::Path;
 
@@ -38,7 +39,7 @@ fn smolvlm_checkpoints_have_their_tensors() {
     assert_eq!(parameter_shapes(&small).len(), 471);
     assert_eq!(parameter_count(&small), 256_484_928);
     assert_eq!(parameter_count(&ModelConfig::smolvlm_500m()), 507_482_304);
-    assert_eq!(small.image_seq_len(), 64);
+    assert_eq!(Idefics3::of(&small).image_seq_len(), 64);
 
     let shapes = parameter_shapes(&small);
     let shape = |name: &str| &shapes.iter().find(|(other, _)| other == name).expect(name).1;
@@ -53,7 +54,7 @@ fn smolvlm_checkpoints_have_their_tensors() {
 fn presets_have_their_sizes_and_are_valid() {
     for (config, count) in [(ModelConfig::tiny(), 900_000..1_300_000), (ModelConfig::small(), 14_000_000..16_000_000)] {
         assert!(count.contains(&parameter_count(&config)), "{}", parameter_count(&config));
-        assert_eq!(config.image_seq_len(), 16);
+        assert_eq!(Idefics3::of(&config).image_seq_len(), 16);
         config.validate(Path::new("preset")).unwrap();
         // a tied head has no tensor of its own
         assert!(parameter_shapes(&config).iter().all(|(name, _)| name != "lm_head.weight"));
@@ -65,8 +66,8 @@ fn transformers_4_layout_reads_as_the_preset() {
     let config = read(&smolvlm_256m_json()).unwrap();
     let preset = ModelConfig::smolvlm_256m();
     assert_eq!(config.text, preset.text);
-    assert_eq!(config.vision, preset.vision);
-    assert_eq!((config.architecture, config.dtype), (Architecture::Idefics3, WeightDtype::Bf16));
+    assert_eq!(Idefics3::of(&config), Idefics3::of(&preset));
+    assert_eq!((config.architecture, config.dtype), (IDEFICS3, WeightDtype::Bf16));
 }
 
 #[test]
@@ -85,14 +86,14 @@ fn absent_keys_take_transformers_defaults() {
     let file = json!({ "model_type": "smolvlm", "image_token_id": 7, "vision_config": { "image_size": 384 },
         "text_config": { "num_attention_heads": 16 } });
     let config = read(&file).unwrap();
-    assert_eq!(config.architecture, Architecture::SmolVlm);
-    assert_eq!((config.scale_factor, config.dtype), (2, WeightDtype::F32));
+    assert_eq!(config.architecture, SMOLVLM);
+    assert_eq!((Idefics3::of(&config).scale_factor, config.dtype), (2, WeightDtype::F32));
     let text = &config.text;
     assert_eq!((text.vocab_size, text.hidden_size, text.intermediate_size), (32000, 4096, 11008));
     assert_eq!((text.num_key_value_heads, text.head_dim, text.num_hidden_layers), (16, 256, 32));
     assert_eq!((text.rope_theta, text.rms_norm_eps), (10000.0, 1e-6));
     assert_eq!((text.bos_token_id, &text.eos_token_ids[..], text.pad_token_id), (Some(1), &[2][..], None));
-    let vision = &config.vision;
+    let vision = &Idefics3::of(&config).vision;
     assert_eq!((vision.hidden_size, vision.intermediate_size, vision.num_hidden_layers), (1152, 3072, 12));
     assert_eq!((vision.num_attention_heads, vision.patch_size, vision.layer_norm_eps), (16, 32, 1e-6));
     // without a text section, transformers' default for Idefics3 is not Llama's
@@ -116,11 +117,11 @@ fn saving_keeps_unknown_keys_and_writes_both_layouts() {
     assert_eq!(saved["text_config"]["tie_word_embeddings"], true);
     assert_eq!(saved["text_config"]["eos_token_id"], json!([2, 5]));
     let again = read(&saved).unwrap();
-    assert_eq!((&again.text, &again.vision), (&config.text, &config.vision));
+    assert_eq!((&again.text, Idefics3::of(&again)), (&config.text, Idefics3::of(&config)));
     assert_eq!(Value::Object(again.to_json()), saved);
     for preset in [ModelConfig::tiny(), ModelConfig::small(), ModelConfig::smolvlm_500m()] {
         let again = read(&Value::Object(preset.to_json())).unwrap();
-        assert_eq!((again.text, again.vision), (preset.text, preset.vision));
+        assert_eq!((&again.text, Idefics3::of(&again)), (&preset.text, Idefics3::of(&preset)));
     }
 }
 

@@ -1,5 +1,7 @@
 use super::{ids, tiny_tokenizer_directory, tokenizer_golden};
-use percept_model::{ChatTemplate, GenerationPrompt, Message, Tiling, Tokenizer, encode_prompt, expand_image_tokens, image_prompt_tokens};
+use percept_model::families::idefics3::{IMAGE_TOKEN, expand_image_tokens, image_prompt_tokens};
+use percept_model::image::Tiling;
+use percept_model::{ChatTemplate, GenerationPrompt, Message, Tokenizer};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -102,7 +104,7 @@ fn prompts_expand_as_in_transformers() {
         assert_eq!(text, row["text"].as_str().unwrap());
         let expanded = expand_image_tokens(&text, &[tiling], image_seq_len).unwrap();
         assert_eq!(expanded, row["expanded"].as_str().unwrap());
-        let prompt = encode_prompt(&tokenizer, &text, &[tiling], image_seq_len).unwrap();
+        let prompt = tokenizer.encode(&expanded).unwrap();
         assert_eq!(prompt, ids(&row["ids"]));
     }
 }
@@ -117,9 +119,10 @@ fn pictures_take_the_tokens_they_take_in_transformers() {
         let tiling = Tiling { rows, cols };
         assert_eq!(image_prompt_tokens(tiling, image_seq_len), tokens);
         assert_eq!(tokens, 67 + rows * (66 * cols + 1));
-        let prompt = encode_prompt(&tokenizer, "<image>", &[tiling], image_seq_len).unwrap();
+        let prompt = tokenizer.encode(&expand_image_tokens(IMAGE_TOKEN, &[tiling], image_seq_len).unwrap()).unwrap();
         assert_eq!(prompt.len(), tokens);
-        let visual = prompt.iter().filter(|&&id| id == tokenizer.image_token_id()).count();
+        let image_token_id = tokenizer.token_to_id(IMAGE_TOKEN).unwrap();
+        let visual = prompt.iter().filter(|&&id| id == image_token_id).count();
         assert_eq!(visual, (rows * cols + 1) * image_seq_len);
     }
 }

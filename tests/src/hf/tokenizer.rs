@@ -1,5 +1,6 @@
 use super::{ids, tiny_tokenizer_directory, tokenizer_golden};
-use percept_model::{ModelConfig, SpecialTokens, Tokenizer, tiny_tokenizer_files};
+use percept_model::families::idefics3::tiny_tokenizer_files;
+use percept_model::{ModelConfig, SpecialTokens, Tokenizer};
 use proptest::prelude::*;
 use std::path::Path;
 
@@ -92,7 +93,10 @@ proptest! {
 fn tokenizers_of_other_models_are_refused() {
     let (_, json) = tiny_tokenizer_files().into_iter().find(|(name, _)| *name == "tokenizer.json").unwrap();
     let path = Path::new("dir/tokenizer.json");
-    let error = |json: &str| Tokenizer::from_json(path, json).unwrap_err().to_string();
+    let error = |json: &str| {
+        let checked = Tokenizer::from_json(path, json).and_then(|tokenizer| tokenizer.check_model(&ModelConfig::tiny()));
+        checked.unwrap_err().to_string()
+    };
     let expected = "expected a token of a vision-language model, got no such token in the vocabulary";
     assert_eq!(error(&json.replace("<image>", "<picture>")), format!("dir/tokenizer.json: <image>: {expected}"));
     let renamed = json.replace("<fake_token_around_image>", "<other>");

@@ -2,9 +2,10 @@
 
 use percept_engine::ops::{Mask, Segment, Segments};
 use percept_engine::{Indices, Tensor};
-use percept_model::{KvCache, Model, ModelError, Packing, ResponseRows};
+use percept_model::image::{Patches, Tiling};
+use percept_model::{Model, ModelError, Packing, Positions, ResponseRows};
 
-use super::{assert_gradients_close, gradients_by_name, oracle, picture, prompt, relative_error, weighted_loss};
+use super::{assert_gradients_close, gradients_by_name, oracle, picture, picture_of, prompt, relative_error, weighted_loss};
 
 /// Responses of several lengths on two views of a prompt; one token and none among them.
 fn responses() -> [Vec<Vec<u32>>; 2] {
@@ -70,13 +71,19 @@ fn cached_decoding_equals_the_packed_forward() {
     let mut packing = Packing::new(model.config());
     packing.prompt(&prompt, &[picture(5)]).unwrap();
     let batch = packing.into_batch(&model);
-    let cache = KvCache::new(&model, 40);
+    let cache = model.new_cache(40);
     let device = model.device();
     let read = |x: &Tensor, start: usize, count: usize| {
         let positions: Vec<u32> = (start..start + count).map(|p| p as u32).collect();
         let segment = Segment { query: 0..count, keys: 0..start + count, prefix: None, mask: Mask::Causal };
         let segments = Segments::new(vec![segment], count, cache.rows());
-        model.hidden_cached(x, &model.rope(&positions), &segments, &cache, &Indices::new(device, &positions, &[count]))
+        model.hidden_cached(
+            x,
+            &model.rope(&model.text_positions(positions.iter().copied())),
+            &segments,
+            &cache,
+            &Indices::new(device, &positions, &[count]),
+        )
     };
     let mut parts = vec![read(&model.embed(&batch), 0, prompt.len())];
     for (i, &token) in response[..3].iter().enumerate() {
@@ -84,6 +91,74 @@ fn cached_decoding_equals_the_packed_forward() {
     }
     let got = Tensor::concat(&parts.iter().collect::<Vec<_>>(), 0);
     assert!(relative_error(&got.to_f64_vec().unwrap(), &expected.to_f64_vec().unwrap()) < 1e-12);
+}
+
+/// A prompt with as many image tokens as a picture of these pixels has visual tokens.
+fn prompt_of(seed: u32, [height, width]: [usize; 2]) -> Vec<u32> {
+    let image = std::iter::repeat_n(4, height / 8 * (width / 8));
+    [1, 3].into_iter().chain(image).chain([5, 20 + seed]).collect()
+}
+
+#[test]
+fn pictures_of_any_size_share_a_batch() {
+    let model = oracle();
+    let sizes = [[32, 32], [32, 32], [8, 32], [24, 16], [32, 32]];
+    let hidden = |which: &[usize]| {
+        let mut packing = Packing::new(model.config());
+        for &i in which {
+            packing.prompt(&prompt_of(i as u32, sizes[i]), &[picture_of(i, sizes[i])]).unwrap();
+        }
+        model.hidden(&packing.into_batch(&model)).to_f64_vec().unwrap()
+    };
+    let together = hidden(&[0, 1, 2, 3, 4]);
+    let alone: Vec<f64> = (0..sizes.len()).flat_map(|i| hidden(&[i])).collect();
+    assert!(relative_error(&together, &alone) < 1e-12);
+}
+
+#[test]
+fn pictures_of_two_sizes_in_one_prompt_have_the_gradients_of_their_own() {
+    let model = oracle();
+    let gradients = |pictures: &[([usize; 2], usize)]| {
+        let pictures: Vec<Patches> = pictures.iter().map(|&(size, seed)| picture_of(seed, size)).collect();
+        let features = model.image_features(&model.patch_batch(&pictures).unwrap());
+        let squares = features.mul(&features).sum_all();
+        gradients_by_name(&model, &squares.backward())
+    };
+    let (wide, square) = (([8, 32], 1), ([32, 32], 2));
+    let together = gradients(&[wide, square]);
+    let sums = gradients(&[wide]).into_iter().zip(gradients(&[square])).map(|((name, mut of_wide), (_, of_square))| {
+        of_wide.iter_mut().zip(of_square).for_each(|(sum, more)| *sum += more);
+        (name, of_wide)
+    });
+    assert_gradients_close(&together, &sums.collect::<Vec<_>>(), 1e-12);
+}
+
+#[test]
+#[should_panic(expected = "pictures: patches of 48 and of 192 values in a batch")]
+fn pictures_of_other_patches_panic() {
+    let model = oracle();
+    let coarse = Patches::from_pixels(Tiling::WHOLE, &[0.0; 3 * 32 * 32], [3, 32, 32], 8);
+    model.patch_batch(&[picture(0), coarse]);
+}
+
+#[test]
+fn positions_have_as_many_rows_as_the_family_counts_along() {
+    let mut positions = Positions::new(vec![vec![0, 1, 2], vec![0, 1, 1], vec![0, 1, 2]]);
+    positions.extend(&Positions::of_text(3, 3..5));
+    assert_eq!(positions.rows(), [[0, 1, 2, 3, 4], [0, 1, 1, 3, 4], [0, 1, 2, 3, 4]]);
+    assert_eq!(positions.tokens(), 5);
+    let model = oracle();
+    let mut packing = Packing::new(model.config());
+    let prompt = packing.prompt(&prompt(1), &[picture(0)]).unwrap();
+    packing.response(&prompt, &[40, 41, 42]).unwrap();
+    let expected: Vec<u32> = (0..21 + 2).collect();
+    assert_eq!(packing.into_batch(&model).positions().rows(), [expected]);
+}
+
+#[test]
+#[should_panic(expected = "positions: rows of [2, 3] tokens")]
+fn positions_of_unequal_rows_panic() {
+    Positions::new(vec![vec![0, 1], vec![0, 1, 2]]);
 }
 
 #[test]

@@ -4,8 +4,9 @@ use std::collections::HashMap;
 use std::fs;
 
 use percept_engine::{Device, Indices, Tensor};
-use percept_model::image::Tiles;
-use percept_model::{Model, Packing, Precision, ResponseRows, Tiling};
+use percept_model::families::idefics3::Idefics3;
+use percept_model::image::{Patches, Tiling};
+use percept_model::{Model, ModelConfig, Packing, Precision, ResponseRows};
 use serde_json::Value;
 
 use super::{case_directory, load, relative_error};
@@ -54,7 +55,7 @@ struct Golden {
 struct Sequence {
     ids: Vec<u32>,
     response_start: usize,
-    pictures: Vec<Tiles<f32>>,
+    pictures: Vec<Patches>,
     logit_positions: Vec<u32>,
     logits: Vec<f64>,
     log_probs: Vec<f64>,
@@ -73,10 +74,12 @@ impl Golden {
         let directory = case_directory(case);
         let document: Value = serde_json::from_str(&fs::read_to_string(directory.join("golden.json")).unwrap()).unwrap();
         let tensors = read_safetensors(&fs::read(directory.join("golden.safetensors")).unwrap());
+        let config = ModelConfig::from_file(&directory.join("config.json")).unwrap();
+        let patch = Idefics3::of(&config).vision.patch_size;
         let sequences = document["sequences"].as_array().unwrap().iter().enumerate();
         let gradients = document["gradients"].as_object().unwrap().iter();
         Golden {
-            sequences: sequences.map(|(index, row)| Sequence::read(index, row, &tensors)).collect(),
+            sequences: sequences.map(|(index, row)| Sequence::read(index, row, &tensors, patch)).collect(),
             loss: document["loss"].as_f64().unwrap(),
             gradients: gradients
                 .map(|(name, of)| Gradient {
@@ -132,18 +135,21 @@ impl Golden {
 }
 
 impl Sequence {
-    fn read(index: usize, row: &Value, tensors: &HashMap<String, (Vec<usize>, Vec<f64>)>) -> Sequence {
+    fn read(index: usize, row: &Value, tensors: &HashMap<String, (Vec<usize>, Vec<f64>)>, patch: usize) -> Sequence {
         let tensor = |name: &str| tensors[&format!("{index}.{name}")].1.clone();
         let numbers = |key: &str| -> Vec<u32> { row[key].as_array().unwrap().iter().map(|n| n.as_u64().unwrap() as u32).collect() };
         let shape = &tensors[&format!("{index}.pixels")].0;
         let (padding, bytes, len) = (numbers("padding_pictures"), tensor("pixels"), shape[1..].iter().product::<usize>());
         // transformers drops padding pictures; Percept's batches have none
         let real = (0..shape[0]).filter(|&picture| !padding.contains(&(picture as u32)));
-        let pixels = |picture: usize| bytes[picture * len..][..len].iter().map(|&byte| (byte as f32 / 255.0 - 0.5) / 0.5).collect();
+        let patches = |picture: usize| {
+            let pixels: Vec<f32> = bytes[picture * len..][..len].iter().map(|&byte| (byte as f32 / 255.0 - 0.5) / 0.5).collect();
+            Patches::from_pixels(Tiling::WHOLE, &pixels, [shape[1], shape[2], shape[3]], patch)
+        };
         Sequence {
             ids: numbers("input_ids"),
             response_start: row["response_start"].as_u64().unwrap() as usize,
-            pictures: real.map(|p| Tiles { tiling: Tiling { rows: 0, cols: 0 }, edge: shape[3], values: pixels(p) }).collect(),
+            pictures: real.map(patches).collect(),
             logit_positions: numbers("logit_positions"),
             logits: tensor("logits"),
             log_probs: tensor("log_probs"),

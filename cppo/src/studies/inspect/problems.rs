@@ -1,7 +1,6 @@
 //! Which problems are looked at.
 
 use image::RgbImage;
-use percept_model::image as pictures;
 
 use super::InspectError;
 use crate::config::Config;
@@ -34,8 +33,6 @@ fn from_example(id: u64, example: &Example) -> Result<Prompt, TrainError> {
 }
 
 /// A question of the user's own about a picture of theirs.
-pub fn own_question(picture: &pictures::RgbImage, text: &str) -> Prompt {
-    let (width, height) = (picture.width() as u32, picture.height() as u32);
-    let picture = RgbImage::from_raw(width, height, picture.pixels().to_vec()).expect("three bytes a pixel");
+pub fn own_question(picture: RgbImage, text: &str) -> Prompt {
     Prompt { id: 0, epoch: 0, pictures: vec![picture], text: text.to_owned(), answer: String::new(), problem: None }
 }

@@ -64,7 +64,7 @@ pub(super) fn metrics_of_step(
     let responses = || groups.iter().flat_map(|group| &group.responses);
     let total = |of: fn(&Response) -> f64| responses().map(of).sum::<f64>();
     let deviations: Vec<f64> = groups.iter().map(deviation).collect();
-    let [count, reward, accuracy, format, clipped, group_count, deviation, degenerate] = world.sum([
+    let [count, reward, accuracy, format, clipped, group_count, deviation, degenerate] = world.sum_of([
         responses().count() as f64,
         total(|r| f64::from(r.reward.total)),
         total(|r| f64::from(r.reward.accuracy)),

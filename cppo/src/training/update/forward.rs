@@ -1,6 +1,6 @@
 //! One forward pass over the responses of a micro-batch, on all their pictures.
 
-use percept_model::image::Tiles;
+use percept_model::image::Patches;
 use percept_model::{Model, ModelError, Packing, ResponseRows};
 
 use super::plan::Part;
@@ -67,7 +67,7 @@ pub(super) fn forward(model: &Model, groups: &[Group], part: &Part, uses: &[View
 fn pack(
     packing: &mut Packing<'_>,
     group: &Group,
-    pictures: &[Tiles<f32>],
+    pictures: &[Patches],
     view: View,
     places: &[usize],
     items: &mut [Item],

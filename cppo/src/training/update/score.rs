@@ -1,6 +1,6 @@
 //! The first phase of an update: what the policy says of the responses, read back from the device.
 
-use percept_engine::{Tensor, no_grad};
+use percept_engine::no_grad;
 use percept_model::{Model, ModelError};
 
 use super::forward::forward;
@@ -30,7 +30,7 @@ pub fn score(model: &Model, groups: &mut [Group], uses: &[ViewUse], temperature:
 
 /// Fills in the readings of the responses of a pass.
 pub(super) fn read(pass: &Pass, groups: &mut [Group], uses: &[ViewUse]) -> Result<(), ModelError> {
-    let (log_probs, entropy) = (host(&pass.log_probs)?, host(&pass.entropy)?);
+    let (log_probs, entropy) = (pass.log_probs.to_f32_vec()?, pass.entropy.to_f32_vec()?);
     let divergences = uses.iter().map(|of| divergences(pass, of)).collect::<Result<Vec<_>, ModelError>>()?;
     for item in &pass.items {
         let signal = &mut groups[item.group].responses[item.response].signal;
@@ -57,9 +57,5 @@ fn divergences(pass: &Pass, of: &ViewUse) -> Result<Vec<(Divergence, Vec<f32>)>,
     if on_view.is_empty() {
         return Ok(of.divergences.iter().map(|which| (*which, Vec::new())).collect());
     }
-    of.divergences.iter().map(|&which| Ok((which, host(&no_grad(|| pass.divergence(which, &original, &on_view)))?))).collect()
-}
-
-fn host(x: &Tensor) -> Result<Vec<f32>, ModelError> {
-    Ok(x.to_f64_vec()?.into_iter().map(|value| value as f32).collect())
+    of.divergences.iter().map(|&which| Ok((which, no_grad(|| pass.divergence(which, &original, &on_view)).to_f32_vec()?))).collect()
 }

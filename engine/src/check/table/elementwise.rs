@@ -1,5 +1,7 @@
 //! Rows of the elementwise ops.
 
+use std::ops::Range;
+
 use crate::check::Input;
 use crate::dtype::DType;
 use crate::ops;
@@ -8,68 +10,62 @@ use crate::tensor::Tensor;
 use super::{AWKWARD, OpRow, Rng, Sample};
 
 pub(super) fn rows() -> Vec<OpRow> {
-    vec![
-        unary("neg", || unary_samples(Tensor::neg, -2.0, 2.0), |rng| random_unary(rng, Tensor::neg, -2.0, 2.0)),
-        unary("exp", || unary_samples(Tensor::exp, -3.0, 3.0), |rng| random_unary(rng, Tensor::exp, -3.0, 3.0)),
-        unary("log", || unary_samples(Tensor::log, 0.1, 3.0), |rng| random_unary(rng, Tensor::log, 0.1, 3.0)),
-        unary("tanh", || unary_samples(Tensor::tanh, -4.0, 4.0), |rng| random_unary(rng, Tensor::tanh, -4.0, 4.0)),
-        unary("sigmoid", || unary_samples(Tensor::sigmoid, -9.0, 9.0), |rng| random_unary(rng, Tensor::sigmoid, -9.0, 9.0)),
-        unary("softplus", || unary_samples(Tensor::softplus, -9.0, 9.0), |rng| random_unary(rng, Tensor::softplus, -9.0, 9.0)),
-        unary("relu", || unary_samples(Tensor::relu, 0.1, 2.0), |rng| random_unary(rng, Tensor::relu, -2.0, -0.1)),
-        unary("sqrt", || unary_samples(Tensor::sqrt, 0.2, 4.0), |rng| random_unary(rng, Tensor::sqrt, 0.2, 4.0)),
-        unary("square", || unary_samples(Tensor::square, -2.0, 2.0), |rng| random_unary(rng, Tensor::square, -2.0, 2.0)),
-        unary("abs", || unary_samples(Tensor::abs, -2.0, -0.1), |rng| random_unary(rng, Tensor::abs, 0.1, 2.0)),
-        unary("gelu_tanh", || unary_samples(Tensor::gelu_tanh, -4.0, 4.0), |rng| random_unary(rng, Tensor::gelu_tanh, -4.0, 4.0)),
-        unary("gelu_erf", || unary_samples(Tensor::gelu_erf, -4.0, 4.0), |rng| random_unary(rng, Tensor::gelu_erf, -4.0, 4.0)),
-        unary("silu", || unary_samples(Tensor::silu, -6.0, 6.0), |rng| random_unary(rng, Tensor::silu, -6.0, 6.0)),
-        unary("sin", || unary_samples(Tensor::sin, -3.0, 3.0), |rng| random_unary(rng, Tensor::sin, -3.0, 3.0)),
-        unary("cos", || unary_samples(Tensor::cos, -3.0, 3.0), |rng| random_unary(rng, Tensor::cos, -3.0, 3.0)),
-        unary("recip", || unary_samples(Tensor::recip, 0.5, 3.0), |rng| random_unary(rng, Tensor::recip, 0.5, 3.0)),
-        unary("affine", || unary_samples(|x| x.affine(1.5, -0.25), -2.0, 2.0), |rng| random_unary(rng, |x| x.affine(-0.5, 2.0), -2.0, 2.0)),
-        unary("clamp", || unary_samples(|x| x.clamp(-1.0, 0.5), -0.9, 0.4), |rng| random_unary(rng, |x| x.clamp(-1.0, 0.5), 0.6, 2.0)),
-        binary("add", || binary_samples(Tensor::add), |rng| random_binary(rng, Tensor::add)),
-        binary("sub", || binary_samples(Tensor::sub), |rng| random_binary(rng, Tensor::sub)),
-        binary("mul", || binary_samples(Tensor::mul), |rng| random_binary(rng, Tensor::mul)),
-        binary("div", || binary_samples(Tensor::div), |rng| random_binary(rng, Tensor::div)),
-        binary("maximum", || binary_samples(Tensor::maximum), |rng| random_binary(rng, Tensor::maximum)),
-        binary("minimum", || binary_samples(Tensor::minimum), |rng| random_binary(rng, Tensor::minimum)),
-        binary("gt", || forward_only(binary_samples(Tensor::gt)), |rng| random_binary(rng, Tensor::gt).forward_only()),
-        binary("ge", || forward_only(binary_samples(Tensor::ge)), |rng| random_binary(rng, Tensor::ge).forward_only()),
-        binary("lt", || forward_only(binary_samples(Tensor::lt)), |rng| random_binary(rng, Tensor::lt).forward_only()),
-        binary("le", || forward_only(binary_samples(Tensor::le)), |rng| random_binary(rng, Tensor::le).forward_only()),
-        binary("eq", || forward_only(binary_samples(Tensor::eq)), |rng| random_binary(rng, Tensor::eq).forward_only()),
-        OpRow { name: "where", kernels: ops::where_::KERNELS, samples: where_samples, random: random_where },
-        OpRow { name: "cast", kernels: ops::cast::KERNELS, samples: cast_samples, random: random_cast },
-    ]
+    let mut rows = ops::unary::unary_ops!(unary_rows);
+    rows.extend(ops::binary::binary_ops!(binary_rows));
+    rows.push(OpRow { name: "where", kernels: ops::where_::KERNELS, samples: where_samples, random: random_where });
+    rows.push(OpRow { name: "cast", kernels: ops::cast::KERNELS, samples: cast_samples, random: random_cast });
+    rows
 }
 
-fn unary(name: &'static str, samples: fn() -> Vec<Sample>, random: fn(&mut Rng) -> Sample) -> OpRow {
-    OpRow { name, kernels: ops::unary::KERNELS, samples, random }
+macro_rules! unary_rows {
+    ($($(#[$_doc:meta])* $_number:literal $name:ident($($_parameter:ident = $value:expr),*): $_f:expr, $_slope:expr, on [$($range:expr),+]
+        $(, where $_holds:expr, $_message:literal)?;)*) => {
+        vec![$(OpRow {
+            name: stringify!($name),
+            kernels: ops::unary::KERNELS,
+            samples: || unary_samples(|x| x.$name($($value),*), &[$($range),+]),
+            random: |rng| random_unary(rng, |x| x.$name($($value),*), &[$($range),+]),
+        }),*]
+    };
 }
+use unary_rows;
 
-fn binary(name: &'static str, samples: fn() -> Vec<Sample>, random: fn(&mut Rng) -> Sample) -> OpRow {
-    OpRow { name, kernels: ops::binary::KERNELS, samples, random }
+macro_rules! binary_rows {
+    ($($(#[$_doc:meta])* $_number:literal $name:ident: $_f:expr, $gradient:ident;)*) => {
+        [$(OpRow {
+            name: stringify!($name),
+            kernels: ops::binary::KERNELS,
+            samples: || binary_samples(Tensor::$name, stringify!($gradient)),
+            random: |rng| random_binary(rng, Tensor::$name, stringify!($gradient)),
+        }),*]
+    };
 }
+use binary_rows;
 
-fn forward_only(samples: Vec<Sample>) -> Vec<Sample> {
-    samples.into_iter().map(Sample::forward_only).collect()
-}
+type Unary = fn(&Tensor) -> Tensor;
+type Binary = fn(&Tensor, &Tensor) -> Tensor;
 
-fn unary_samples(f: fn(&Tensor) -> Tensor, low: f64, high: f64) -> Vec<Sample> {
+/// The awkward lengths with values of the first range; one length with values of each other range.
+fn unary_samples(f: Unary, ranges: &[Range<f64>]) -> Vec<Sample> {
     let mut rng = Rng::new(1);
-    let mut samples: Vec<Sample> =
-        AWKWARD.iter().map(|&n| Sample::new(format!("[{n}]"), vec![rng.input(&[n], low, high)], move |x| vec![f(&x[0])])).collect();
-    samples.push(Sample::new("empty", vec![rng.input(&[0, 3], low, high)], move |x| vec![f(&x[0])]));
-    samples.push(Sample::new("transposed [7, 5]", vec![rng.input(&[7, 5], low, high)], move |x| vec![f(&x[0].t())]));
+    let mut sample = |label: String, shape: &[usize], range: &Range<f64>, f: Unary| {
+        Sample::new(label, vec![rng.input(shape, range.start, range.end)], move |x| vec![f(&x[0])])
+    };
+    let mut samples: Vec<Sample> = AWKWARD.iter().map(|&n| sample(format!("[{n}]"), &[n], &ranges[0], f)).collect();
+    samples.push(sample("empty".into(), &[0, 3], &ranges[0], f));
+    samples.extend(ranges[1..].iter().map(|range| sample(format!("[31] from {range:?}"), &[31], range, f)));
+    let inputs = vec![rng.input(&[7, 5], ranges[0].start, ranges[0].end)];
+    samples.push(Sample::new("transposed [7, 5]", inputs, move |x| vec![f(&x[0].t())]));
     samples
 }
 
-fn random_unary(rng: &mut Rng, f: fn(&Tensor) -> Tensor, low: f64, high: f64) -> Sample {
+fn random_unary(rng: &mut Rng, f: Unary, ranges: &[Range<f64>]) -> Sample {
     let shape = [rng.length(20), rng.length(300)];
-    Sample::new(format!("{shape:?}"), vec![rng.input(&shape, low, high)], move |x| vec![f(&x[0])])
+    let range = &ranges[rng.below(ranges.len())];
+    Sample::new(format!("{shape:?} from {range:?}"), vec![rng.input(&shape, range.start, range.end)], move |x| vec![f(&x[0])])
 }
 
-fn binary_samples(f: fn(&Tensor, &Tensor) -> Tensor) -> Vec<Sample> {
+fn binary_samples(f: Binary, gradient: &str) -> Vec<Sample> {
     let mut rng = Rng::new(2);
     let shapes: [(&[usize], &[usize]); 9] = [
         (&[1], &[1]),
@@ -94,15 +90,19 @@ fn binary_samples(f: fn(&Tensor, &Tensor) -> Tensor) -> Vec<Sample> {
     samples.push(Sample::new("[5, 7] and a transposed view", inputs, move |x| vec![f(&x[0], &x[1].t())]));
     let inputs = vec![rng.input(&[9], 1.0, 2.0)];
     samples.push(Sample::new("a tensor with itself", inputs, move |x| vec![f(&x[0], &x[0])]).forward_only());
-    samples
+    samples.into_iter().map(|sample| with_gradient(sample, gradient)).collect()
 }
 
-fn random_binary(rng: &mut Rng, f: fn(&Tensor, &Tensor) -> Tensor) -> Sample {
+fn random_binary(rng: &mut Rng, f: Binary, gradient: &str) -> Sample {
     let full = [rng.length(6), rng.length(9), rng.length(70)];
     let squeeze = |rng: &mut Rng| full.map(|length| if rng.below(3) == 0 { 1 } else { length });
     let (a, b) = (squeeze(rng), squeeze(rng));
     let inputs = vec![rng.input(&a, -2.0, 2.0), rng.input(&b, 2.1, 3.0)];
-    Sample::new(format!("{a:?} {b:?}"), inputs, move |x| vec![f(&x[0], &x[1])])
+    with_gradient(Sample::new(format!("{a:?} {b:?}"), inputs, move |x| vec![f(&x[0], &x[1])]), gradient)
+}
+
+fn with_gradient(sample: Sample, gradient: &str) -> Sample {
+    if gradient == "no_gradient" { sample.forward_only() } else { sample }
 }
 
 fn where_samples() -> Vec<Sample> {
@@ -166,4 +166,28 @@ fn random_cast(rng: &mut Rng) -> Sample {
     let types = [DType::F32, DType::F16, DType::BF16];
     let (from, to, n) = (types[rng.below(3)], types[rng.below(3)], rng.length(2000));
     cast_sample(rng, from, to, n)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::Kernel;
+
+    #[test]
+    fn every_row_has_one_wgsl_case_and_every_case_a_row() {
+        for (kernel, rows) in [(ops::unary::KERNELS[0], ops::unary::NUMBERS), (ops::binary::KERNELS[0], ops::binary::NUMBERS)] {
+            let mut rows = rows.to_vec();
+            rows.sort_unstable();
+            assert_eq!(cases(kernel), rows, "{}: its cases and the rows in Rust", kernel.shader.name);
+        }
+    }
+
+    /// Numbers of the cases of `switch OP` in the kernel's shader, sorted.
+    fn cases(kernel: &Kernel) -> Vec<u32> {
+        let switch = kernel.shader.text.split("switch OP {").nth(1).and_then(|rest| rest.split("default:").next()).expect("a switch");
+        let numbers = switch.split("case ").skip(1).map(|case| case.split("u:").next().and_then(|number| number.parse().ok()));
+        let mut numbers: Vec<u32> = numbers.map(|number| number.expect("a number before each case")).collect();
+        numbers.sort_unstable();
+        numbers
+    }
 }

@@ -1,13 +1,14 @@
 //! Rows of the matrix product, as chosen and variant by variant.
 
 use crate::dtype::DType;
-use crate::ops::{self, MatmulCooperativeSize, MatmulVariant};
+use crate::ops;
 use crate::tensor::Tensor;
+use crate::tune::{CooperativeSize, MatmulVariant};
 
 use super::{OpRow, Rng, Sample};
 
 pub(super) fn rows() -> Vec<OpRow> {
-    use MatmulCooperativeSize::{Eight, Sixteen};
+    use CooperativeSize::{Eight, Sixteen};
     use MatmulVariant::{Cooperative, CooperativeScalar, Plain, Skinny, Subgroup, Tile};
     let row = |name, samples, random| OpRow { name, kernels: ops::matmul::KERNELS, samples, random };
     let cooperative = |name, samples, random| OpRow { name, kernels: ops::matmul::COOPERATIVE_KERNELS, samples, random };

@@ -5,8 +5,8 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use crate::cpu::block::{Block, multiply};
 use crate::cpu::disjoint::Disjoint;
+use crate::cpu::gemm::{Block, multiply};
 use crate::cpu::parallel::for_row_blocks;
 use crate::cpu::{CpuArgs, Float, Math};
 

@@ -3,8 +3,8 @@
 
 use rayon::prelude::*;
 
-use crate::cpu::block::{Block, multiply};
 use crate::cpu::disjoint::Disjoint;
+use crate::cpu::gemm::{Block, multiply};
 use crate::cpu::{CpuArgs, Float, Math, reduce};
 
 use super::Params;

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use crate::device::Device;
 use crate::tensor::Tensor;
 
-use super::table::Table;
+use super::table::{Row, Table};
 
 /// What a query sees of its segment's own keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +31,21 @@ pub struct Segment {
     pub prefix: Option<Range<usize>>,
     /// What is seen of `keys`.
     pub mask: Mask,
+}
+
+impl Segment {
+    fn row(&self) -> Row {
+        let prefix = self.prefix.clone().unwrap_or(0..0);
+        Row {
+            query_start: self.query.start,
+            queries: self.query.len(),
+            keys_start: self.keys.start,
+            keys: self.keys.len(),
+            prefix_start: prefix.start,
+            prefix: prefix.len(),
+            is_causal: self.mask == Mask::Causal,
+        }
+    }
 }
 
 /// The segments of a packed batch. Cheap to clone; make it once per batch and use it in every layer.
@@ -73,7 +88,7 @@ impl Segments {
             let (a, b) = (&segments[pair[0]].query, &segments[pair[1]].query);
             assert!(!overlap(a, b), "segments: segments {} and {}: queries {a:?} and {b:?} overlap", pair[0], pair[1]);
         }
-        let table = Table::new(&segments, query_tokens, kv_tokens);
+        let table = Table::new(segments.iter().map(Segment::row).collect(), query_tokens, kv_tokens);
         Segments(Arc::new(Inner { segments, query_tokens, kv_tokens, table, uploaded: Mutex::default() }))
     }
 

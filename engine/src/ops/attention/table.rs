@@ -9,8 +9,6 @@
 
 use std::ops::Range;
 
-use super::segments::{Mask, Segment};
-
 /// Queries and keys of a tile: the workgroup size of the shaders.
 pub(super) const TILE: usize = 64;
 
@@ -26,15 +24,12 @@ pub(super) struct Table {
 }
 
 impl Table {
-    pub(super) fn new(segments: &[Segment], query_tokens: usize, kv_tokens: usize) -> Table {
-        let mut numbers = Vec::new();
-        for segment in segments {
-            push(&mut numbers, segment);
+    /// Rows are the segments, in order.
+    pub(super) fn new(mut rows: Vec<Row>, query_tokens: usize, kv_tokens: usize) -> Table {
+        for gap in gaps(&rows, query_tokens) {
+            rows.push(Row { query_start: gap.start, queries: gap.len(), ..Row::default() });
         }
-        for gap in gaps(segments, query_tokens) {
-            push(&mut numbers, &Segment { query: gap, keys: 0..0, prefix: None, mask: Mask::Bidirectional });
-        }
-        let rows = Row::read(&numbers);
+        let mut numbers: Vec<u32> = rows.iter().flat_map(Row::numbers).collect();
 
         let tile_table = numbers.len();
         for (index, row) in rows.iter().enumerate() {
@@ -69,25 +64,18 @@ impl Table {
     }
 }
 
-fn push(numbers: &mut Vec<u32>, segment: &Segment) {
-    let prefix = segment.prefix.clone().unwrap_or(0..0);
-    for range in [&segment.query, &segment.keys, &prefix] {
-        numbers.extend([range.start as u32, range.len() as u32]);
-    }
-    numbers.extend([u32::from(segment.mask == Mask::Causal), 0]);
-}
-
 /// The queries in no segment.
-fn gaps(segments: &[Segment], query_tokens: usize) -> Vec<Range<usize>> {
-    let mut taken: Vec<&Range<usize>> = segments.iter().map(|s| &s.query).filter(|query| !query.is_empty()).collect();
+fn gaps(rows: &[Row], query_tokens: usize) -> Vec<Range<usize>> {
+    let queries = |row: &Row| row.query_start..row.query_start + row.queries;
+    let mut taken: Vec<Range<usize>> = rows.iter().map(queries).filter(|query| !query.is_empty()).collect();
     taken.sort_by_key(|query| query.start);
     let starts = std::iter::once(0).chain(taken.iter().map(|query| query.end));
     let ends = taken.iter().map(|query| query.start).chain(std::iter::once(query_tokens));
     starts.zip(ends).filter(|(start, end)| start < end).map(|(start, end)| start..end).collect()
 }
 
-/// A segment as the CPU kernels read it back.
-#[derive(Clone, Copy, Debug)]
+/// A segment as the kernels see it.
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Row {
     pub(super) query_start: usize,
     pub(super) queries: usize,
@@ -99,6 +87,11 @@ pub(super) struct Row {
 }
 
 impl Row {
+    fn numbers(&self) -> [u32; 8] {
+        let Row { query_start, queries, keys_start, keys, prefix_start, prefix, is_causal } = *self;
+        [query_start, queries, keys_start, keys, prefix_start, prefix, usize::from(is_causal), 0].map(|number| number as u32)
+    }
+
     pub(super) fn read(numbers: &[u32]) -> Vec<Row> {
         let (rows, _) = numbers.as_chunks::<8>();
         let row = |&[query_start, queries, keys_start, keys, prefix_start, prefix, causal, _]: &[u32; 8]| Row {

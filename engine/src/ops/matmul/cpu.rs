@@ -1,12 +1,10 @@
 //! The CPU kernel of the matrix product: batches of GEMMs.
 
-use std::ops::Range;
-
 use half::{bf16, f16};
 use rayon::prelude::*;
 
 use super::Params;
-use crate::cpu::gemm::{Half, Matrix, Threads, multiply, multiply_half};
+use crate::cpu::gemm::{Block, Half, Threads, multiply_half, multiply_on};
 use crate::cpu::{CpuArgs, Float};
 use crate::dtype::DType;
 
@@ -24,13 +22,13 @@ pub(super) fn forward<F: Float>(params: &Params, mut args: CpuArgs) {
 const SMALL_BATCH: usize = 64 * 64 * 64;
 
 fn forward_full<F: Float>(params: &Params, a: &[F], b: &[F], y: &mut [F], keep: F) {
-    let size = params.m as usize * params.n as usize;
+    let [m, n, k] = params.sizes();
+    let size = m * n;
     let one = |batch: usize, y: &mut [F], threads: Threads| {
-        let (left, right) = (params.left(a, batch), params.right(b, batch));
-        multiply(y, params.n as usize, left, right, keep, threads);
+        multiply_on(threads, [m, n, k], F::ONE, params.left(a, batch), params.right(b, batch), keep, y, n);
     };
-    if params.batches > 1 && size * params.k as usize <= SMALL_BATCH {
-        let per_task = (SMALL_BATCH / (size * params.k as usize).max(1)).max(1);
+    if params.batches > 1 && size * k <= SMALL_BATCH {
+        let per_task = (SMALL_BATCH / (size * k).max(1)).max(1);
         y[..size * params.batches as usize].par_chunks_mut(size * per_task).enumerate().for_each(|(task, y)| {
             y.chunks_mut(size).enumerate().for_each(|(i, y)| one(task * per_task + i, y, Threads::One));
         });
@@ -40,37 +38,35 @@ fn forward_full<F: Float>(params: &Params, a: &[F], b: &[F], y: &mut [F], keep: 
 }
 
 fn forward_half<F: Float, H: Half>(params: &Params, a: &[F], b: &[H], y: &mut [F], keep: F) {
-    let size = params.m as usize * params.n as usize;
-    for (batch, y) in y.chunks_mut(size).take(params.batches as usize).enumerate() {
-        multiply_half(y, params.n as usize, params.left(a, batch), params.right(b, batch), keep);
+    let [m, n, k] = params.sizes();
+    for (batch, y) in y.chunks_mut(m * n).take(params.batches as usize).enumerate() {
+        multiply_half([m, n, k], params.left(a, batch), params.right(b, batch), keep, y, n);
     }
 }
 
 impl Params {
-    fn left<'a, T>(&self, data: &'a [T], batch: usize) -> Matrix<'a, T> {
-        let (outer, inner) = (batch / self.batch_inner as usize, batch % self.batch_inner as usize);
-        Matrix {
-            data: tail(data, self.a_offset as usize + outer * self.a_outer as usize + inner * self.a_inner as usize..data.len()),
-            rows: self.m as usize,
-            columns: self.k as usize,
-            row_stride: self.a_row as usize,
-            column_stride: self.a_column as usize,
-        }
+    fn sizes(&self) -> [usize; 3] {
+        [self.m, self.n, self.k].map(|size| size as usize)
     }
 
-    fn right<'a, T>(&self, data: &'a [T], batch: usize) -> Matrix<'a, T> {
-        let (outer, inner) = (batch / self.batch_inner as usize, batch % self.batch_inner as usize);
-        Matrix {
-            data: tail(data, self.b_offset as usize + outer * self.b_outer as usize + inner * self.b_inner as usize..data.len()),
-            rows: self.k as usize,
-            columns: self.n as usize,
-            row_stride: self.b_row as usize,
-            column_stride: self.b_column as usize,
-        }
+    fn left<'a, T>(&self, data: &'a [T], batch: usize) -> Block<'a, T> {
+        let start = self.start(batch, self.a_offset, [self.a_outer, self.a_inner]);
+        Block::new(tail(data, start), self.a_row as usize, self.a_column as usize)
+    }
+
+    fn right<'a, T>(&self, data: &'a [T], batch: usize) -> Block<'a, T> {
+        let start = self.start(batch, self.b_offset, [self.b_outer, self.b_inner]);
+        Block::new(tail(data, start), self.b_row as usize, self.b_column as usize)
+    }
+
+    /// Where the matrix of a batch begins, given the offset of the first and the strides of the two batch axes.
+    fn start(&self, batch: usize, offset: u32, [outer, inner]: [u32; 2]) -> usize {
+        let inner_length = self.batch_inner as usize;
+        offset as usize + batch / inner_length * outer as usize + batch % inner_length * inner as usize
     }
 }
 
-/// The slice, or nothing where a view of no elements starts beyond the end.
-fn tail<T>(data: &[T], range: Range<usize>) -> &[T] {
-    data.get(range).unwrap_or(&[])
+/// The slice from `start` on, or nothing where a view of no elements starts beyond the end.
+fn tail<T>(data: &[T], start: usize) -> &[T] {
+    data.get(start..).unwrap_or(&[])
 }

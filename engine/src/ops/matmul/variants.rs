@@ -1,15 +1,13 @@
 //! The GPU kernels of the matrix product, and which of them runs.
 
-use serde::{Deserialize, Serialize};
-
 use super::cpu::forward;
 use super::{Params, Store};
 use crate::device::Device;
 use crate::dtype::DType;
-use crate::gpu::AdapterReport;
+use crate::gpu::{AdapterReport, CooperativeTile};
 use crate::kernel::{Feature, Kernel};
 use crate::tensor::Tensor;
-use crate::tune::THIN_ROWS;
+use crate::tune::{CooperativeSize, MatmulVariant as Variant, THIN_ROWS};
 use crate::{kernel, wgsl};
 
 static TILE: Kernel = kernel!(wgsl!("common/matmul.wgsl", "matmul.wgsl"), "main", Params, forward);
@@ -48,47 +46,7 @@ static SCALAR_16: Kernel = kernel!(
 pub(crate) const KERNELS: &[&Kernel] = &[&TILE, &SUBGROUP, &SKINNY, &PLAIN];
 pub(crate) const COOPERATIVE_KERNELS: &[&Kernel] = &[&COOPERATIVE_8, &COOPERATIVE_16, &SCALAR_8, &SCALAR_16];
 
-/// A kernel of the matrix product. All give the same result up to rounding; the cooperative ones round their inputs to f16 first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Variant {
-    /// 64x64 tiles through workgroup memory: any hardware GPU.
-    Tile,
-    /// 16 rows x 4 columns a lane, A handed around by subgroup shuffles: the fastest on software Vulkan.
-    Subgroup,
-    /// A few rows against a large right side, as in decoding.
-    Skinny,
-    /// The textbook kernel: 16x16 tiles, an element a thread. The baseline of the benches.
-    Plain,
-    /// Matrix units through wgpu's experimental cooperative matrices, tiles of 8x8 (Apple) or 16x16.
-    Cooperative(CooperativeSize),
-    /// The twin of [`Cooperative`](Variant::Cooperative) in plain arithmetic: what surrounds the matrix units, tested on any GPU with f16.
-    CooperativeScalar(CooperativeSize),
-}
-
-/// Rows and columns of a cooperative matrix.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum CooperativeSize {
-    /// 8x8.
-    Eight = 8,
-    /// 16x16.
-    Sixteen = 16,
-}
-
 impl Variant {
-    /// Every variant.
-    pub const ALL: [Variant; 8] = [
-        Variant::Tile,
-        Variant::Subgroup,
-        Variant::Skinny,
-        Variant::Plain,
-        Variant::Cooperative(CooperativeSize::Eight),
-        Variant::Cooperative(CooperativeSize::Sixteen),
-        Variant::CooperativeScalar(CooperativeSize::Eight),
-        Variant::CooperativeScalar(CooperativeSize::Sixteen),
-    ];
-
     /// True if the device can run it. The CPU has one kernel, which stands for all.
     pub fn runs_on(self, device: &Device) -> bool {
         let Some(adapter) = device.adapter() else {
@@ -99,7 +57,7 @@ impl Variant {
             Variant::Subgroup => lanes(adapter).is_some(),
             Variant::CooperativeScalar(_) => adapter.f16,
             Variant::Cooperative(size) => {
-                let fits = |tile: &crate::gpu::CooperativeTile| {
+                let fits = |tile: &CooperativeTile| {
                     [tile.m, tile.n, tile.k] == [size as u32; 3] && tile.inputs == "f16" && tile.accumulator == "f32"
                 };
                 adapter.f16 && lanes(adapter).is_some() && adapter.cooperative_tiles.iter().any(fits)

@@ -1,0 +1,99 @@
+//! The memory behind tensors, whichever device it is on.
+
+use crate::cpu::CpuBuffer;
+use crate::device::{Backend, Device};
+use crate::error::{Error, Result};
+use crate::gpu::GpuBuffer;
+
+/// The memory behind one or more tensors; goes back to the device's pool when the last of them is dropped.
+#[derive(Debug)]
+pub(crate) struct Storage {
+    device: Device,
+    data: Data,
+    size_bytes: usize,
+}
+
+#[derive(Debug)]
+enum Data {
+    Cpu(CpuBuffer),
+    Gpu(GpuBuffer),
+    /// The allocation failed; the device holds, or held, the error.
+    Poisoned,
+}
+
+impl Storage {
+    /// Memory for a tensor; poisoned, with the error recorded, when there is none. `what` names the op and the shape in that error.
+    pub(crate) fn new(device: &Device, size_bytes: usize, what: &dyn Fn() -> String) -> Storage {
+        let data = match device.backend() {
+            Backend::Cpu(cpu) => cpu.alloc(size_bytes, what).map(Data::Cpu),
+            Backend::Gpu(gpu) => gpu.alloc(size_bytes, what).map(Data::Gpu),
+        };
+        let data = data.unwrap_or_else(|error| {
+            device.fail(error);
+            Data::Poisoned
+        });
+        let storage = Storage { device: device.clone(), data, size_bytes };
+        if device.checks_finite() {
+            // a kernel may write a part of its output: the rest must not hold what another tensor left there
+            storage.clear();
+        }
+        storage
+    }
+
+    pub(crate) fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// Bytes asked for (the buffer behind may be larger).
+    pub(crate) fn size_bytes(&self) -> usize {
+        self.size_bytes
+    }
+
+    pub(crate) fn is_poisoned(&self) -> bool {
+        matches!(self.data, Data::Poisoned)
+    }
+
+    pub(crate) fn cpu(&self) -> &CpuBuffer {
+        match &self.data {
+            Data::Cpu(buffer) => buffer,
+            _ => unreachable!("storage is not on the CPU"),
+        }
+    }
+
+    pub(crate) fn gpu(&self) -> &GpuBuffer {
+        match &self.data {
+            Data::Gpu(buffer) => buffer,
+            _ => unreachable!("storage is not on the GPU"),
+        }
+    }
+
+    pub(crate) fn write(&self, offset_bytes: usize, bytes: &[u8]) {
+        match (&self.data, self.device.backend()) {
+            (Data::Cpu(buffer), _) => buffer.write().bytes_mut()[offset_bytes..][..bytes.len()].copy_from_slice(bytes),
+            (Data::Gpu(buffer), Backend::Gpu(gpu)) => gpu.upload(buffer, offset_bytes, bytes),
+            _ => {}
+        }
+    }
+
+    fn clear(&self) {
+        match (&self.data, self.device.backend()) {
+            (Data::Cpu(buffer), _) => buffer.write().bytes_mut().fill(0),
+            (Data::Gpu(buffer), Backend::Gpu(gpu)) => gpu.clear(buffer),
+            _ => {}
+        }
+    }
+
+    /// Copies out; waits for the GPU.
+    pub(crate) fn read(&self, offset_bytes: usize, size_bytes: usize) -> Result<Vec<u8>> {
+        let bytes = match (&self.data, self.device.backend()) {
+            (Data::Cpu(buffer), _) => buffer.read().bytes()[offset_bytes..][..size_bytes].to_vec(),
+            (Data::Gpu(buffer), Backend::Gpu(gpu)) => gpu.download(buffer, offset_bytes, size_bytes)?,
+            _ => {
+                self.device.check()?;
+                return Err(Error::Poisoned { op: "read".into(), shape: vec![], at: String::new() });
+            }
+        };
+        self.device.check()?;
+        Ok(bytes)
+    }
+}

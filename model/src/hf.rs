@@ -1,0 +1,11 @@
+//! Directories in the form of Hugging Face: the weights, and the files that stand beside them.
+
+pub mod atomic;
+pub(crate) mod chat;
+mod config;
+pub(crate) mod directory;
+pub(crate) mod generation_config;
+pub(crate) mod json;
+pub(crate) mod question;
+pub(crate) mod tensors;
+pub(crate) mod tokenizer;

@@ -1,0 +1,159 @@
+//! Chat messages and the template that turns them into a prompt.
+
+mod filters;
+mod source;
+
+use crate::error::ModelError;
+use minijinja::syntax::SyntaxConfig;
+use minijinja::{Environment, ErrorKind, Value};
+use serde::{Deserialize, Serialize};
+use source::TemplateSource;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// One turn of a conversation, as in JSON: `{"role": "user", "content": "…" or [{"type": "image"}, …]}`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Message {
+    /// `user`, `assistant` or `system`.
+    pub role: String,
+    /// What is said and shown.
+    pub content: Content,
+}
+
+impl Message {
+    /// A user's message: a picture, then a text.
+    pub fn user_with_image(text: impl Into<String>) -> Self {
+        let content = Content::Parts(vec![Part::Image, Part::Text { text: text.into() }]);
+        Self { role: "user".into(), content }
+    }
+}
+
+/// The content of a message.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Content {
+    /// Text alone.
+    Text(String),
+    /// Pictures and texts in order.
+    Parts(Vec<Part>),
+}
+
+/// One piece of a message.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "lowercase")]
+pub enum Part {
+    /// The place of the next picture; the pictures themselves travel beside the messages.
+    Image,
+    /// A text.
+    Text {
+        /// The text.
+        text: String,
+    },
+}
+
+/// Whether a rendered conversation ends with the opening of the assistant's turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GenerationPrompt {
+    /// Ends with it, ready for the model to go on.
+    Add,
+    /// Ends with the last message.
+    Omit,
+}
+
+/// A compiled chat template, rendered as transformers does (Jinja with `trim_blocks` and `lstrip_blocks`, Python's
+/// string methods, `raise_exception`, `strftime_now` and an unescaped `tojson`).
+#[derive(Clone, Debug)]
+pub struct ChatTemplate {
+    path: PathBuf,
+    environment: Environment<'static>,
+    special_tokens: BTreeMap<String, String>,
+    takes_strings: bool,
+}
+
+impl ChatTemplate {
+    /// Compiles the template of a Hugging Face directory: `chat_template.jinja`, else `chat_template.json`, else
+    /// `chat_template` in `tokenizer_config.json`. Of several named templates `default` is taken.
+    pub fn from_directory(directory: &Path) -> Result<Self, ModelError> {
+        let TemplateSource { path, template } = source::find_template(directory)?;
+        let special_tokens = source::read_special_tokens(directory)?;
+        Self::new(&path, &template, special_tokens)
+    }
+
+    /// Compiles `template`, which was read from `path`; `special_tokens` are variables such as `bos_token`.
+    pub fn new(path: &Path, template: &str, special_tokens: BTreeMap<String, String>) -> Result<Self, ModelError> {
+        let environment = environment(template).map_err(|error| template_error(path, &error))?;
+        let mut compiled = Self { path: path.to_path_buf(), environment, special_tokens, takes_strings: true };
+        compiled.takes_strings = compiled.renders_string_content();
+        Ok(compiled)
+    }
+
+    /// The prompt for `messages`, with one `<image>` per [`Part::Image`].
+    ///
+    /// Templates that only go through lists (some render a string as nothing) get text content
+    /// as a list of one text.
+    pub fn render(&self, messages: &[Message], generation_prompt: GenerationPrompt) -> Result<String, ModelError> {
+        let messages = messages.iter().map(|message| self.message_value(message)).collect();
+        self.render_values(messages, generation_prompt).map_err(|error| template_error(&self.path, &error))
+    }
+
+    fn message_value(&self, message: &Message) -> Value {
+        let text_part = |text: &str| object([("type", "text".into()), ("text", text.into())]);
+        let content = match &message.content {
+            Content::Text(text) if self.takes_strings => Value::from(text.as_str()),
+            Content::Text(text) => Value::from(vec![text_part(text)]),
+            Content::Parts(parts) => parts
+                .iter()
+                .map(|part| match part {
+                    Part::Image => object([("type", "image".into())]),
+                    Part::Text { text } => text_part(text),
+                })
+                .collect(),
+        };
+        object([("role", message.role.as_str().into()), ("content", content)])
+    }
+
+    fn render_values(&self, messages: Vec<Value>, generation_prompt: GenerationPrompt) -> Result<String, minijinja::Error> {
+        let mut context: BTreeMap<&str, Value> = self.special_tokens.iter().map(|(name, token)| (name.as_str(), token.into())).collect();
+        context.insert("messages", messages.into());
+        context.insert("add_generation_prompt", (generation_prompt == GenerationPrompt::Add).into());
+        self.environment.get_template(TEMPLATE)?.render(Value::from(context))
+    }
+
+    /// Renders one message whose content is a string, and looks whether the string comes out.
+    fn renders_string_content(&self) -> bool {
+        const PROBE: &str = "probe of string content";
+        let message = object([("role", "user".into()), ("content", PROBE.into())]);
+        self.render_values(vec![message], GenerationPrompt::Omit).is_ok_and(|rendered| rendered.contains(PROBE))
+    }
+}
+
+/// The name of the one template in its environment.
+const TEMPLATE: &str = "chat_template";
+
+fn environment(template: &str) -> Result<Environment<'static>, minijinja::Error> {
+    let mut environment = Environment::new();
+    environment.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?);
+    environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+    environment.add_filter("tojson", filters::tojson);
+    environment.add_function("raise_exception", raise_exception);
+    environment.add_function("strftime_now", filters::strftime_now);
+    environment.add_template_owned(TEMPLATE, template.to_string())?;
+    Ok(environment)
+}
+
+fn raise_exception(message: String) -> Result<Value, minijinja::Error> {
+    Err(minijinja::Error::new(ErrorKind::InvalidOperation, message))
+}
+
+fn object<const N: usize>(fields: [(&str, Value); N]) -> Value {
+    Value::from(BTreeMap::from(fields))
+}
+
+fn template_error(path: &Path, error: &minijinja::Error) -> ModelError {
+    let what = error.detail().map_or_else(|| error.to_string(), String::from);
+    let message = match error.line() {
+        Some(line) => format!("line {line}: {what}"),
+        None => what,
+    };
+    ModelError::ChatTemplate { path: path.to_path_buf(), message }
+}

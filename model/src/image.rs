@@ -1,0 +1,20 @@
+//! Pictures: from the bytes of a file to the patches that a vision tower reads.
+//!
+//! [`open`] and [`decode`] read PNG and JPEG as Pillow's `Image.open(path).convert("RGB")` does, [`resize()`] is Pillow's `Image.resize` for RGB, and
+//! [`Normalisation`] turns bytes into numbers, patch by patch. Which sizes a picture is brought to is a family's business: a model directory's
+//! [`ImageProcessor`] does it all.
+
+mod decode;
+mod error;
+mod normalise;
+mod patches;
+mod processor;
+mod resize;
+
+pub use ::image::RgbImage;
+pub use decode::{DecodeOptions, Transparency, decode, open};
+pub use error::ImageError;
+pub use normalise::Normalisation;
+pub use patches::{Grid, Patches, Tiling};
+pub use processor::{ImageProcessor, ImageSplitting};
+pub use resize::{Filter, resize};

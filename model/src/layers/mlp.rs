@@ -1,0 +1,46 @@
+//! The two layers after attention: wider, then back.
+
+use crate::config::Bias;
+use crate::layers::linear::Linear;
+use crate::layers::scope::Scope;
+use percept_engine::Tensor;
+
+/// SwiGLU (Shazeer 2020, arXiv 2002.05202) without biases: `down(silu(gate x) · up x)`. `[tokens, hidden] -> [tokens, hidden]`
+#[derive(Clone)]
+pub(crate) struct SwigluMlp {
+    gate_proj: Linear,
+    up_proj: Linear,
+    down_proj: Linear,
+}
+
+impl SwigluMlp {
+    pub(crate) fn new(hidden: usize, inner: usize, scope: &Scope) -> Self {
+        Self {
+            gate_proj: scope.linear("gate_proj", &[inner, hidden], Bias::No),
+            up_proj: scope.linear("up_proj", &[inner, hidden], Bias::No),
+            down_proj: scope.linear("down_proj", &[hidden, inner], Bias::No),
+        }
+    }
+
+    pub(crate) fn forward(&self, x: &Tensor) -> Tensor {
+        let inner = self.gate_proj.forward(x).swiglu(&self.up_proj.forward(x));
+        self.down_proj.forward(&inner)
+    }
+}
+
+/// `fc2(gelu(fc1 x))` with biases and the tanh form of GELU. `[tokens, hidden] -> [tokens, hidden]`
+#[derive(Clone)]
+pub(crate) struct GeluMlp {
+    fc1: Linear,
+    fc2: Linear,
+}
+
+impl GeluMlp {
+    pub(crate) fn new(hidden: usize, inner: usize, scope: &Scope) -> Self {
+        Self { fc1: scope.linear("fc1", &[inner, hidden], Bias::Yes), fc2: scope.linear("fc2", &[hidden, inner], Bias::Yes) }
+    }
+
+    pub(crate) fn forward(&self, x: &Tensor) -> Tensor {
+        self.fc2.forward(&self.fc1.forward(x).gelu_tanh())
+    }
+}

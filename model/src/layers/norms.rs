@@ -1,0 +1,31 @@
+//! Norms over the last axis.
+
+use crate::layers::weights::Weight;
+use percept_engine::Tensor;
+
+/// Mean 0 and variance 1 along the last axis, then a scale and a bias. `[tokens, hidden] -> [tokens, hidden]`
+#[derive(Clone)]
+pub(crate) struct LayerNorm {
+    pub(super) weight: Weight,
+    pub(super) bias: Weight,
+    pub(super) eps: f32,
+}
+
+impl LayerNorm {
+    pub(crate) fn forward(&self, x: &Tensor) -> Tensor {
+        x.layer_norm(&self.weight, &self.bias, self.eps)
+    }
+}
+
+/// Mean square 1 along the last axis, then a scale. `[tokens, hidden] -> [tokens, hidden]`
+#[derive(Clone)]
+pub(crate) struct RmsNorm {
+    pub(super) weight: Weight,
+    pub(super) eps: f32,
+}
+
+impl RmsNorm {
+    pub(crate) fn forward(&self, x: &Tensor) -> Tensor {
+        x.rms_norm(&self.weight, self.eps)
+    }
+}

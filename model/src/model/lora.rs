@@ -1,0 +1,120 @@
+//! LoRA (Hu et al. 2021, arXiv 2106.09685): the weight of a projection stays as it is, and the product of two narrow matrices is learnt beside it. With
+//! the weight `W` and the narrow matrices `A` and `B`:
+//!
+//! ```text
+//! y = x Wᵀ + (alpha / rank) · x Aᵀ Bᵀ        A [rank, in], B [out, rank]
+//! ```
+//!
+//! A begins with uniform numbers between −1/√in and 1/√in, as PEFT draws them, and B with zeros, so that the model begins unchanged. Merging replaces
+//! the weight by `W + (alpha / rank) · B A`.
+
+use super::{Model, converted};
+use crate::families;
+use crate::layers::lora::Adapter;
+use percept_engine::{Result, Tensor, no_grad, random};
+use std::collections::BTreeMap;
+
+/// Which projections get an adapter, and how large.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LoraConfig {
+    /// Width of the low-rank product.
+    pub rank: usize,
+    /// The product is scaled by `alpha / rank`.
+    pub alpha: f64,
+    /// Last parts of the names of linear layers of the decoder: `q_proj`, `down_proj`, ...
+    pub targets: Vec<String>,
+    /// Seed from which the initial values are drawn.
+    pub seed: u64,
+}
+
+impl Default for LoraConfig {
+    /// Rank 16 and alpha 32 on every projection of the decoder.
+    fn default() -> Self {
+        let targets = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"].map(String::from).to_vec();
+        Self { rank: 16, alpha: 32.0, targets, seed: 0 }
+    }
+}
+
+impl Model {
+    /// Puts adapters beside the decoder's projections that the configuration names, and stops training everything else.
+    ///
+    /// # Panics
+    /// If there are adapters already, the rank is 0, or a target names no projection of the decoder.
+    #[track_caller]
+    pub fn add_lora(&mut self, lora: &LoraConfig) {
+        let mut weights = self.weights().clone();
+        assert!(weights.adapters.is_empty(), "add_lora: the model has adapters already: merge them first");
+        assert!(lora.rank > 0, "add_lora: the rank must be positive");
+        let decoder = families::of(self.config()).decoder;
+        for target in &lora.targets {
+            let layers: Vec<String> = weights.tensors.keys().filter_map(|name| decoder_layer(name, decoder, target)).collect();
+            assert!(!layers.is_empty(), "add_lora: no projection {target} in the decoder");
+            for layer in layers {
+                let stream = weights.adapters.len() as u64;
+                let adapter = self.new_adapter(&weights.tensors[&format!("{layer}.weight")], lora, stream);
+                weights.adapters.insert(layer, adapter);
+            }
+        }
+        for tensor in weights.tensors.values_mut() {
+            *tensor = tensor.detach();
+        }
+        self.replace_weights(weights);
+    }
+
+    fn new_adapter(&self, weight: &Tensor, lora: &LoraConfig, stream: u64) -> Adapter {
+        let (rows, columns, dtype) = (weight.dim(0), weight.dim(1), self.arithmetic_dtype());
+        let bound = (columns as f32).powf(-0.5);
+        let down = random::uniform(lora.seed, stream, lora.rank * columns, -bound, bound);
+        Adapter {
+            down: Tensor::from_f32(self.device(), &down, &[lora.rank, columns], dtype).parameter(),
+            up: Tensor::zeros(self.device(), &[rows, lora.rank], dtype).parameter(),
+            scale: (lora.alpha / lora.rank as f64) as f32,
+        }
+    }
+
+    /// Adds the adapters to the weights they stand beside, and removes them. What was frozen stays frozen.
+    ///
+    /// # Errors
+    /// Those of the device.
+    pub fn merge_lora(&mut self) -> Result<()> {
+        let mut weights = self.weights().clone();
+        weights.tensors = self.merged()?;
+        weights.adapters.clear();
+        self.replace_weights(weights);
+        Ok(())
+    }
+
+    /// Whether there are adapters.
+    pub fn has_lora(&self) -> bool {
+        !self.weights().adapters.is_empty()
+    }
+
+    /// The model beside which the adapters stand. It shares its weights with this one and trains none of them.
+    pub fn without_lora(&self) -> Model {
+        let mut weights = self.weights().clone();
+        weights.adapters.clear();
+        for tensor in weights.tensors.values_mut() {
+            *tensor = tensor.detach();
+        }
+        self.with_weights(weights)
+    }
+
+    /// Every weight by name, with the adapters added.
+    pub(crate) fn merged(&self) -> Result<BTreeMap<String, Tensor>> {
+        let mut tensors = self.weights().tensors.clone();
+        for (layer, adapter) in &self.weights().adapters {
+            let weight = tensors.get_mut(&format!("{layer}.weight")).expect("an adapter stands beside a weight");
+            let arithmetic = converted(&weight.detach(), self.device(), self.arithmetic_dtype())?;
+            let sum = no_grad(|| arithmetic.add(&adapter.product()));
+            let sum = converted(&sum.detach(), self.device(), weight.dtype())?;
+            *weight = if weight.requires_grad() { sum.parameter() } else { sum };
+        }
+        Ok(tensors)
+    }
+}
+
+/// The linear layer whose weight is called `name`, if it is a projection `target` of the decoder.
+fn decoder_layer(name: &str, decoder: &str, target: &str) -> Option<String> {
+    let layer = name.strip_prefix(&format!("{decoder}.layers.")).and_then(|_| name.strip_suffix(".weight"))?;
+    (layer.rsplit('.').next() == Some(target) && target.ends_with("_proj")).then(|| layer.to_string())
+}

@@ -1,0 +1,167 @@
+//! The methods against values that can be computed by hand, and the seam against a method that is not in the list.
+
+use percept_cppo::methods::divergence::Divergence;
+use percept_cppo::methods::micro_batch::MicroBatch;
+use percept_cppo::methods::papo::Papo;
+use percept_cppo::methods::policy::{PolicyConfig, policy_terms};
+use percept_cppo::methods::signal::{Signal, Weighing, Weights};
+use percept_cppo::methods::term::Term;
+use percept_cppo::methods::view::{Drawn, SeenBy, View, ViewGradient, ViewUse};
+use percept_cppo::methods::{AnyMethod, Method};
+use percept_cppo::problems::views::{Perturbation, PerturbationSet, Removing};
+use percept_cppo::training::group::{Group, GroupView};
+use percept_cppo::training::update::{score, views_with};
+use percept_engine::DType;
+
+use crate::update::{assert_same_gradients, compute, gradients, groups, model};
+
+/// Without a reference policy.
+fn policy() -> PolicyConfig {
+    PolicyConfig { kl_coef: 0.0, ..PolicyConfig::default() }
+}
+
+/// As VPPO does (arXiv 2510.09285): a mask drawn for every response, the most dependent tokens alone, and a factor on each response that needs
+/// the smallest and largest mean of the whole update. Nothing in the product knows it.
+struct Dependent {
+    share: f64,
+}
+
+impl Method for Dependent {
+    fn views(&self) -> Vec<ViewUse> {
+        vec![ViewUse {
+            view: View::Removed,
+            from: PerturbationSet::Only(Perturbation::Removing(Removing::PatchMask)),
+            drawn: Drawn::PerResponse,
+            gradient: ViewGradient::Stops,
+            seen_by: SeenBy::All,
+            divergences: vec![Divergence::K3],
+        }]
+    }
+
+    fn weighs(&self) -> bool {
+        true
+    }
+
+    fn weigh(&self, responses: &[&Signal], _: u64) -> Weighing {
+        let dependency = |signal: &&Signal| signal.on(View::Removed).unwrap().divergence(Divergence::K3).to_vec();
+        let dependencies: Vec<Vec<f32>> = responses.iter().map(dependency).collect();
+        let means: Vec<f32> = dependencies.iter().map(|d| d.iter().sum::<f32>() / d.len() as f32).collect();
+        let (low, high) = means.iter().fold((f32::MAX, f32::MIN), |(low, high), mean| (low.min(*mean), high.max(*mean)));
+        let weights = |(dependency, mean): (Vec<f32>, f32)| {
+            let mut order: Vec<usize> = (0..dependency.len()).collect();
+            order.sort_by(|a, b| dependency[*b].total_cmp(&dependency[*a]));
+            let mut tokens = vec![0.0; dependency.len()];
+            order[..(self.share * dependency.len() as f64).ceil() as usize].iter().for_each(|token| tokens[*token] = 1.0);
+            Weights { tokens, factor: if high > low { 0.9 + (mean - low) / (high - low) } else { 1.0 } }
+        };
+        let responses: Vec<Weights> = dependencies.into_iter().zip(means).map(weights).collect();
+        let factor = responses.iter().map(|weights| f64::from(weights.factor)).sum::<f64>() / responses.len() as f64;
+        Weighing { responses, metrics: vec![("response_factor", factor)] }
+    }
+
+    fn terms(&self, batch: &MicroBatch<'_>, policy: &PolicyConfig) -> Vec<Term> {
+        let mut terms = policy_terms(batch, policy);
+        let weighted = terms[0].per_token.as_ref().unwrap().mul(&batch.weights());
+        terms[0].per_token = Some(weighted);
+        terms
+    }
+}
+
+/// The groups with a mask for every response, read by the policy that sampled them.
+fn with_own_views(method: &dyn Method, budget: usize) -> Vec<Group> {
+    let model = model(DType::F64, 1);
+    let mut groups = groups(&model);
+    for group in &mut groups {
+        let [preserved, removed] = [&group.views[0], &group.views[1]].map(|view| view.tiles.clone());
+        let own = |response: usize| GroupView {
+            view: View::Removed,
+            responses: response..response + 1,
+            how: Vec::new(),
+            pictures: Vec::new(),
+            tiles: if response % 2 == 0 { removed.clone() } else { preserved.clone() },
+        };
+        group.views = (0..group.responses.len()).map(own).collect();
+    }
+    score(&model, &mut groups, &views_with(ViewGradient::Stops, method), 0.9, budget).unwrap();
+    groups
+}
+
+#[test]
+fn a_method_that_needs_the_whole_update_does_not_depend_on_micro_batches() {
+    let (model, method) = (model(DType::F64, 1), Dependent { share: 0.4 });
+    let updates = [1, 60, 10_000].map(|budget| {
+        let mut groups = with_own_views(&method, budget);
+        let update = compute(&method, &policy(), budget, &model, None, &mut groups);
+        let factors: Vec<f32> = groups.iter().flat_map(|group| &group.responses).map(|response| response.signal.weights.factor).collect();
+        (gradients(&model, &update), update.metrics, factors)
+    });
+    let [(_, one, _), _, (expected, all, factors)] = &updates;
+    assert!(one.micro_batches > 6 && all.micro_batches == 1, "{one:?}");
+    assert!(factors.contains(&0.9) && factors.iter().any(|factor| *factor > 1.8), "{factors:?}");
+    for (gradients, metrics, factors_here) in &updates {
+        assert_same_gradients(gradients, expected, 1e-6, "the whole update");
+        assert_eq!((metrics.counts, factors_here), (all.counts, factors));
+        assert!((metrics.get("response_factor") - all.get("response_factor")).abs() < 1e-9 && metrics.get("response_factor") > 0.9);
+    }
+}
+
+#[test]
+fn responses_are_read_on_pictures_of_their_own() {
+    let method = Dependent { share: 1.0 };
+    let own = with_own_views(&method, 10_000);
+    let readings = |groups: &[Group]| -> Vec<Vec<f32>> {
+        groups.iter().flat_map(|group| &group.responses).map(|r| r.signal.on(View::Removed).unwrap().log_probs.clone()).collect()
+    };
+    // the same with one picture for the whole group, which every other response had anyway
+    let model = model(DType::F64, 1);
+    let mut shared = groups(&model);
+    shared.iter_mut().for_each(|group| drop(group.views.remove(0)));
+    score(&model, &mut shared, &views_with(ViewGradient::Stops, &method), 0.9, 10_000).unwrap();
+    for (number, (own, shared)) in readings(&own).iter().zip(&readings(&shared)).enumerate() {
+        let largest = own.iter().zip(shared).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert_eq!(largest < 1e-6, number % 2 == 0, "response {number}: {largest}");
+    }
+}
+
+/// The gradient of the perception term is γ·(e^{ℓ⁻ − ℓ} − 1), so that nothing happens where the mask changes nothing.
+#[test]
+fn papo_without_a_difference_is_grpo() {
+    let model = model(DType::F64, 1);
+    let papo = Papo { perception_coef: 0.5, entropy_coef: 0.0 };
+    let uses = views_with(ViewGradient::Stops, &papo);
+    let mut groups = groups(&model);
+    let original = |group: &Group| GroupView { view: View::Removed, tiles: group.encoded.tiles.clone(), ..group.views[1].clone() };
+    let same: Vec<Group> = groups.iter().map(|group| Group { views: vec![original(group)], ..group.clone() }).collect();
+    let update = |method: &dyn Method, groups: &[Group]| {
+        let mut groups = groups.to_vec();
+        score(&model, &mut groups, &uses, 0.9, 10_000).unwrap();
+        gradients(&model, &compute(method, &policy(), 10_000, &model, None, &mut groups))
+    };
+    let grpo = AnyMethod::named("grpo").unwrap();
+    let expected = update(grpo.as_method(), &same);
+    // what was read is f32
+    assert_same_gradients(&update(&papo, &same), &expected, 1e-6, "the same picture");
+    groups.iter_mut().for_each(|group| drop(group.views.remove(0)));
+    let other = update(&papo, &groups);
+    let distance: f64 = other.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+    assert!(distance > 1e-3, "the perception term moves nothing: {distance}");
+}
+
+/// Half of the policy gradient's tokens at weight 1 of equal losses: the divisor stays the number of all tokens.
+#[test]
+fn a_mask_does_not_change_the_divisor() {
+    let (model, all, none) = (model(DType::F64, 1), Dependent { share: 1.0 }, Dependent { share: 0.0 });
+    let update = |method: &Dependent| {
+        let mut groups = with_own_views(method, 10_000);
+        // a factor of 1 for all
+        groups.iter_mut().flat_map(|group| &mut group.responses).for_each(|response| {
+            let divergences = response.signal.readings.iter_mut().flat_map(|reading| &mut reading.divergences);
+            divergences.for_each(|(_, values)| values.fill(1.0));
+        });
+        compute(method, &policy(), 10_000, &model, None, &mut groups)
+    };
+    let grpo = AnyMethod::named("grpo").unwrap();
+    let expected = compute(grpo.as_method(), &policy(), 10_000, &model, None, &mut groups(&model));
+    assert_same_gradients(&gradients(&model, &update(&all)), &gradients(&model, &expected), 1e-9, "all tokens");
+    assert_eq!(update(&none).metrics.loss, 0.0);
+}
