@@ -11,7 +11,7 @@ use percept_cppo::methods::cppo::Cppo;
 use percept_cppo::methods::grpo::Grpo;
 use percept_cppo::methods::policy::PolicyConfig;
 use percept_cppo::methods::selection::{Gate, SelectionConfig};
-use percept_cppo::methods::view::View;
+use percept_cppo::methods::view::{Moment, View};
 use percept_cppo::problems::prompts::EncodedPrompt;
 use percept_cppo::training::group::{Group, GroupView, Response};
 use percept_cppo::training::update::{UpdateConfig, compute_update};
@@ -52,7 +52,15 @@ fn compare(model: &Model, response_tokens: usize) {
     for round in 0..=ROUNDS {
         let updates = variants.iter().map(|&(method, groups)| {
             let mut groups = groups.to_vec();
-            let config = UpdateConfig { method, policy: &policy, temperature: 1.0, micro_batch_tokens: 16384, seed: 0, world: &world };
+            let config = UpdateConfig {
+                method,
+                policy: &policy,
+                temperature: 1.0,
+                micro_batch_tokens: 16384,
+                seed: 0,
+                moment: Moment { step: 1, steps: 1 },
+                world: &world,
+            };
             seconds(|| {
                 compute_update(model, None, &mut groups, &config).expect("the batch fits the model");
                 model.device().synchronize().expect("the update");
@@ -97,7 +105,7 @@ fn groups(config: &ModelConfig, response_tokens: usize) -> Vec<Group> {
         vec![Patches::from_pixels(Tiling::WHOLE, &pixels, [3, edge, edge], own.vision.patch_size)]
     };
     let rewards: Vec<f32> = (0..GROUP).map(|response| (response % 2) as f32).collect();
-    let view = |view, seed| GroupView { view, responses: 0..GROUP, how: Vec::new(), pictures: Vec::new(), tiles: picture(seed) };
+    let view = |view, seed| GroupView { view, responses: 0..GROUP, how: Vec::new(), pictures: Vec::new(), tiles: Some(picture(seed)) };
     let group = |prompt: usize| {
         let responses = group_advantages(&rewards, GROUP).into_iter().enumerate().map(|(response, advantage)| {
             let tokens = (0..response_tokens).map(|i| (20 + (i * i + 7 * response + 3 * prompt) % 300) as u32).collect();

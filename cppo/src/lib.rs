@@ -45,6 +45,7 @@ pub mod records {
 /// How a model learns: rollout, update, checkpoint, evaluation, and the supervised start.
 pub mod training {
     pub mod checkpoint;
+    pub mod collect;
     pub mod evaluate;
     pub mod group;
     pub mod optimise;

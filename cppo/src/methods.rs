@@ -36,7 +36,7 @@ use policy::PolicyConfig;
 use selection::SelectionConfig;
 use signal::{Signal, Weighing};
 use term::Term;
-use view::{ViewGradient, ViewUse};
+use view::{Moment, ViewUse};
 
 /// What makes a method different from the others. Every function but [`terms`](Method::terms) has the answer of plain policy optimisation as its
 /// default.
@@ -59,15 +59,26 @@ pub trait Method {
         group_advantages(rewards, rewards.len())
     }
 
-    /// The further pictures that responses are read on, in the order in which they are drawn.
-    fn views(&self) -> Vec<ViewUse> {
+    /// Whether a group is worth an update. `rewards [group_size]`
+    fn keeps(&self, rewards: &[f32]) -> bool {
+        let _ = rewards;
+        true
+    }
+
+    /// How many times groups that are not worth an update are replaced by responses to fresh prompts, at most.
+    fn refills(&self) -> usize {
+        0
+    }
+
+    /// The further pictures that responses are read on at this moment of a run, in the order in which they are drawn.
+    fn views(&self, moment: Moment) -> Vec<ViewUse> {
+        let _ = moment;
         Vec::new()
     }
 
-    /// Whether a response has a gradient under this method, apart from the tie to a reference policy: others are left out.
+    /// Whether a response has a gradient besides those through perturbed pictures and the tie to a reference policy: others are left out.
     fn trains(&self, response: &Signal) -> bool {
-        let reaches = |of: &ViewUse| of.gradient == ViewGradient::Flows && of.seen_by.includes(response.advantage);
-        response.advantage != 0.0 || self.views().iter().any(reaches)
+        response.advantage != 0.0
     }
 
     /// Whether [`weigh`](Method::weigh) wants to see every response of an update before its first gradient.

@@ -1,4 +1,4 @@
-//! Families of models. A family is a folder and a line in the list [`FAMILIES`]; nothing else in Percept knows its name.
+//! Families of models. A family is a folder and a line in the list `FAMILIES`; nothing else in Percept knows its name.
 
 pub(crate) mod family;
 pub mod idefics3;

@@ -92,6 +92,25 @@ impl<'a> Packing<'a> {
         Ok(PackedPrompt { rows, next_position: placed.next })
     }
 
+    /// Appends a prompt whose visual tokens no other token sees: they are left out, and the others stand where they would stand with them. As if attention
+    /// to the pictures were masked in every layer.
+    ///
+    /// # Errors
+    /// As [`prompt`](Packing::prompt), and if it ends with an image token.
+    pub fn prompt_hiding_pictures(&mut self, tokens: &[u32], pictures: &[Patches]) -> Result<PackedPrompt, ModelError> {
+        let image_token = self.config.image_token_id;
+        if tokens.last().is_none_or(|last| *last == image_token) {
+            return Err(ModelError::Prompt { expected: "a token after the pictures".into(), got: "none".into() });
+        }
+        self.check_length(tokens.len())?;
+        let placed = (self.family.positions)(self.config, tokens, pictures);
+        let seen: Vec<usize> = (0..tokens.len()).filter(|&i| tokens[i] != image_token).collect();
+        let text: Vec<u32> = seen.iter().map(|&i| tokens[i]).collect();
+        let rows = self.append(&text, &placed.positions.at(&seen));
+        self.segments.push(Segment { query: rows.clone(), keys: rows.clone(), prefix: None, mask: Mask::Causal });
+        Ok(PackedPrompt { rows, next_position: placed.next })
+    }
+
     /// Appends a response that sees the whole prompt and itself up to each token.
     ///
     /// # Errors

@@ -41,6 +41,15 @@ impl Positions {
         &self.rows
     }
 
+    /// The positions of some of the tokens.
+    ///
+    /// # Panics
+    /// If there is no such token.
+    #[track_caller]
+    pub fn at(&self, tokens: &[usize]) -> Positions {
+        Self { rows: self.rows.iter().map(|row| tokens.iter().map(|&token| row[token]).collect()).collect() }
+    }
+
     /// Puts other tokens behind these.
     ///
     /// # Panics

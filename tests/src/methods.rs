@@ -6,14 +6,14 @@ use percept_cppo::methods::papo::Papo;
 use percept_cppo::methods::policy::{PolicyConfig, policy_terms};
 use percept_cppo::methods::signal::{Signal, Weighing, Weights};
 use percept_cppo::methods::term::Term;
-use percept_cppo::methods::view::{Drawn, SeenBy, View, ViewGradient, ViewUse};
+use percept_cppo::methods::view::{Drawn, Moment, SeenBy, Shown, View, ViewGradient, ViewUse};
 use percept_cppo::methods::{AnyMethod, Method};
 use percept_cppo::problems::views::{Perturbation, PerturbationSet, Removing};
 use percept_cppo::training::group::{Group, GroupView};
 use percept_cppo::training::update::{score, views_with};
 use percept_engine::DType;
 
-use crate::update::{assert_same_gradients, compute, gradients, groups, model};
+use crate::update::{MOMENT, assert_same_gradients, compute, gradients, groups, model};
 
 /// Without a reference policy.
 fn policy() -> PolicyConfig {
@@ -27,10 +27,10 @@ struct Dependent {
 }
 
 impl Method for Dependent {
-    fn views(&self) -> Vec<ViewUse> {
+    fn views(&self, _: Moment) -> Vec<ViewUse> {
         vec![ViewUse {
             view: View::Removed,
-            from: PerturbationSet::Only(Perturbation::Removing(Removing::PatchMask)),
+            shown: Shown::Perturbed(PerturbationSet::Only(Perturbation::Removing(Removing::PatchMask))),
             drawn: Drawn::PerResponse,
             gradient: ViewGradient::Stops,
             seen_by: SeenBy::All,
@@ -82,7 +82,7 @@ fn with_own_views(method: &dyn Method, budget: usize) -> Vec<Group> {
         };
         group.views = (0..group.responses.len()).map(own).collect();
     }
-    score(&model, &mut groups, &views_with(ViewGradient::Stops, method), 0.9, budget).unwrap();
+    score(&model, &mut groups, &views_with(ViewGradient::Stops, method, MOMENT), 0.9, budget).unwrap();
     groups
 }
 
@@ -116,7 +116,7 @@ fn responses_are_read_on_pictures_of_their_own() {
     let model = model(DType::F64, 1);
     let mut shared = groups(&model);
     shared.iter_mut().for_each(|group| drop(group.views.remove(0)));
-    score(&model, &mut shared, &views_with(ViewGradient::Stops, &method), 0.9, 10_000).unwrap();
+    score(&model, &mut shared, &views_with(ViewGradient::Stops, &method, MOMENT), 0.9, 10_000).unwrap();
     for (number, (own, shared)) in readings(&own).iter().zip(&readings(&shared)).enumerate() {
         let largest = own.iter().zip(shared).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
         assert_eq!(largest < 1e-6, number % 2 == 0, "response {number}: {largest}");
@@ -128,9 +128,9 @@ fn responses_are_read_on_pictures_of_their_own() {
 fn papo_without_a_difference_is_grpo() {
     let model = model(DType::F64, 1);
     let papo = Papo { perception_coef: 0.5, entropy_coef: 0.0 };
-    let uses = views_with(ViewGradient::Stops, &papo);
+    let uses = views_with(ViewGradient::Stops, &papo, MOMENT);
     let mut groups = groups(&model);
-    let original = |group: &Group| GroupView { view: View::Removed, tiles: group.encoded.tiles.clone(), ..group.views[1].clone() };
+    let original = |group: &Group| GroupView { view: View::Removed, tiles: Some(group.encoded.tiles.clone()), ..group.views[1].clone() };
     let same: Vec<Group> = groups.iter().map(|group| Group { views: vec![original(group)], ..group.clone() }).collect();
     let update = |method: &dyn Method, groups: &[Group]| {
         let mut groups = groups.to_vec();
@@ -164,4 +164,51 @@ fn a_mask_does_not_change_the_divisor() {
     let expected = compute(grpo.as_method(), &policy(), 10_000, &model, None, &mut groups(&model));
     assert_same_gradients(&gradients(&model, &update(&all)), &gradients(&model, &expected), 1e-9, "all tokens");
     assert_eq!(update(&none).metrics.loss, 0.0);
+}
+
+/// A view on which the visual tokens are hidden.
+struct Blind;
+
+impl Method for Blind {
+    fn views(&self, _: Moment) -> Vec<ViewUse> {
+        let shown = Shown::Hidden;
+        let (drawn, gradient, seen_by) = (Drawn::PerPrompt, ViewGradient::Stops, SeenBy::All);
+        vec![ViewUse { view: View::Removed, shown, drawn, gradient, seen_by, divergences: Vec::new() }]
+    }
+
+    fn terms(&self, batch: &MicroBatch<'_>, policy: &PolicyConfig) -> Vec<Term> {
+        policy_terms(batch, policy)
+    }
+}
+
+#[test]
+fn hidden_pictures_change_nothing_that_is_read() {
+    let model = model(DType::F64, 1);
+    let read = |shift: usize| {
+        let mut groups = groups(&model);
+        let pictures: Vec<_> = groups.iter().map(|group| group.encoded.tiles.clone()).collect();
+        for (number, group) in groups.iter_mut().enumerate() {
+            group.encoded.tiles = pictures[(number + shift) % pictures.len()].clone();
+            let empty = GroupView { tiles: None, ..group.views[1].clone() };
+            group.views = vec![empty];
+        }
+        score(&model, &mut groups, &views_with(ViewGradient::Stops, &Blind, MOMENT), 0.9, 10_000).unwrap();
+        let responses = groups.iter().flat_map(|group| &group.responses);
+        let of = |view: View| responses.clone().map(|r| r.signal.on(view).unwrap().log_probs.clone()).collect::<Vec<_>>();
+        [of(View::Original), of(View::Removed)]
+    };
+    let ([original, hidden], [other_original, other_hidden]) = (read(0), read(1));
+    assert_eq!(hidden, other_hidden, "a picture that nobody sees");
+    assert!(original != other_original && original != hidden, "the pictures make no difference at all");
+
+    // the tokens after a hidden picture stay where they were: not where a prompt without one would have them
+    let mut without = groups(&model);
+    for group in &mut without {
+        group.encoded.tokens.retain(|token| *token != model.config().image_token_id);
+        group.encoded.tiles.clear();
+    }
+    score(&model, &mut without, &[], 0.9, 10_000).unwrap();
+    let responses = without.iter().flat_map(|group| &group.responses);
+    let without: Vec<Vec<f32>> = responses.map(|r| r.signal.on(View::Original).unwrap().log_probs.clone()).collect();
+    assert!(without != hidden, "the picture's places are gone");
 }

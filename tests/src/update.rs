@@ -7,7 +7,7 @@ use percept_cppo::methods::grpo::Grpo;
 use percept_cppo::methods::papo::Papo;
 use percept_cppo::methods::policy::PolicyConfig;
 use percept_cppo::methods::selection::{Detector, Gate, Selection, SelectionConfig};
-use percept_cppo::methods::view::{View, ViewGradient};
+use percept_cppo::methods::view::{Moment, View, ViewGradient};
 use percept_cppo::methods::{AnyMethod, Method};
 use percept_cppo::problems::prompts::EncodedPrompt;
 use percept_cppo::random::Random;
@@ -43,7 +43,7 @@ fn picture(random: &mut Random) -> Vec<Patches> {
 }
 
 fn view(view: View, random: &mut Random) -> GroupView {
-    GroupView { view, responses: 0..4, how: Vec::new(), pictures: Vec::new(), tiles: picture(random) }
+    GroupView { view, responses: 0..4, how: Vec::new(), pictures: Vec::new(), tiles: Some(picture(random)) }
 }
 
 /// Three groups of four responses of 1 to 6 tokens, some of them worth nothing, under an old policy.
@@ -84,6 +84,7 @@ fn rows(groups: &[Group]) -> Vec<Group> {
 }
 
 const TEMPERATURE: f32 = 0.9;
+pub(crate) const MOMENT: Moment = Moment { step: 1, steps: 10 };
 
 #[derive(Clone)]
 struct Settings {
@@ -131,7 +132,7 @@ impl Settings {
 
     /// The groups with what is read before the updates: pictures through which no gradient flows.
     fn scored(&self, model: &Model, groups: &[Group]) -> Vec<Group> {
-        let (mut groups, uses) = (groups.to_vec(), views_with(ViewGradient::Stops, self.method.as_method()));
+        let (mut groups, uses) = (groups.to_vec(), views_with(ViewGradient::Stops, self.method.as_method(), MOMENT));
         if !uses.is_empty() {
             score(model, &mut groups, &uses, TEMPERATURE, self.micro_batch_tokens).unwrap();
         }
@@ -151,7 +152,8 @@ pub(crate) fn compute(
     reference: Option<&Model>,
     groups: &mut [Group],
 ) -> Update {
-    let config = UpdateConfig { method, policy, temperature: TEMPERATURE, micro_batch_tokens, seed: 3, world: &World::alone() };
+    let config =
+        UpdateConfig { method, policy, temperature: TEMPERATURE, micro_batch_tokens, seed: 3, moment: MOMENT, world: &World::alone() };
     compute_update(model, reference, groups, &config).unwrap()
 }
 
@@ -207,23 +209,29 @@ fn packed_equals_a_row_per_response_and_view() {
     }
 }
 
+/// The number of micro-batches under a budget.
+fn cut(settings: &Settings, micro_batch_tokens: usize, model: &Model, reference: &Model, groups: &[Group]) -> usize {
+    let settings = Settings { micro_batch_tokens, ..settings.clone() };
+    settings.update(model, reference, &settings.scored(model, groups)).metrics.micro_batches
+}
+
 #[test]
 fn micro_batches_add_up_to_the_update() {
     let (model, reference) = (model(DType::F64, 1), model(DType::F64, 2));
     let groups = groups(&model);
     for (name, whole) in variants() {
-        // one response each, about three, and all
-        let packed_tokens = whole.update(&model, &reference, &whole.scored(&model, &groups)).metrics.packed_tokens;
-        let updates = [1, packed_tokens / 4, packed_tokens].map(|micro_batch_tokens| {
+        let responses = cut(&whole, 1, &model, &reference, &groups);
+        // about three responses each: the smallest budget with a third of the micro-batches
+        let of_three = (10..).step_by(5).find(|&budget| cut(&whole, budget, &model, &reference, &groups) <= responses.div_ceil(3)).unwrap();
+        let updates = [1, of_three, 10_000].map(|micro_batch_tokens| {
             let settings = Settings { micro_batch_tokens, ..whole.clone() };
             let mut groups = settings.scored(&model, &groups);
             let update = settings.update_in_place(&model, &reference, &mut groups);
             (gradients(&model, &update), update.metrics, groups)
         });
         let [(of_one, one, _), (of_three, three, _), (of_all, all, expected)] = &updates;
-        let responses = expected.iter().flat_map(|group| &group.responses).filter(|response| !response.signal.readings.is_empty()).count();
         assert_eq!([one.micro_batches, all.micro_batches], [responses, 1], "{name}");
-        assert!((3..responses).contains(&three.micro_batches), "{name}: {three:?}");
+        assert!((2..=responses.div_ceil(3)).contains(&three.micro_batches), "{name}: {three:?}");
         for (gradients, metrics, groups) in &updates {
             assert!((metrics.loss - all.loss).abs() <= 1e-6 * all.loss.abs().max(1e-3), "{name}: {metrics:?} {all:?}");
             assert_eq!(metrics.counts, all.counts, "{name}");

@@ -40,7 +40,7 @@ use super::policy::{PolicyConfig, policy_terms};
 use super::selection::{Gate, SelectionConfig, Shift, perception_mask};
 use super::signal::{Reading, Signal, Weighing};
 use super::term::{Over, Term};
-use super::view::{Drawn, SeenBy, View, ViewGradient, ViewUse};
+use super::view::{Drawn, Moment, SeenBy, Shown, View, ViewGradient, ViewUse};
 use crate::problems::views::PerturbationSet;
 use crate::random::Random;
 
@@ -62,14 +62,14 @@ impl Method for Cppo {
         self.selection.check()
     }
 
-    fn views(&self) -> Vec<ViewUse> {
+    fn views(&self, _: Moment) -> Vec<ViewUse> {
         let seen_by = match self.selection.gate {
             Gate::PositiveAdvantage => SeenBy::Rewarded,
             Gate::None => SeenBy::All,
         };
         let view = |view, from, divergences| ViewUse {
             view,
-            from,
+            shown: Shown::Perturbed(from),
             drawn: Drawn::PerPrompt,
             gradient: ViewGradient::Flows,
             seen_by,

@@ -28,7 +28,7 @@ use super::micro_batch::MicroBatch;
 use super::policy::{PolicyConfig, policy_terms};
 use super::signal::Signal;
 use super::term::{Over, Term};
-use super::view::{Drawn, SeenBy, View, ViewGradient, ViewUse};
+use super::view::{Drawn, Moment, SeenBy, Shown, View, ViewGradient, ViewUse};
 use crate::problems::views::{Perturbation, PerturbationSet, Removing};
 
 /// The table `[method.papo]`.
@@ -61,10 +61,10 @@ impl Method for Papo {
         PolicyConfig { clip_high: 0.3, ..PolicyConfig::default() }
     }
 
-    fn views(&self) -> Vec<ViewUse> {
+    fn views(&self, _: Moment) -> Vec<ViewUse> {
         vec![ViewUse {
             view: View::Removed,
-            from: PerturbationSet::Only(Perturbation::Removing(Removing::PatchMask)),
+            shown: Shown::Perturbed(PerturbationSet::Only(Perturbation::Removing(Removing::PatchMask))),
             drawn: Drawn::PerPrompt,
             gradient: ViewGradient::Stops,
             seen_by: SeenBy::All,

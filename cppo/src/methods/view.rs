@@ -31,13 +31,22 @@ impl View {
     }
 }
 
+/// How far a run has come, for what changes over it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moment {
+    /// The step, counted from 1.
+    pub step: u64,
+    /// Steps of the whole run.
+    pub steps: u64,
+}
+
 /// A further picture that a method reads responses on.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ViewUse {
     /// What the picture is called in the pass.
     pub view: View,
-    /// What its perturbation is drawn from.
-    pub from: PerturbationSet,
+    /// How the picture is shown.
+    pub shown: Shown,
     /// How often it is drawn.
     pub drawn: Drawn,
     /// Whether the loss is differentiated through it.
@@ -46,6 +55,15 @@ pub struct ViewUse {
     pub seen_by: SeenBy,
     /// Divergences between the original and this picture that [`weigh`](super::Method::weigh) needs.
     pub divergences: Vec<Divergence>,
+}
+
+/// How a picture is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shown {
+    /// Perturbed, by a perturbation that is drawn from this.
+    Perturbed(PerturbationSet),
+    /// Not at all: no other token sees the visual tokens. The others stay where they are.
+    Hidden,
 }
 
 /// How often a perturbed picture is drawn.

@@ -29,7 +29,7 @@ use crate::error::TrainError;
 use crate::methods::divergence::Divergence;
 use crate::methods::selection::{Gate, SelectionConfig, Shift, perception_mask};
 use crate::methods::signal::{Reading, Signal};
-use crate::methods::view::{Drawn, SeenBy, View, ViewGradient, ViewUse};
+use crate::methods::view::{Drawn, SeenBy, Shown, View, ViewGradient, ViewUse};
 use crate::problems::data::DataError;
 use crate::problems::prompts::{Encoder, Prompt};
 use crate::problems::tasks::TaskError;
@@ -181,7 +181,7 @@ fn look(
         responses: 0..1,
         how: Vec::new(),
         pictures: Vec::new(),
-        tiles: pictures.into_iter().flat_map(|picture| encoder.tiles(std::slice::from_ref(picture))).collect(),
+        tiles: Some(pictures.into_iter().flat_map(|picture| encoder.tiles(std::slice::from_ref(picture))).collect()),
     };
     let group = |(responded, views): (&Responded, &Vec<Views>)| Group {
         encoded: responded.encoded.clone(),
@@ -209,7 +209,7 @@ fn look(
 fn views_to_look_at() -> [ViewUse; 2] {
     let view = |view, from, divergences| ViewUse {
         view,
-        from,
+        shown: Shown::Perturbed(from),
         drawn: Drawn::PerPrompt,
         gradient: ViewGradient::Stops,
         seen_by: SeenBy::All,

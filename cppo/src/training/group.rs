@@ -16,10 +16,10 @@ use rayon::prelude::*;
 
 use crate::methods::Method;
 use crate::methods::signal::Signal;
-use crate::methods::view::{Drawn, View, ViewUse};
+use crate::methods::view::{Drawn, Shown, View, ViewUse};
 use crate::problems::prompts::{EncodedPrompt, Encoder, Prompt};
 use crate::problems::reward::Reward;
-use crate::problems::views::{Perturbation, PerturbationSet, ViewsConfig, draw_perturbed, view_random};
+use crate::problems::views::{Perturbation, ViewsConfig, draw_perturbed, view_random};
 use crate::random::Random;
 
 /// A prompt and its responses.
@@ -48,8 +48,8 @@ pub struct GroupView {
     pub how: Vec<Perturbation>,
     /// The perturbed pictures.
     pub pictures: Vec<RgbImage>,
-    /// The same, preprocessed.
-    pub tiles: Vec<Patches>,
+    /// The same, preprocessed; none if the visual tokens are hidden from all others.
+    pub tiles: Option<Vec<Patches>>,
 }
 
 /// A response, and what became of it.
@@ -103,24 +103,28 @@ impl Group {
         encoder: &Encoder,
         random: impl Fn(usize, &Prompt) -> Random,
     ) {
-        let sets: Vec<PerturbationSet> = uses.iter().map(|of| of.from).collect();
-        let first = self.views.len();
-        let empty = |of: &&ViewUse| GroupView {
-            view: of.view,
-            responses: responses.clone(),
-            how: Vec::new(),
-            pictures: Vec::new(),
-            tiles: Vec::new(),
-        };
-        self.views.extend(uses.iter().map(empty));
+        let empty =
+            |of: &ViewUse, tiles| GroupView { view: of.view, responses: responses.clone(), how: Vec::new(), pictures: Vec::new(), tiles };
+        let mut sets = Vec::new();
+        let mut drawn_views = Vec::new();
+        for of in uses {
+            match of.shown {
+                Shown::Hidden => self.views.push(empty(of, None)),
+                Shown::Perturbed(set) => {
+                    sets.push(set);
+                    drawn_views.push((empty(of, None), Vec::new()));
+                }
+            }
+        }
         for (number, picture) in self.prompt.pictures.iter().enumerate() {
             let drawn = draw_perturbed(picture, &sets, config, &mut random(number, &self.prompt));
-            for (view, perturbed) in self.views[first..].iter_mut().zip(drawn) {
+            for ((view, tiles), perturbed) in drawn_views.iter_mut().zip(drawn) {
                 view.how.push(perturbed.how);
-                view.tiles.extend(encoder.tiles(std::slice::from_ref(&perturbed.picture)));
+                tiles.extend(encoder.tiles(std::slice::from_ref(&perturbed.picture)));
                 view.pictures.push(perturbed.picture);
             }
         }
+        self.views.extend(drawn_views.into_iter().map(|(view, tiles)| GroupView { tiles: Some(tiles), ..view }));
     }
 }
 
@@ -152,11 +156,15 @@ pub fn response_number(group: u64, response: usize) -> u64 {
     group << 32 | response as u64
 }
 
+/// The reward of each response. `-> [group_size]`
+pub fn rewards(group: &Group) -> Vec<f32> {
+    group.responses.iter().map(|response| response.reward.total).collect()
+}
+
 /// Fills in the advantages and numbers of all responses.
 pub fn set_advantages(groups: &mut [Group], method: &dyn Method) {
     for group in groups {
-        let rewards: Vec<f32> = group.responses.iter().map(|response| response.reward.total).collect();
-        let advantages = method.advantages(&rewards);
+        let advantages = method.advantages(&rewards(group));
         for (i, (response, advantage)) in group.responses.iter_mut().zip(advantages).enumerate() {
             (response.signal.number, response.signal.advantage) = (response_number(group.number, i), advantage);
         }

@@ -10,14 +10,14 @@ use percept_model::Model;
 use crate::config::Config;
 use crate::error::TrainError;
 use crate::methods::Method;
-use crate::methods::view::{View, ViewGradient};
+use crate::methods::view::{Moment, View, ViewGradient};
 use crate::problems::prompts::{Encoder, Problems};
 use crate::random::Random;
 use crate::records::run::Metrics;
 use crate::training::checkpoint::{self, Best, Progress};
+use crate::training::collect::collect;
 use crate::training::group::{Group, draw_views, set_advantages};
 use crate::training::optimise::{adamw, apply, weight_groups};
-use crate::training::rollout::rollout;
 use crate::training::update::{UpdateConfig, compute_update, score, views_with};
 use crate::training::world::World;
 use metrics::{Times, metrics_of_step};
@@ -73,18 +73,19 @@ impl Trainer {
         let step = self.progress.step + 1;
         let mut times = Times::start();
 
-        let mut groups = self.sample(step)?;
+        let first = self.progress.problems;
+        let mut collected = collect(&self.model, &self.encoder, &self.problems, &self.config, &self.world, step, first)?;
+        let groups = &mut collected.groups;
         times.rollout = times.lap();
 
-        set_advantages(&mut groups, self.method());
-        draw_views(&mut groups, &self.method().views(), &self.config.views, &self.encoder, self.config.run.seed);
+        set_advantages(groups, self.method());
+        draw_views(groups, &self.method().views(self.moment(step)), &self.config.views, &self.encoder, self.config.run.seed);
         times.views = times.lap();
 
-        self.score_before_updates(&mut groups)?;
+        self.score_before_updates(groups, self.moment(step))?;
         let mut updates = Vec::new();
         let learning_rate = self.config.optim.learning_rate_at(step, self.config.train.steps);
-        let share = groups.len() / self.config.train.updates_per_step;
-        for (number, groups) in groups.chunks_mut(share).enumerate() {
+        for (number, groups) in collected.updates(self.config.train.updates_per_step).into_iter().enumerate() {
             let update = compute_update(&self.model, self.reference.as_ref(), groups, &self.update_config(step, number as u64))?;
             let applied = apply(&mut self.optimizer, &update.gradients, learning_rate)?;
             updates.push((update.metrics, applied));
@@ -92,27 +93,18 @@ impl Trainer {
         times.update = times.lap();
 
         self.progress.step = step;
-        self.progress.problems += self.config.rollout.prompts_per_step as u64;
+        self.progress.problems += collected.problems;
+        let groups = collected.groups;
         let counters = self.model.device().counters();
         let metrics = metrics_of_step(step, &groups, &updates, learning_rate, &times, &counters, &self.world);
         Ok(StepOutput { step, metrics, groups })
     }
 
-    /// This rank's prompts of a step with responses to them.
-    fn sample(&self, step: u64) -> Result<Vec<Group>, TrainError> {
-        let Config { rollout: config, run, method, .. } = &self.config;
-        let own = self.world.share(config.prompts_per_step);
-        let (first, number) = (self.progress.problems + own.start as u64, own.start as u64);
-        let prompts = self.problems.training(first..first + own.len() as u64, run.seed)?;
-        let seed = Random::new(run.seed, "rollout", step).next_u64();
-        rollout(&self.model, &self.encoder, prompts, number, method.group_size, config, seed)
-    }
-
     /// What has to be read under the policy that sampled the responses: log-probabilities if several updates move away from it, and pictures through
     /// which no gradient flows.
-    fn score_before_updates(&self, groups: &mut [Group]) -> Result<(), TrainError> {
+    fn score_before_updates(&self, groups: &mut [Group], moment: Moment) -> Result<(), TrainError> {
         let Config { train, rollout, .. } = &self.config;
-        let constant = views_with(ViewGradient::Stops, self.method());
+        let constant = views_with(ViewGradient::Stops, self.method(), moment);
         let has_old_policy = train.updates_per_step > 1;
         if !has_old_policy && constant.is_empty() {
             return Ok(());
@@ -134,13 +126,18 @@ impl Trainer {
             policy: &self.config.method.policy,
             temperature: self.config.rollout.temperature,
             micro_batch_tokens: self.config.train.micro_batch_tokens,
+            moment: self.moment(step),
             seed: Random::new(Random::new(self.config.run.seed, "update", step).next_u64(), "number", update).next_u64(),
             world: &self.world,
         }
     }
 
     fn method(&self) -> &dyn Method {
-        self.config.method.own.as_method()
+        self.config.method.method()
+    }
+
+    fn moment(&self, step: u64) -> Moment {
+        Moment { step, steps: self.config.train.steps }
     }
 
     /// Writes a checkpoint: a Hugging Face directory with the state of the trainer, see [`crate::training::checkpoint`].

@@ -26,7 +26,7 @@ use crate::methods::micro_batch::{MicroBatch, Pass};
 use crate::methods::policy::PolicyConfig;
 use crate::methods::signal::{Reading, Signal};
 use crate::methods::term::{Counts, Over, Term, total_loss};
-use crate::methods::view::{View, ViewGradient, ViewUse};
+use crate::methods::view::{Moment, View, ViewGradient, ViewUse};
 use crate::training::group::Group;
 use crate::training::world::World;
 use forward::forward;
@@ -45,6 +45,8 @@ pub struct UpdateConfig<'a> {
     pub temperature: f32,
     /// Most tokens of a micro-batch. A single response with its prompts may be longer and is then one by itself.
     pub micro_batch_tokens: usize,
+    /// How far the run has come.
+    pub moment: Moment,
     /// Of the method's random draws.
     pub seed: u64,
     /// Who else has responses of this update.
@@ -107,9 +109,11 @@ pub fn compute_update(
         "compute_update: kl_coef is {} and there is no reference policy",
         config.policy.kl_coef
     );
-    let uses = views_with(ViewGradient::Flows, config.method);
-    let takes_part =
-        |group: &Group, response: usize| config.policy.kl_coef > 0.0 || config.method.trains(&group.responses[response].signal);
+    let uses = views_with(ViewGradient::Flows, config.method, config.moment);
+    let takes_part = |group: &Group, response: usize| {
+        let is_read_on_views = group.views_of(response, &uses).next().is_some();
+        config.policy.kl_coef > 0.0 || is_read_on_views || config.method.trains(&group.responses[response].signal)
+    };
     let parts = micro_batches(groups, &uses, config.micro_batch_tokens, takes_part);
 
     let weighs = config.method.weighs();
@@ -161,8 +165,8 @@ pub fn compute_update(
 }
 
 /// The views of a method through which a gradient flows, or those through which none does.
-pub fn views_with(gradient: ViewGradient, method: &dyn Method) -> Vec<ViewUse> {
-    method.views().into_iter().filter(|of| of.gradient == gradient).collect()
+pub fn views_with(gradient: ViewGradient, method: &dyn Method, moment: Moment) -> Vec<ViewUse> {
+    method.views(moment).into_iter().filter(|of| of.gradient == gradient).collect()
 }
 
 /// Has the method weigh the responses of all ranks, keeps what it says of this rank's, and returns its metrics.

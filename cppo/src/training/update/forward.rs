@@ -28,7 +28,7 @@ pub(super) fn forward(model: &Model, groups: &[Group], part: &Part, uses: &[View
             Item { group: number, response, length, starts: Vec::new() }
         }));
         let places: Vec<usize> = (first..items.len()).collect();
-        pack(&mut packing, group, &group.encoded.tiles, View::Original, &places, &mut items, &mut rows[0])?;
+        pack(&mut packing, group, Some(&group.encoded.tiles), View::Original, &places, &mut items, &mut rows[0])?;
         for (of, rows) in uses.iter().zip(&mut rows[1..]) {
             let reads = |place: &usize| of.seen_by.includes(group.responses[items[*place].response].signal.advantage);
             let seen: Vec<usize> = places.iter().copied().filter(reads).collect();
@@ -42,7 +42,7 @@ pub(super) fn forward(model: &Model, groups: &[Group], part: &Part, uses: &[View
             let mut start = 0;
             for shared in pictures.chunk_by(|a, b| a == b) {
                 let places = &seen[start..start + shared.len()];
-                pack(&mut packing, group, &group.views[shared[0]].tiles, of.view, places, &mut items, rows)?;
+                pack(&mut packing, group, group.views[shared[0]].tiles.as_deref(), of.view, places, &mut items, rows)?;
                 start += shared.len();
             }
         }
@@ -62,12 +62,12 @@ pub(super) fn forward(model: &Model, groups: &[Group], part: &Part, uses: &[View
     Ok(Pass { items, views: ranges, log_probs, entropy, hidden, rows: rows.rows, head, temperature, packed_tokens })
 }
 
-/// Packs a prompt on some pictures, and the responses at `places` of `items` after it.
+/// Packs a prompt on some pictures, or with its own hidden, and the responses at `places` of `items` after it.
 #[track_caller]
 fn pack(
     packing: &mut Packing<'_>,
     group: &Group,
-    pictures: &[Patches],
+    pictures: Option<&[Patches]>,
     view: View,
     places: &[usize],
     items: &mut [Item],
@@ -76,7 +76,10 @@ fn pack(
     if places.is_empty() {
         return Ok(());
     }
-    let prompt = packing.prompt(&group.encoded.tokens, pictures)?;
+    let prompt = match pictures {
+        Some(pictures) => packing.prompt(&group.encoded.tokens, pictures)?,
+        None => packing.prompt_hiding_pictures(&group.encoded.tokens, &group.encoded.tiles)?,
+    };
     for &place in places {
         let item = &mut items[place];
         item.starts.push((view, rows.iter().map(ResponseRows::len).sum()));

@@ -1,0 +1,82 @@
+//! The prompts of a step with responses to them, without those that a method has no use for.
+
+use percept_model::Model;
+
+use crate::config::Config;
+use crate::error::TrainError;
+use crate::problems::prompts::{Encoder, Problems};
+use crate::random::Random;
+use crate::training::group::{Group, rewards};
+use crate::training::rollout::rollout;
+use crate::training::world::World;
+
+/// What a step trains on.
+pub struct Collected {
+    /// This rank's groups, in the order of their numbers.
+    pub groups: Vec<Group>,
+    /// The numbers of the groups of all ranks, ascending.
+    pub numbers: Vec<u64>,
+    /// Problems that were taken from the source, by all ranks.
+    pub problems: u64,
+}
+
+impl Collected {
+    /// This rank's groups of each of `updates` updates: the groups of all ranks, cut by number into parts of the same size.
+    pub fn updates(&mut self, updates: usize) -> Vec<&mut [Group]> {
+        let share = self.numbers.len().div_ceil(updates).max(1);
+        let mut rest = self.groups.as_mut_slice();
+        let mut parts = Vec::new();
+        for part in self.numbers.chunks(share) {
+            let own = rest.iter().take_while(|group| part.contains(&group.number)).count();
+            let (of_update, after) = rest.split_at_mut(own);
+            parts.push(of_update);
+            rest = after;
+        }
+        parts
+    }
+}
+
+/// Samples responses to the next prompts, from problem number `first` on. Groups that the method does not keep are replaced by fresh ones, for as many rounds as
+/// it allows; after that the step does with fewer.
+///
+/// # Errors
+/// As [`rollout`], and if a picture cannot be decoded.
+pub fn collect(
+    model: &Model,
+    encoder: &Encoder,
+    problems: &Problems,
+    config: &Config,
+    world: &World,
+    step: u64,
+    first: u64,
+) -> Result<Collected, TrainError> {
+    let Config { rollout: of_rollout, run, method, .. } = config;
+    let wanted = of_rollout.prompts_per_step;
+    let own = world.share(wanted);
+    let seed = Random::new(run.seed, "rollout", step).next_u64();
+    let mut collected = Collected { groups: Vec::new(), numbers: Vec::new(), problems: 0 };
+    for _ in 0..=method.method().refills() {
+        let number = collected.problems + own.start as u64;
+        let prompts = problems.training(first + number..first + number + own.len() as u64, run.seed)?;
+        let sampled = rollout(model, encoder, prompts, number, method.group_size, of_rollout, seed)?;
+        collected.problems += wanted as u64;
+        collected.groups.extend(sampled.into_iter().filter(|group| method.method().keeps(&rewards(group))));
+        collected.numbers = numbers(&collected.groups, world);
+        if collected.numbers.len() >= wanted {
+            break;
+        }
+    }
+    collected.numbers.truncate(wanted);
+    let last = collected.numbers.last().copied();
+    collected.groups.retain(|group| Some(group.number) <= last);
+    Ok(collected)
+}
+
+/// The numbers of the groups of all ranks, ascending.
+fn numbers(groups: &[Group], world: &World) -> Vec<u64> {
+    let own = groups.iter().flat_map(|group| group.number.to_le_bytes()).collect();
+    let all = world.gather(own).concat();
+    let mut numbers: Vec<u64> = all.as_chunks::<8>().0.iter().map(|bytes| u64::from_le_bytes(*bytes)).collect();
+    numbers.sort_unstable();
+    numbers
+}
