@@ -115,7 +115,7 @@ impl Gradients {
         }
     }
 
-    /// Number of parameters that have a gradient.
+    /// The number of parameters that have a gradient.
     pub fn len(&self) -> usize {
         self.0.len()
     }

@@ -75,7 +75,7 @@ impl Device {
         *self.0.tuning.write().expect("tuning") = tuning;
     }
 
-    /// True for the CPU.
+    /// True if this is the CPU.
     pub fn is_cpu(&self) -> bool {
         matches!(self.0.backend, Backend::Cpu(_))
     }
@@ -102,7 +102,7 @@ impl Device {
     /// Returns, and clears, the first error since the last check. Ops do not return errors: they record them here, and every read of a result checks.
     ///
     /// # Errors
-    /// That error.
+    /// The error that was found.
     pub fn check(&self) -> Result<()> {
         match self.0.failure.take() {
             Some(error) => Err(error),
@@ -110,7 +110,7 @@ impl Device {
         }
     }
 
-    /// Memory and activity so far.
+    /// How much memory is in use and what was done, so far.
     pub fn counters(&self) -> Counters {
         match &self.0.backend {
             Backend::Cpu(cpu) => cpu.counters(),

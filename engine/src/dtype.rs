@@ -8,13 +8,13 @@ use half::{bf16, f16};
 pub enum DType {
     /// 32-bit float, the type of all arithmetic.
     F32,
-    /// IEEE half; two per 32-bit word on the GPU.
+    /// IEEE half precision, 16 bits; two in each 32-bit word on the GPU.
     F16,
-    /// bfloat16; two per 32-bit word on the GPU.
+    /// bfloat16, the upper half of an f32; two in each 32-bit word on the GPU.
     BF16,
-    /// Indices, token ids, random bits.
+    /// Unsigned 32-bit integers: indices, token ids, random bits.
     U32,
-    /// The oracle's type. CPU only.
+    /// 64-bit float, the type of the oracle that tests compare with. On the CPU only.
     F64,
 }
 
@@ -38,7 +38,7 @@ impl DType {
         !matches!(self, DType::U32)
     }
 
-    /// The code by which shaders know a storage type (`override` constants): 0 f32, 1 f16, 2 bf16, 3 u32.
+    /// The code by which shaders know a storage type (`override` constants): 0 for f32, 1 for f16, 2 for bf16, 3 for u32.
     pub const fn code(self) -> u32 {
         match self {
             DType::F32 => 0,

@@ -1,10 +1,10 @@
-//! What the world can do to us. Misuse (shapes, dtypes) panics instead.
+//! What can go wrong outside the program: devices, memory, files. Misuse (shapes, types) panics instead.
 
 use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Result with the engine's [`Error`].
+/// A result whose error is the engine's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// An error of the engine.
@@ -22,9 +22,9 @@ pub enum Error {
     /// The adapter was found but would not open.
     #[error("{adapter}: the driver refused to open the device: {reason}")]
     DeviceRefused {
-        /// Adapter name.
+        /// The name of the adapter.
         adapter: String,
-        /// The driver's words.
+        /// What the driver says.
         reason: String,
     },
     /// The driver lost the device.
@@ -32,9 +32,9 @@ pub enum Error {
         "{adapter}: the device was lost ({reason}). Go on from what was saved; if it happens again, lower the batch or update the driver"
     )]
     DeviceLost {
-        /// Adapter name.
+        /// The name of the adapter.
         adapter: String,
-        /// The driver's words.
+        /// What the driver says.
         reason: String,
     },
     /// An allocation was over the budget or refused by the driver.
@@ -43,15 +43,15 @@ pub enum Error {
         budget(*budget_bytes)
     )]
     OutOfMemory {
-        /// Device name.
+        /// The name of the device.
         device: String,
-        /// Op and shape.
+        /// The op, and the shape and type of the tensor.
         what: String,
-        /// Size asked for.
+        /// The bytes that were asked for.
         needed_bytes: u64,
-        /// Bytes of live tensors.
+        /// The bytes of live tensors at that moment.
         live_bytes: u64,
-        /// The budget in force.
+        /// The budget in force, in bytes.
         budget_bytes: u64,
     },
     /// A tensor is larger than one binding of this adapter.
@@ -59,13 +59,13 @@ pub enum Error {
         "{device}: {what} has {needed_bytes} bytes, but one binding of this adapter holds at most {limit_bytes}: split the tensor or store it as bf16"
     )]
     TooLargeForBinding {
-        /// Device name.
+        /// The name of the device.
         device: String,
-        /// Op and shape.
+        /// The op, and the shape and type of the tensor.
         what: String,
-        /// Size asked for.
+        /// The bytes that were asked for.
         needed_bytes: u64,
-        /// The adapter's limit.
+        /// The most bytes that one binding of the adapter holds.
         limit_bytes: u64,
     },
     /// A tensor was used although the op that made it had failed, and that error was already reported.
@@ -73,15 +73,15 @@ pub enum Error {
     Poisoned {
         /// The op that used it.
         op: String,
-        /// Shape of the tensor.
+        /// The shape of the tensor.
         shape: Vec<usize>,
-        /// Source line.
+        /// The source line that called the op.
         at: String,
     },
     /// The adapter lacks what a kernel needs, or a shader did not compile.
     #[error("{adapter}: {what}")]
     Unsupported {
-        /// Adapter name.
+        /// The name of the adapter.
         adapter: String,
         /// What is missing.
         what: String,
@@ -89,15 +89,15 @@ pub enum Error {
     /// NaN or infinity in a kernel's output, under `PERCEPT_NAN=1`.
     #[error("{kernel} (at {at}) wrote {count} NaN or infinite values into {shape:?}, the first at element {first}")]
     NotFinite {
-        /// Kernel name.
+        /// The name of the kernel.
         kernel: String,
-        /// Source line of the op.
+        /// The source line that called the op.
         at: String,
-        /// Shape of the output.
+        /// The shape of the output.
         shape: Vec<usize>,
-        /// How many.
+        /// How many values are not finite.
         count: usize,
-        /// Flat index of the first.
+        /// Where the first of them is, in row-major order.
         first: usize,
     },
     /// A file could not be read or written.
@@ -105,7 +105,7 @@ pub enum Error {
     File {
         /// The file.
         path: PathBuf,
-        /// The system's words.
+        /// What the operating system says.
         reason: String,
     },
     /// A file's content is not what it must be.
@@ -113,7 +113,7 @@ pub enum Error {
     Content {
         /// The file.
         path: PathBuf,
-        /// Tensor or header field.
+        /// The tensor or header field that is wrong.
         field: String,
         /// What must be there.
         expected: String,

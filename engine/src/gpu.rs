@@ -1,7 +1,7 @@
 //! The wgpu backend: Vulkan, Metal and DX12. Nothing above this module sees wgpu.
 //!
 //! Kernels are recorded into one command encoder and submitted when a result is read or the recording is long enough (`recorder`). Buffers come
-//! from a pool (`buffers`); pipelines and bind groups are cached (`pipelines`, `bindings`), so that a warm training step creates nothing.
+//! from a pool; pipelines and bind groups are cached (`pipelines`, `bindings`), so that a warm training step creates nothing.
 
 mod adapter;
 mod bindings;

@@ -22,14 +22,14 @@ struct Inner {
 /// Positions in the indices, sorted by row: those of row `r` are `order[starts[r]..starts[r + 1]]`, ascending.
 #[derive(Clone)]
 pub(crate) struct Inverse {
-    /// u32 [rows + 1]
+    /// Where the positions of each row begin, u32 `[rows + 1]`.
     pub starts: Tensor,
-    /// u32 [count]
+    /// The positions, sorted by row, u32 `[count]`.
     pub order: Tensor,
 }
 
 impl Indices {
-    /// From the host: `[shape]`.
+    /// Indices whose numbers come from the host. `-> shape`
     ///
     /// # Panics
     /// If the values do not fill the shape.
@@ -38,7 +38,7 @@ impl Indices {
         Indices::of(Tensor::from_slice(device, values, shape), Some(values.to_vec()))
     }
 
-    /// From a u32 tensor on the device, whose values the host does not know. A number that is no row panics on the CPU; on a GPU it gathers NaN and
+    /// Indices from a u32 tensor on the device, whose values the host does not know. A number that is no row panics on the CPU; on a GPU it gathers NaN and
     /// writes nothing.
     ///
     /// # Panics
@@ -63,17 +63,17 @@ impl Indices {
         self.0.host.as_deref()
     }
 
-    /// Length of each axis.
+    /// The length of each axis.
     pub fn shape(&self) -> &[usize] {
         self.0.tensor.shape()
     }
 
-    /// How many.
+    /// How many numbers there are.
     pub fn len(&self) -> usize {
         self.0.tensor.len()
     }
 
-    /// True if there are none.
+    /// True if there are no numbers.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

@@ -4,7 +4,7 @@
 //! static FORWARD: Kernel = kernel!(SHADER, "forward", RowParams, forward);
 //! ```
 //!
-//! Above the seam, op code calls kernels with tensors (`launch.rs`). Below it, a device receives a [`Dispatch`], which knows buffers and no tensors.
+//! Above the seam, op code calls kernels with tensors (`launch.rs`). Below it, a device receives a `Dispatch`, which knows buffers and no tensors.
 
 use bytemuck::Pod;
 
@@ -16,7 +16,7 @@ use crate::dtype::DType;
 pub struct Shader {
     /// File name under `shaders/`, for messages and caches.
     pub name: &'static str,
-    /// The text, common pieces first.
+    /// The WGSL text, common pieces first.
     pub text: &'static str,
 }
 
@@ -42,11 +42,11 @@ macro_rules! wgsl {
 /// What a shader needs beyond core WGSL. A device without it never runs the kernel: the op picks another variant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Feature {
-    /// Subgroup built-ins.
+    /// Lanes of a subgroup exchange values (WGSL's subgroup built-ins).
     Subgroups,
-    /// `f16` arithmetic.
+    /// Arithmetic in `f16`.
     F16,
-    /// wgpu's experimental cooperative matrices.
+    /// Matrix units, through wgpu's experimental cooperative matrices.
     CooperativeMatrix,
 }
 
@@ -55,7 +55,7 @@ pub enum Feature {
 /// Made by [`kernel_params!`](crate::kernel_params). A test compares [`FIELDS`](Self::FIELDS) with the offsets that naga reports for the shader's
 /// `struct Params`.
 pub trait KernelParams: Pod {
-    /// Field names with their byte offsets, in order.
+    /// The names of the fields with their offsets in bytes, in order.
     const FIELDS: &'static [(&'static str, usize)];
 }
 
@@ -78,21 +78,21 @@ macro_rules! kernel_params {
 /// One operation on buffers, on both devices.
 #[derive(Debug)]
 pub struct Kernel {
-    /// `file.entry`, for traces and errors.
+    /// Its name in traces and errors: `file.entry`.
     pub name: &'static str,
-    /// Its WGSL.
+    /// The WGSL file that holds it.
     pub shader: Shader,
-    /// Entry point in the WGSL.
+    /// The name of its entry point in the WGSL.
     pub entry: &'static str,
-    /// Size of the parameter struct.
+    /// The size of the parameter struct in bytes.
     pub params_bytes: usize,
-    /// Fields of the parameter struct with their offsets.
+    /// The fields of the parameter struct with their offsets in bytes.
     pub params_fields: &'static [(&'static str, usize)],
     /// What the shader needs of the adapter.
     pub features: &'static [Feature],
-    /// The CPU function at f32.
+    /// The function that runs it on the CPU, in f32.
     pub cpu_f32: fn(CpuArgs<'_>),
-    /// The CPU function at f64, the oracle.
+    /// The same function in f64: the oracle that tests compare with.
     pub cpu_f64: fn(CpuArgs<'_>),
 }
 

@@ -1,4 +1,4 @@
-//! From tensors to a [`Dispatch`]: how op code calls a kernel.
+//! From tensors to a `Dispatch`: how op code calls a kernel.
 //!
 //! ```text
 //! FORWARD.launch(&RowParams { rows, cols }).input(&x).output(&y).groups(rows).run();

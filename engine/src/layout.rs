@@ -6,16 +6,16 @@ pub const MAX_AXES: usize = 6;
 /// Shape, strides and offset of a tensor in its storage, in elements.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Layout {
-    /// Length of each axis.
+    /// The length of each axis.
     pub shape: Vec<usize>,
-    /// Distance in elements between neighbours along each axis; 0 repeats.
+    /// The distance in elements between neighbours along each axis; a distance of 0 repeats the same element.
     pub strides: Vec<usize>,
-    /// First element.
+    /// Where the first element lies in the storage, in elements.
     pub offset: usize,
 }
 
 impl Layout {
-    /// Row-major, from the start of the storage.
+    /// The layout of a tensor that lies in row-major order from the start of its storage.
     pub fn contiguous(shape: &[usize]) -> Layout {
         let mut strides = vec![1; shape.len()];
         for axis in (1..shape.len()).rev() {
@@ -62,7 +62,7 @@ impl Layout {
     }
 }
 
-/// The shape both broadcast to (NumPy's rules), if there is one.
+/// The shape that both shapes broadcast to by NumPy's rules, if there is one.
 pub fn broadcast_shapes(a: &[usize], b: &[usize]) -> Option<Vec<usize>> {
     let axes = a.len().max(b.len());
     let at = |shape: &[usize], axis: usize| (axis + shape.len()).checked_sub(axes).map_or(1, |i| shape[i]);

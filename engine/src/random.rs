@@ -20,17 +20,17 @@ pub const fn key(seed: u64) -> [u32; 2] {
     [seed as u32, (seed >> 32) as u32]
 }
 
-/// Uniform in [0, 1) from 24 of the bits, exact in f32.
+/// A uniform value in [0, 1), made from 24 of the bits, exact in f32.
 pub fn unit(bits: u32) -> f32 {
     (bits >> 8) as f32 / 16_777_216.0
 }
 
-/// `len` uniform values in [low, high) of a stream of a seed.
+/// The first `len` uniform values in [low, high) of a stream of a seed.
 pub fn uniform(seed: u64, stream: u64, len: usize, low: f32, high: f32) -> Vec<f32> {
     words(seed, stream).take(len).map(|bits| low + (high - low) * unit(bits)).collect()
 }
 
-/// `len` normal values with mean 0 of a stream of a seed (Box and Muller 1958, in f64).
+/// The first `len` normally distributed values with mean 0 of a stream of a seed (Box and Muller 1958, in f64).
 pub fn normal(seed: u64, stream: u64, len: usize, standard_deviation: f32) -> Vec<f32> {
     let mut bits = words(seed, stream);
     let mut next = || (f64::from(bits.next().expect("endless")) + 0.5) / 4_294_967_296.0;

@@ -126,17 +126,17 @@ impl Checkpoint {
         &self.path
     }
 
-    /// Names of all tensors, sorted.
+    /// The names of all tensors, sorted.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.entries.keys().map(String::as_str)
     }
 
-    /// Shape of a tensor, if it is there.
+    /// The shape of a tensor, if it is there.
     pub fn shape(&self, name: &str) -> Option<&[usize]> {
         Some(&self.entries.get(name)?.shape)
     }
 
-    /// The `__metadata__` of the header.
+    /// The texts that the file's header keeps under `__metadata__`.
     pub fn metadata(&self) -> &HashMap<String, String> {
         &self.metadata
     }

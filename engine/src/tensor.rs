@@ -24,7 +24,7 @@ struct Inner {
 }
 
 impl Tensor {
-    /// From row-major values: `from_slice(&device, &[1.0, 2.0], &[2])`.
+    /// A tensor from row-major values: `from_slice(&device, &[1.0, 2.0], &[2])`.
     ///
     /// # Panics
     /// If the number of values is not the product of `shape`, or for f64 on a GPU.
@@ -56,7 +56,7 @@ impl Tensor {
         packed.0.storage.read(offset, size)
     }
 
-    /// From f64 values, rounded to the nearest value of any float type (or u32, exactly).
+    /// A tensor from f64 values, rounded to the nearest value of any float type (or u32, exactly).
     ///
     /// # Panics
     /// As [`from_slice`](Tensor::from_slice).
@@ -65,7 +65,7 @@ impl Tensor {
         Tensor::rounded(device, values, shape, dtype)
     }
 
-    /// From f32 values, rounded to the nearest value of any float type (or u32, exactly).
+    /// A tensor from f32 values, rounded to the nearest value of any float type (or u32, exactly).
     ///
     /// # Panics
     /// As [`from_slice`](Tensor::from_slice).
@@ -86,12 +86,12 @@ impl Tensor {
         }
     }
 
-    /// One number, shape `[]`.
+    /// A tensor of one number. `-> []`
     pub fn scalar(device: &Device, value: f32) -> Tensor {
         Tensor::from_slice(device, &[value], &[])
     }
 
-    /// Zeros.
+    /// A tensor of zeros. `-> shape`
     #[track_caller]
     pub fn zeros(device: &Device, shape: &[usize], dtype: DType) -> Tensor {
         Tensor::full(device, shape, 0.0, dtype)
@@ -124,7 +124,7 @@ impl Tensor {
         Ok(bytemuck::pod_collect_to_vec(&self.to_bytes()?))
     }
 
-    /// The elements as f64, whatever the storage type: exact.
+    /// The elements as f64, whatever the storage type, without any rounding. Waits for the device.
     ///
     /// # Errors
     /// As [`to_vec`](Tensor::to_vec).
@@ -132,7 +132,7 @@ impl Tensor {
         self.widened(|value| value)
     }
 
-    /// The elements as f32, whatever the storage type: exact but for f64 and large u32, which are rounded.
+    /// The elements as f32, whatever the storage type; only f64 and large u32 are rounded. Waits for the device.
     ///
     /// # Errors
     /// As [`to_vec`](Tensor::to_vec).
@@ -186,12 +186,12 @@ impl Tensor {
         self.0.storage.write(self.byte_range().0, bytemuck::cast_slice(values));
     }
 
-    /// Length of each axis.
+    /// The length of each axis.
     pub fn shape(&self) -> &[usize] {
         &self.0.layout.shape
     }
 
-    /// Length of one axis; negative counts from the end.
+    /// The length of one axis; a negative axis counts from the end.
     ///
     /// # Panics
     /// If there is no such axis.
@@ -200,12 +200,12 @@ impl Tensor {
         self.shape()[self.axis("dim", axis)]
     }
 
-    /// Number of axes.
+    /// The number of axes.
     pub fn rank(&self) -> usize {
         self.shape().len()
     }
 
-    /// Number of elements.
+    /// The number of elements.
     pub fn len(&self) -> usize {
         self.0.layout.len()
     }
@@ -215,12 +215,12 @@ impl Tensor {
         self.len() == 0
     }
 
-    /// Storage type.
+    /// How the elements are stored.
     pub fn dtype(&self) -> DType {
         self.0.dtype
     }
 
-    /// Where the tensor lives.
+    /// The device on which the tensor lives.
     pub fn device(&self) -> &Device {
         self.0.storage.device()
     }

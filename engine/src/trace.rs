@@ -11,11 +11,11 @@ use serde::Serialize;
 /// Time spent in one kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct KernelTime {
-    /// Name of the kernel.
+    /// The name of the kernel.
     pub kernel: &'static str,
     /// How often it ran.
     pub launches: u64,
-    /// Sum over the launches, by the device's clock where it has one.
+    /// Time of all launches together, by the device's clock where it has one.
     pub total_ms: f64,
 }
 
@@ -30,7 +30,7 @@ pub fn trace_table(times: &[KernelTime]) -> String {
     table
 }
 
-/// The account of one device.
+/// The times of one device.
 #[derive(Debug)]
 pub(crate) struct Trace {
     on: AtomicBool,

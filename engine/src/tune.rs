@@ -11,6 +11,7 @@ use std::time::Instant;
 use serde::Serialize;
 
 use crate::device::Device;
+use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::gpu::AdapterReport;
 use crate::random;
@@ -23,13 +24,13 @@ pub use variant::{CooperativeSize, MatmulVariant, THIN_ROWS, Tuning};
 /// What was measured of one variant on one size.
 #[derive(Clone, Debug, Serialize)]
 pub struct Measurement {
-    /// The variant.
+    /// The variant that ran.
     pub variant: MatmulVariant,
-    /// `[m, k] · [k, n]`
+    /// The sizes `[m, k, n]` of the product `[m, k] · [k, n]`.
     pub size: [usize; 3],
-    /// Median rate.
+    /// Billions of additions and multiplications per second: the median of several rounds.
     pub gflops: f64,
-    /// Largest error against f64, relative to the largest element.
+    /// The largest error against the product in f64, relative to the largest element.
     pub error: f64,
     /// Whether the error allows the choice.
     pub exact: bool,
@@ -38,9 +39,9 @@ pub struct Measurement {
 /// Whether variants that round their inputs to f16 may be chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Precision {
-    /// f32 throughout.
+    /// Only variants that compute in f32 throughout.
     Single,
-    /// f16 factors with f32 sums: matrix units.
+    /// Also variants with f16 factors and f32 sums: matrix units.
     HalfInputs,
 }
 
@@ -76,9 +77,8 @@ fn measure(device: &Device, variant: MatmulVariant, size: [usize; 3], precision:
     let on = |device: &Device, values: &[f32], shape: &[usize]| Tensor::from_slice(device, values, shape);
     let (a_gpu, b_gpu) = (on(device, &a, &[m, k]), on(device, &b, &[k, n]));
     let got = a_gpu.matmul_by(&b_gpu, variant).to_vec::<f32>()?;
-    let widen = |values: &[f32]| values.iter().map(|&v| f64::from(v)).collect::<Vec<f64>>();
-    let cpu = Device::cpu();
-    let expected = Tensor::from_slice(&cpu, &widen(&a), &[m, k]).matmul(&Tensor::from_slice(&cpu, &widen(&b), &[k, n])).to_vec::<f64>()?;
+    let oracle = |values: &[f32], shape: &[usize]| Tensor::from_f32(&Device::cpu(), values, shape, DType::F64);
+    let expected = oracle(&a, &[m, k]).matmul(&oracle(&b, &[k, n])).to_vec::<f64>()?;
     let scale = expected.iter().fold(0.0, |max: f64, v| max.max(v.abs()));
     let error = got.iter().zip(&expected).fold(0.0, |max: f64, (&got, expected)| {
         let error = (f64::from(got) - expected).abs() / scale;

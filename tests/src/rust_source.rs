@@ -3,11 +3,14 @@
 use std::collections::BTreeSet;
 
 /// What one file says.
+#[derive(Default)]
 pub(crate) struct Source {
     /// Every path of two names or more, and every single name that is imported, with its line.
     pub(crate) paths: Vec<PathInSource>,
     /// What `use` binds: the name, `*` for a glob, and the path behind it.
     pub(crate) imports: Vec<(String, Vec<String>)>,
+    /// Modules of this file that are for tests only.
+    pub(crate) test_modules: BTreeSet<String>,
     /// Macros that are exported from here.
     pub(crate) macros: BTreeSet<String>,
     definitions: BTreeSet<String>,
@@ -36,8 +39,8 @@ struct Token {
 
 /// Reads a file; comments, texts and modules for tests do not count.
 pub(crate) fn parse(text: &str) -> Source {
-    let tokens = without_tests(&tokens(text));
-    let mut source = Source { paths: Vec::new(), imports: Vec::new(), macros: BTreeSet::new(), definitions: BTreeSet::new() };
+    let (tokens, test_modules) = without_tests(&tokens(text));
+    let mut source = Source { test_modules, ..Source::default() };
     let at = |index: usize| tokens.get(index).map_or("", |token| token.text.as_str());
     let mut index = 0;
     while index < tokens.len() {
@@ -190,17 +193,18 @@ fn literal_or_lifetime(rest: &str) -> usize {
     }
 }
 
-/// Drops modules under `#[cfg(test)]`; counts for the others how many modules of this file a token is in.
-fn without_tests(tokens: &[Token]) -> Vec<Token> {
+/// Drops modules under `#[cfg(test)]`, and returns their names; counts for the others how many modules of this file a token is in.
+fn without_tests(tokens: &[Token]) -> (Vec<Token>, BTreeSet<String>) {
     let is = |index: usize, text: &str| tokens.get(index).is_some_and(|token| token.text == text);
     let starts_test =
         |index: usize| ["#", "[", "cfg", "(", "test", ")", "]", "mod"].iter().enumerate().all(|(i, text)| is(index + i, text));
-    let mut kept = Vec::new();
+    let (mut kept, mut dropped) = (Vec::new(), BTreeSet::new());
     // for each open brace, whether it is that of a module
     let mut braces: Vec<bool> = Vec::new();
     let mut index = 0;
     while index < tokens.len() {
         if starts_test(index) {
+            dropped.extend(tokens.get(index + 8).map(|name| name.text.clone()));
             let mut open = 0;
             while index < tokens.len() {
                 open += i32::from(is(index, "{")) - i32::from(is(index, "}"));
@@ -220,5 +224,5 @@ fn without_tests(tokens: &[Token]) -> Vec<Token> {
         kept.push(Token { depth: braces.iter().filter(|is_module| **is_module).count(), ..token.clone() });
         index += 1;
     }
-    kept
+    (kept, dropped)
 }

@@ -1,13 +1,16 @@
 //! The WGSL files: each compiles for Vulkan, Metal and DX12, and says the same as the Rust that calls it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::f64::consts::FRAC_PI_2;
 use std::path::{Path, PathBuf};
 
 use naga::back::{PipelineConstants, hlsl, msl, pipeline_constants::process_overrides, spv};
 use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
 use naga::{AddressSpace, Expression, Module, ShaderStage, TypeInner};
-use percept_engine::check;
 use percept_engine::kernel::{Feature, Kernel};
+use percept_engine::{Tensor, check};
+
+use crate::common::gpu;
 
 #[test]
 fn every_kernel_translates_to_spirv_msl_and_hlsl() {
@@ -80,6 +83,29 @@ fn the_table_of_precision_lists_the_functions_that_kernels_call() {
         }
     }
     assert_eq!(called, listed, "called by kernels, and listed in shaders/README.md");
+}
+
+/// common/math.wgsl where its range reduction is hardest: between two quarters of a turn, up to 10,000.
+#[test]
+fn sine_and_cosine_hold_between_quarter_turns() {
+    let x: Vec<f32> = (-6366..6366).map(|quarter| ((f64::from(quarter) + 0.5) * FRAC_PI_2) as f32).collect();
+    let tensor = Tensor::from_slice(&gpu(), &x, &[x.len()]);
+    let (sines, cosines) = (tensor.sin().to_vec::<f32>().unwrap(), tensor.cos().to_vec::<f32>().unwrap());
+    for ((&x, sine), cosine) in x.iter().zip(sines).zip(cosines) {
+        let error = (f64::from(sine) - f64::from(x).sin()).abs().max((f64::from(cosine) - f64::from(x).cos()).abs());
+        assert!(error < 2e-7, "at {x}: sine {sine}, cosine {cosine}, off by {error}");
+    }
+}
+
+#[test]
+fn the_logarithm_holds_at_its_edges() {
+    let x = [0.0, -0.0, 1e-40, f32::MIN_POSITIVE, 1.0, f32::MAX, f32::INFINITY, -1.0, f32::NAN];
+    let got = Tensor::from_slice(&gpu(), &x, &[x.len()]).log().to_vec::<f32>().unwrap();
+    for (x, got) in x.into_iter().zip(got) {
+        let expected = f64::from(x).ln() as f32;
+        let is_same = got == expected || (got - expected).abs() <= 4.0 * f32::EPSILON * expected.abs() || got.is_nan() && expected.is_nan();
+        assert!(is_same, "log({x}): got {got}, expected {expected}");
+    }
 }
 
 #[test]

@@ -37,10 +37,8 @@ fn no_circles_of_files() {
 /// The checker itself, on files whose circles are known.
 #[test]
 fn circles_are_found_through_reexports_and_allowed_within_a_family() {
-    let package = |files: &[(&str, &str)]| Package {
-        name: "engine".into(),
-        files: files.iter().map(|&(name, text)| (name.to_string(), parse(text))).collect(),
-    };
+    let package =
+        |files: &[(&str, &str)]| Package::new("engine", files.iter().map(|&(name, text)| (name.to_string(), parse(text))).collect());
     let lib = ("lib.rs", "mod a;\nmod b;\nmod c;\nmod d;\npub use a::{Thing as Other};\npub use d::deep::*;");
     let deep = [("d.rs", "pub mod deep;\npub(crate) fn help() {}"), ("d/deep.rs", "use super::help;\npub struct Deep;")];
 
@@ -79,6 +77,12 @@ fn circles_are_found_through_reexports_and_allowed_within_a_family() {
         ("d/y.rs", "pub struct Y(super::X);"),
     ]);
     assert_eq!(siblings.circles().len(), 1);
+
+    // a file that is there for tests only does not count
+    let tested =
+        package(&[("lib.rs", "mod a;\n#[cfg(test)]\nmod b;"), ("a.rs", "type B = crate::b::B;"), ("b.rs", "pub struct B;\nuse crate::a;")]);
+    assert_eq!(tested.circles(), [""; 0]);
+    assert_eq!(tested.files.len(), 2);
 }
 
 /// The source files of a package, by path below `src/`.
@@ -110,7 +114,20 @@ impl Package {
         }
         files.retain(|name, _| !of_tests.contains(name));
         assert!(files.len() > 10, "{name}: {} files found", files.len());
-        Package { name: name.to_string(), files }
+        Package::new(name, files)
+    }
+
+    /// Leaves out the files of modules that are for tests only.
+    fn new(name: &str, files: BTreeMap<String, Source>) -> Package {
+        let mut package = Package { name: name.to_string(), files };
+        let names = |(file, source): (&String, &Source)| {
+            let module = module_of(file);
+            source.test_modules.iter().map(|name| join(&module, name)).collect::<Vec<_>>()
+        };
+        for test in package.files.iter().flat_map(names).filter_map(|module| package.file_of(&module)).collect::<Vec<_>>() {
+            package.files.retain(|file, _| *file != test && !is_below(file, &test));
+        }
+        package
     }
 
     /// The circles that are not allowed, each as text with the lines that make it.

@@ -11,18 +11,18 @@ use super::sample::{Rng, Sample};
 /// The worst disagreement between the f64 backward and central differences.
 #[derive(Clone, Debug)]
 pub struct GradientError {
-    /// |analytic − numeric| / (|numeric| + 1e-3 · the largest gradient of that input).
+    /// The difference of the two, divided by the size of the numeric one plus 1e-3 of the largest gradient of that input.
     pub relative: f64,
-    /// Where: input, element, analytic, numeric.
+    /// Where it is: the input, the element, the gradient of the backward pass, the central difference.
     pub at: (usize, usize, f64, f64),
 }
 
 /// The worst disagreement of a device with the oracle.
 #[derive(Clone, Debug)]
 pub struct DeviceError {
-    /// Largest |device − oracle| over the largest |oracle|, over outputs and gradients.
+    /// The largest difference of an output or gradient, divided by the oracle's largest magnitude in it.
     pub relative: f64,
-    /// What: `output 0` or `gradient of input 1`, the element, the device's value, the oracle's value.
+    /// Where it is: `output 0` or `gradient of input 1`, the element, the device's value, the oracle's value.
     pub at: (String, usize, f64, f64),
 }
 

@@ -14,7 +14,8 @@ pub struct OpVerdict {
     pub op: &'static str,
     /// Number of samples that ran, forward and backward each; 0 if the device lacks what the op needs.
     pub samples: usize,
-    /// Largest error of an output or gradient, relative to its largest magnitude. Of the sample that came closest to its tolerance, or went beyond.
+    /// The largest error of an output or gradient, relative to its largest magnitude, of the sample that came closest to its tolerance or went
+    /// beyond.
     pub max_error: f64,
     /// The tolerance of that sample.
     pub tolerance: f64,

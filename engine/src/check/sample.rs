@@ -7,11 +7,11 @@ use crate::tensor::Tensor;
 /// One input of a sample, as f64 values.
 #[derive(Clone, Debug)]
 pub struct Input {
-    /// Row-major values.
+    /// The values, in row-major order.
     pub values: Vec<f64>,
-    /// Shape.
+    /// The length of each axis.
     pub shape: Vec<usize>,
-    /// Storage type on the device under test. The oracle holds floats (rounded to this type) as f64, and u32 as u32.
+    /// How the device under test stores them. The oracle holds floats (rounded to this type) as f64, and u32 as u32.
     pub dtype: DType,
     /// Whether its gradient is checked.
     pub grad: bool,
@@ -24,18 +24,18 @@ impl Input {
         Input { values, shape: shape.to_vec(), dtype: DType::F32, grad: true }
     }
 
-    /// Indices.
+    /// An input of indices.
     pub fn indices(values: Vec<u32>, shape: &[usize]) -> Input {
         let values = values.into_iter().map(f64::from).collect();
         Input { dtype: DType::U32, grad: false, ..Input::new(values, shape) }
     }
 
-    /// The same without a gradient check.
+    /// The same input without a gradient check.
     pub fn fixed(self) -> Input {
         Input { grad: false, ..self }
     }
 
-    /// The same, stored as another float type on the device under test.
+    /// The same input, stored as another float type on the device under test.
     pub fn stored_as(self, dtype: DType) -> Input {
         Input { dtype, ..self }
     }

@@ -26,7 +26,7 @@ impl<'a> CpuArgs<'a> {
         CpuArgs { name, params, constants, inputs, outputs }
     }
 
-    /// The parameters.
+    /// The kernel's parameters.
     pub fn params<P: Pod>(&self) -> P {
         bytemuck::pod_read_unaligned(self.params)
     }
@@ -40,17 +40,17 @@ impl<'a> CpuArgs<'a> {
         found.unwrap_or_else(|| panic!("{}: constant {name} is not set", self.name)).1
     }
 
-    /// Storage type of an input.
+    /// How the elements of an input are stored.
     pub fn input_dtype(&self, index: usize) -> DType {
         self.inputs[index].0
     }
 
-    /// Storage type of an output.
+    /// How the elements of an output are stored.
     pub fn output_dtype(&self, index: usize) -> DType {
         self.outputs[index].0
     }
 
-    /// Number of outputs.
+    /// The number of outputs.
     pub fn outputs(&self) -> usize {
         self.outputs.len()
     }

@@ -19,7 +19,7 @@ impl<'a, T> Disjoint<'a, T> {
         Disjoint { start: slice.as_mut_ptr(), len: slice.len(), owner: PhantomData }
     }
 
-    /// `len` elements from `offset` on.
+    /// The piece of `len` elements from `offset` on.
     ///
     /// # Safety
     /// While the returned slice lives, no other piece that overlaps it may be taken.

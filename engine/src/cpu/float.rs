@@ -6,7 +6,7 @@ use crate::cpu::math::Math;
 use crate::cpu::product::Product;
 use crate::dtype::Element;
 
-/// f32 or f64.
+/// What a CPU kernel computes in: f32 or f64.
 pub trait Float:
     Element
     + Math
@@ -20,28 +20,28 @@ pub trait Float:
     + DivAssign
     + std::iter::Sum
 {
-    /// 0
+    /// The number 0.
     const ZERO: Self;
-    /// 1
+    /// The number 1.
     const ONE: Self;
 
-    /// Rounds to this type.
+    /// The value, rounded to this type.
     fn of(value: f64) -> Self;
-    /// Exact.
+    /// The same value in f64.
     fn to_f64(self) -> f64;
-    /// Sine.
+    /// The sine of an angle in radians.
     fn sin(self) -> Self;
-    /// Cosine.
+    /// The cosine of an angle in radians.
     fn cos(self) -> Self;
-    /// Square root.
+    /// The square root.
     fn sqrt(self) -> Self;
-    /// Absolute value.
+    /// The absolute value.
     fn abs(self) -> Self;
-    /// The larger; NaN if either is NaN is not promised.
+    /// The larger of two values. What comes out of NaN is not promised.
     fn max(self, other: Self) -> Self;
-    /// The smaller.
+    /// The smaller of two values. What comes out of NaN is not promised.
     fn min(self, other: Self) -> Self;
-    /// True if neither NaN nor infinite.
+    /// True if the value is neither NaN nor infinite.
     fn is_finite(self) -> bool;
 }
 

@@ -18,17 +18,17 @@ pub struct Block<'a, T> {
 }
 
 impl<'a, T> Block<'a, T> {
-    /// From the start of `data`, with the distance between rows and between columns.
+    /// A matrix that begins at the start of `data`, with the distances between its rows and between its columns.
     pub fn new(data: &'a [T], row_stride: usize, col_stride: usize) -> Block<'a, T> {
         Block { data, row_stride, col_stride }
     }
 
-    /// Rows `row_stride` apart, each contiguous, from the start of `data`.
+    /// A matrix that begins at the start of `data`, with contiguous rows that lie `row_stride` apart.
     pub fn rows(data: &'a [T], row_stride: usize) -> Block<'a, T> {
         Block::new(data, row_stride, 1)
     }
 
-    /// Transposed.
+    /// The transposed matrix, in the same slice.
     pub fn t(self) -> Block<'a, T> {
         Block::new(self.data, self.col_stride, self.row_stride)
     }
@@ -46,13 +46,14 @@ impl<'a, T> Block<'a, T> {
 /// How much of the machine a product may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Threads {
-    /// The calling thread.
+    /// Only the calling thread.
     One,
-    /// All of rayon's.
+    /// All of rayon's threads.
     All,
 }
 
-/// `c = alpha a b + beta c` on the calling thread, `[m, k] [k, n] -> [m, n]`; the rows of `c` lie `c_stride` apart. With `beta` 0, `c` is not read.
+/// The product of two matrices on the calling thread, scaled, into `c` or added to a share of it: `c = alpha a b + beta c`,
+/// `[m, k] [k, n] -> [m, n]`. The rows of `c` lie `c_stride` apart. With `beta` 0, `c` is not read.
 ///
 /// # Panics
 /// If a matrix reaches past its slice.
@@ -117,9 +118,9 @@ pub fn multiply_on<F: Float>(
 
 /// A 16-bit float that widens to f32.
 pub trait Half: Element {
-    /// Exact; slices have the same length.
+    /// Widens a slice into another of the same length, exactly.
     fn widen(from: &[Self], to: &mut [f32]);
-    /// Exact.
+    /// The same value in f32.
     fn to_f32(self) -> f32;
 }
 
@@ -148,7 +149,8 @@ const PANEL_ELEMENTS: usize = 256 * 1024;
 /// Elements that one task widens.
 const WIDEN_ELEMENTS: usize = 8 * 1024;
 
-/// `c = a b + beta c` on all threads, with a right side in half precision. Panels of its columns are widened into scratch, never the whole matrix.
+/// The product `c = a b + beta c` on all threads, with a right side in half precision. Panels of its columns are widened into scratch, never the
+/// whole matrix.
 ///
 /// # Panics
 /// If a matrix reaches past its slice.

@@ -10,43 +10,44 @@
 
 use std::ops::{Add, Mul};
 
-/// Elementary functions of f32 (vectorisable) and f64 (the oracle). Not a number in, not a number out.
+/// Elementary functions of f32 (vectorisable) and f64 (the oracle). What is not a number stays not a number. Errors are in ulp: the distance
+/// between neighbouring numbers at the result.
 pub trait Math: Copy + Default + PartialOrd + Add<Output = Self> + Mul<Output = Self> {
-    /// `-∞`: where a running maximum starts.
+    /// Minus infinity, where a running maximum starts.
     const MINUS_INFINITY: Self;
 
-    /// `self · factor + addend`, fused where the processor has the instruction.
+    /// The product with `factor` plus `addend`, rounded once where the processor has the instruction.
     fn multiply_add(self, factor: Self, addend: Self) -> Self;
 
-    /// `eˣ` to 1 ulp, denormal results included. 0 below -104, `∞` above 88.8.
+    /// The exponential function `eˣ` to 1 ulp, denormal results included. 0 below -104, `∞` above 88.8.
     fn fast_exp(self) -> Self;
 
-    /// Natural logarithm to 1 ulp. `-∞` at ±0, not a number below.
+    /// The natural logarithm to 1 ulp. `-∞` at ±0, not a number below.
     fn fast_ln(self) -> Self;
 
-    /// Hyperbolic tangent to 2 ulp.
+    /// The hyperbolic tangent to 2 ulp.
     fn fast_tanh(self) -> Self;
 
-    /// Gauss error function to 2 ulp.
+    /// The Gauss error function to 2 ulp.
     fn fast_erf(self) -> Self;
 
-    /// `1 / (1 + e⁻ˣ)` to 3 ulp, on both tails.
+    /// The logistic function `1 / (1 + e⁻ˣ)` to 3 ulp, on both tails.
     fn sigmoid(self) -> Self;
 
-    /// `ln(1 + eˣ)` to 3 ulp, on both tails.
+    /// Softplus, `ln(1 + eˣ)`, to 3 ulp, on both tails.
     fn softplus(self) -> Self;
 
-    /// Standard normal distribution function `(1 + erf(x/√2)) / 2` to 6 ulp, on both tails.
+    /// The standard normal distribution function `(1 + erf(x/√2)) / 2` to 6 ulp, on both tails.
     fn normal_cdf(self) -> Self;
 
-    /// `x · sigmoid(x)` to 4 ulp; -0 at `-∞`.
+    /// SiLU, `x · sigmoid(x)`, to 4 ulp; -0 at `-∞`.
     fn silu(self) -> Self;
 
-    /// `x · sigmoid(2u)`, `u = √(2/π) (x + 0.044715 x³)`: the same as `x/2 · (1 + tanh u)`, without its cancellation.
-    /// 4 ulp above -1; below, the rounding of `u` is magnified by `2|u|`.
+    /// GELU in its tanh form, as `x · sigmoid(2u)` with `u = √(2/π) (x + 0.044715 x³)`: the same as `x/2 · (1 + tanh u)`, without its cancellation.
+    /// To 4 ulp above -1; below, the rounding of `u` is magnified by `2|u|`.
     fn gelu_tanh(self) -> Self;
 
-    /// `x · normal_cdf(x)` to 6 ulp, on both tails; -0 at `-∞`.
+    /// GELU, `x · normal_cdf(x)`, to 6 ulp, on both tails; -0 at `-∞`.
     fn gelu_erf(self) -> Self;
 }
 

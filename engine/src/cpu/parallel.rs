@@ -12,7 +12,7 @@ pub fn for_row_blocks<T: Send>(out: &mut [T], row_len: usize, f: impl Fn(usize, 
     for_costly_rows(out, row_len, row_len, f);
 }
 
-/// [`for_row_blocks`] where a row costs as much as `row_cost` elements: a reduction reads far more than it writes.
+/// [`for_row_blocks`] for rows whose work is that of `row_cost` elements: a reduction reads far more than it writes.
 pub fn for_costly_rows<T: Send>(out: &mut [T], row_len: usize, row_cost: usize, f: impl Fn(usize, &mut [T]) + Sync) {
     if out.is_empty() {
         return;

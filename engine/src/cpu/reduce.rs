@@ -6,33 +6,36 @@ use crate::cpu::math::Math;
 /// additions, and with it the last bit of the result, does not depend on the processor.
 const LANES: usize = 32;
 
-/// `Σ xᵢ`; 0 of nothing.
+/// The sum of the values; 0 if there are none.
 #[inline]
 pub fn sum<T: Math>(values: &[T]) -> T {
     reduce(values, T::default(), |accumulator, x| accumulator + x, |a, b| a + b)
 }
 
-/// `Σ xᵢ²`; 0 of nothing.
+/// The sum of the squares; 0 if there are no values.
 #[inline]
 pub fn sum_sq<T: Math>(values: &[T]) -> T {
     reduce(values, T::default(), |accumulator, x| x.multiply_add(x, accumulator), |a, b| a + b)
 }
 
-/// `Σ (xᵢ - centre)²`; 0 of nothing.
+/// The sum of the squared distances from `centre`; 0 if there are no values.
 #[inline]
 pub fn sum_sq_about<T: Math + std::ops::Sub<Output = T>>(values: &[T], centre: T) -> T {
     let step = |accumulator, x: T| (x - centre).multiply_add(x - centre, accumulator);
     reduce(values, T::default(), step, |a, b| a + b)
 }
 
-/// `max xᵢ`, passing over values that are not numbers; `-∞` of nothing.
+/// The largest value, passing over those that are not numbers; `-∞` if there are none.
 #[inline]
 pub fn max<T: Math>(values: &[T]) -> T {
     let larger = |a: T, b: T| if b > a { b } else { a };
     reduce(values, T::MINUS_INFINITY, larger, larger)
 }
 
-/// `Σ xᵢ yᵢ`; 0 of nothing. Panics when the lengths differ.
+/// The sum of the products of the two sides' elements; 0 if there are none.
+///
+/// # Panics
+/// If the lengths differ.
 #[inline]
 #[track_caller]
 pub fn dot<T: Math>(left: &[T], right: &[T]) -> T {

@@ -103,54 +103,54 @@ impl std::fmt::Display for GpuSelector {
     }
 }
 
-/// What an adapter is and can do. Of an opened device: what is in use.
+/// What an adapter is and can do. The report of an opened device says what is in use.
 #[derive(Clone, Debug, Serialize)]
 pub struct AdapterReport {
-    /// Name, from the driver.
+    /// The name that the driver gives it.
     pub name: String,
-    /// vulkan, metal or dx12.
+    /// The interface to it: vulkan, metal or dx12.
     pub backend: String,
-    /// Driver name.
+    /// The name of the driver.
     pub driver: String,
-    /// Driver version and build.
+    /// The version and build of the driver.
     pub driver_info: String,
-    /// discrete, integrated, virtual, software or other.
+    /// The kind of device: discrete, integrated, virtual, software or other.
     pub device_type: &'static str,
-    /// Maker, or its PCI number.
+    /// The maker, or its PCI number.
     pub vendor: String,
     /// True if the "GPU" is a program on the CPU.
     pub software: bool,
-    /// Parameters travel as immediates (push constants).
+    /// True if parameters of kernels travel as immediates (push constants).
     pub immediates: bool,
-    /// `f16` arithmetic in shaders.
+    /// True if shaders can compute in `f16`.
     pub f16: bool,
-    /// Subgroup built-ins in shaders.
+    /// True if the lanes of a subgroup can exchange values.
     pub subgroups: bool,
-    /// Fewest lanes of a subgroup.
+    /// The fewest lanes of a subgroup.
     pub subgroup_min_size: u32,
-    /// Most lanes of a subgroup.
+    /// The most lanes of a subgroup.
     pub subgroup_max_size: u32,
-    /// Kernels can be timed on the device.
+    /// True if kernels can be timed by the device's own clock.
     pub timestamp_queries: bool,
-    /// Tiles of cooperative matrices; empty if there are none.
+    /// The shapes of cooperative matrices; empty if there are none.
     pub cooperative_tiles: Vec<CooperativeTile>,
-    /// Most bytes of one tensor that a kernel binds.
+    /// The most bytes of one tensor that a kernel can bind.
     pub max_binding_bytes: u64,
-    /// Most bytes of one buffer.
+    /// The most bytes of one buffer.
     pub max_buffer_bytes: u64,
-    /// Workgroup memory.
+    /// The bytes of memory that a workgroup shares.
     pub max_workgroup_memory_bytes: u32,
-    /// Most invocations of a workgroup.
+    /// The most invocations (threads) of a workgroup.
     pub max_workgroup_size: u32,
-    /// Most workgroups along one axis of a dispatch.
+    /// The most workgroups along one axis of a dispatch.
     pub max_workgroups_per_dimension: u32,
-    /// Most storage buffers that a kernel binds.
+    /// The most storage buffers that a kernel can bind.
     pub max_storage_buffers: u32,
     /// Offsets of bindings are multiples of this many bytes.
     pub storage_offset_alignment: usize,
 }
 
-/// One shape of cooperative matrices: `[m, k] · [k, n] + [m, n]`.
+/// One shape of cooperative matrices, for the operation `[m, k] · [k, n] + [m, n]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct CooperativeTile {
     /// Rows of the result.

@@ -1,4 +1,4 @@
-//! Index of the largest element of each row.
+//! The index of the largest element of each row.
 
 use crate::autograd::assert_no_grad;
 use crate::cpu::parallel::for_costly_rows;
@@ -17,7 +17,7 @@ static ARGMAX: Kernel = kernel!(SHADER, "argmax", Params, argmax);
 pub(crate) const KERNELS: &[&Kernel] = &[&ARGMAX];
 
 impl Tensor {
-    /// Index (u32) of the first largest element along the last axis. `[.., n] -> [..]`
+    /// The index (u32) of the largest element along the last axis; of equal ones, the first. `[.., n] -> [..]`
     ///
     /// # Panics
     /// If the last axis is empty or missing, the tensor is not f32, or it needs a gradient.

@@ -3,7 +3,7 @@
 use crate::tensor::Tensor;
 
 impl Tensor {
-    /// Tensors one after the other along an axis (negative counts from the end). `[.., a, ..], [.., b, ..], .. -> [.., a + b + .., ..]`
+    /// Puts tensors one after the other along an axis; a negative axis counts from the end. `[.., a, ..], [.., b, ..], .. -> [.., a + b + .., ..]`
     ///
     /// # Panics
     /// If there are none, they differ in type, device or the length of another axis, or hold halves.

@@ -19,7 +19,7 @@ static FILL: Kernel = kernel!(SHADER, "fill", Params, fill);
 pub(crate) const KERNELS: &[&Kernel] = &[&FILL];
 
 impl Tensor {
-    /// `value` everywhere.
+    /// A tensor that holds `value` everywhere. `-> shape`
     #[track_caller]
     pub fn full(device: &Device, shape: &[usize], value: f64, dtype: DType) -> Tensor {
         let y = Tensor::uninit(device, shape, dtype, "full");
@@ -27,7 +27,7 @@ impl Tensor {
         y
     }
 
-    /// Overwrites every element in place.
+    /// Overwrites every element with `value`, in place.
     #[track_caller]
     pub fn fill_(&self, value: f64) {
         // 32 bits at a time: halves are filled in pairs, an f64 is known by its f32 (the oracle is filled with small constants only)

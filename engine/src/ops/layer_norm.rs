@@ -17,8 +17,8 @@ static WEIGHT_PARTIALS: Kernel = kernel!(SHADER, "weight_partials", Params, weig
 pub(crate) const KERNELS: &[&Kernel] = &[&FORWARD, &BACKWARD, &WEIGHT_PARTIALS];
 
 impl Tensor {
-    /// `(x - mean) / sqrt(variance + eps) · weight + bias` over the last axis, weight and bias `[n]`, variance of the population.
-    /// `[.., n] -> [.., n]`
+    /// Each row of the last axis is shifted to mean 0 and scaled to variance 1 (of the population), then scaled by `weight [n]` and shifted by
+    /// `bias [n]`: `(x - mean) / sqrt(variance + eps) · weight + bias`. `[.., n] -> [.., n]`
     ///
     /// # Panics
     /// If weight or bias are not as long as the last axis, or a tensor is not f32.

@@ -26,16 +26,17 @@ static FORWARD: Kernel = kernel!(SHADER, "forward", Params, forward);
 static BACKWARD: Kernel = kernel!(SHADER, "backward", Params, backward);
 pub(crate) const KERNELS: &[&Kernel] = &[&FORWARD, &BACKWARD];
 
-/// Input of a linear head and its weight.
+/// A linear head: what goes into it, and its weight.
 #[derive(Clone, Copy, Debug)]
 pub struct Head<'a> {
-    /// `[tokens, hidden]`
+    /// The hidden states, `[tokens, hidden]`.
     pub hidden: &'a Tensor,
-    /// `[vocab, hidden]`, f32 or a half.
+    /// The weight, `[vocab, hidden]`, f32 or a half.
     pub weight: &'a Tensor,
 }
 
-/// KL(p ‖ q) per token in nats, logits divided by `temperature`. Gradients flow to both sides. `-> [tokens]`
+/// For each token, how far the distribution of head `q` is from that of head `p`: the divergence KL(p ‖ q) in nats, with logits divided by
+/// `temperature`. Gradients flow to both sides. `-> [tokens]`
 ///
 /// # Panics
 /// If shapes or types do not fit, or the temperature is not positive.

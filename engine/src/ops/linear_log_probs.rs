@@ -32,7 +32,7 @@ static BACKWARD: Kernel = kernel!(SHADER, "backward", Params, backward);
 pub(crate) const KERNELS: &[&Kernel] = &[&FORWARD, &BACKWARD];
 
 impl Tensor {
-    /// Log-probability of each target and entropy of its distribution, in nats, under a linear head with weight `[vocab, hidden]` and logits divided
+    /// The log-probability of each target and the entropy of its distribution, in nats, under a linear head with weight `[vocab, hidden]` and logits divided
     /// by `temperature`. `hidden [tokens, hidden], weight [vocab, hidden], targets [tokens] u32 -> (log_probs [tokens], entropy [tokens])`
     ///
     /// The weight may be f16 or bf16. Gradients flow to hidden and weight from both outputs; `[tokens, vocab]` never exists.
@@ -108,7 +108,7 @@ impl Chunk {
     }
 }
 
-/// dh and dW of a head, summed chunk by chunk.
+/// The gradients of a head's hidden states and weight, summed chunk by chunk.
 pub(super) struct HeadGradients {
     hidden: Option<Tensor>,
     weight: Option<Tensor>,
@@ -120,7 +120,7 @@ impl HeadGradients {
         HeadGradients { hidden: needs_hidden.then(|| zeros(hidden)), weight: needs_weight.then(|| zeros(weight)) }
     }
 
-    /// z = h Wᵀ: dh = dz W, dW += dzᵀ h.
+    /// Adds a chunk. As z = h Wᵀ, the gradients are dh = dz W and dW = dzᵀ h.
     pub(super) fn add(&mut self, chunk: &Chunk, hidden: &Tensor, weight: &Tensor, d_logits: &Tensor) {
         if let Some(d_hidden) = &self.hidden {
             chunk.of(d_hidden).add_matmul_(d_logits, weight);
@@ -162,7 +162,7 @@ fn forward<F: Float>(params: &Params, mut args: CpuArgs) {
     });
 }
 
-/// `Σ e^(z - max)` and the mean of z under softmax(z), z being `scale · logits`.
+/// Of the scaled logits `z`: the sum of `e^(z - max)`, and the mean of `z` under its softmax.
 pub(super) fn softmax_sums<F: Float>(logits: &[F], scale: F) -> (F, F) {
     const LANES: usize = 16;
     let largest = reduce::max(logits) * scale;

@@ -12,7 +12,7 @@ use crate::tune::MatmulVariant;
 pub(crate) use variants::{COOPERATIVE_KERNELS, KERNELS};
 
 kernel_params! {
-    /// One launch; as in shaders/common/matmul.wgsl.
+    /// Sizes, offsets and strides of one launch; explained in shaders/common/matmul.wgsl.
     struct Params {
         m: u32,
         n: u32,
@@ -32,7 +32,7 @@ kernel_params! {
     }
 }
 
-/// What becomes of the product.
+/// Whether the product replaces what is in the output, or is added to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Store {
     Overwrite,
@@ -61,7 +61,7 @@ impl Tensor {
         })
     }
 
-    /// [`matmul`](Tensor::matmul) by a given variant of the GPU kernel (the CPU has one), without a gradient: for tests and tuning.
+    /// [`matmul`](Tensor::matmul) by the GPU kernel that the caller chooses (the CPU has only one), without a gradient: for tests and tuning.
     ///
     /// # Panics
     /// As [`matmul`](Tensor::matmul), or if the device cannot run the variant ([`MatmulVariant::runs_on`]).
@@ -75,7 +75,7 @@ impl Tensor {
         y
     }
 
-    /// Adds `lhs · rhs` to this tensor, in place. No gradient is recorded. `[.., m, k] · [.., k, n]`
+    /// Adds the product `lhs · rhs` to this tensor, in place. No gradient is recorded. `[.., m, k] · [.., k, n]`
     ///
     /// # Panics
     /// As [`matmul`](Tensor::matmul), or if this tensor is not a packed `[.., m, n]` of the left side's type.
@@ -121,7 +121,7 @@ fn product_shape(op: &str, a: &Tensor, b: &Tensor) -> Vec<usize> {
     shape
 }
 
-/// db = aᵀ dy, summed over the axes along which b was broadcast. A b that is itself a transposed view gets a transposed gradient, so that the
+/// The gradient of the right side, db = aᵀ dy, summed over the axes along which b was broadcast. A b that is itself a transposed view gets a transposed gradient, so that the
 /// gradient of the weight behind the view comes out packed.
 fn right_gradient(a: &Tensor, b: &Tensor, dy: &Tensor) -> Tensor {
     let is_shared = b.shape()[..b.rank() - 2].iter().all(|&length| length == 1);

@@ -3,7 +3,7 @@
 use crate::tensor::Tensor;
 
 impl Tensor {
-    /// Pictures cut into square patches, row by row, each flattened as (channel, y, x): the order of a convolution weight
+    /// Cuts pictures into square patches, row by row, each flattened as (channel, y, x): the order of a convolution weight
     /// `[out, channels, patch, patch]`, so that `patchify(patch).matmul(weight.reshape([out, channels·patch²]).t())` is the convolution.
     /// `[pictures, channels, height, width] -> [pictures, height/patch · width/patch, channels·patch²]`
     ///

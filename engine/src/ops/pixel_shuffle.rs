@@ -1,4 +1,4 @@
-//! Idefics3's connector: fewer, wider vectors of a grid of patches.
+//! From space to depth: fewer, longer vectors for the same grid.
 
 use crate::tensor::Tensor;
 
@@ -6,7 +6,8 @@ impl Tensor {
     /// Joins each `scale × scale` square of a `height × width` grid of vectors into one: vector (r, c) of the result is the concatenation of the
     /// vectors (scale·r + i, scale·c + j), i outer, j inner. `[n, height·width, d] -> [n, height/scale · width/scale, scale²·d]`
     ///
-    /// Source: `Idefics3Connector.pixel_shuffle` of Hugging Face transformers.
+    /// The inverse of what Shi et al. 2016 (arXiv 1609.05158, section 3.2) call the periodic shuffling, with the positions of a square outside its
+    /// channels.
     ///
     /// # Panics
     /// If there are not three axes, the second is not `height · width`, or the squares do not tile the grid.

@@ -9,7 +9,7 @@ use crate::{kernel, kernel_params, wgsl};
 use super::LANES_PER_ROW;
 
 kernel_params! {
-    /// `[outer, len, inner] -> [outer, parts, inner]`, part p summing elements `p·chunk ..` of the middle axis.
+    /// The middle axis is cut into parts of `chunk` elements, each of which is reduced: `[outer, len, inner] -> [outer, parts, inner]`
     struct Params { outer: u32, len: u32, inner: u32, parts: u32, chunk: u32 }
 }
 
@@ -18,7 +18,7 @@ static COLUMNS: Kernel = kernel!(SHADER, "columns", Params, reduce_parts);
 static ROWS: Kernel = kernel!(SHADER, "rows", Params, reduce_parts);
 pub(crate) const KERNELS: &[&Kernel] = &[&COLUMNS, &ROWS];
 
-/// Elements one thread (of `columns`) or one workgroup (of `rows`) reduces. Longer axes take several passes, so the order of additions depends on
+/// How many elements one thread of `columns`, or one workgroup of `rows`, reduces. Longer axes take several passes, so the order of additions depends on
 /// the shape alone.
 const COLUMN_CHUNK: usize = 256;
 const ROW_CHUNK: usize = 4096;
@@ -32,7 +32,7 @@ enum ReduceOp {
 }
 
 impl Tensor {
-    /// Sum over axes (negative count from the end), which disappear. No axes: the tensor itself.
+    /// Sums over axes, which disappear; negative axes count from the end. Without axes it is the tensor itself.
     ///
     /// # Panics
     /// If an axis does not exist or stands twice.
@@ -44,7 +44,7 @@ impl Tensor {
         reduce_axes(ReduceOp::Sum, self, &reduced).with_grad("sum", [self], move |dy| [Some(dy.reshape(&kept).broadcast_to(&before))])
     }
 
-    /// Largest element over axes, which disappear. Equal maxima share the gradient equally, as in `torch.amax`. NaN is passed over or kept,
+    /// The largest element over axes, which disappear. Equal maxima share the gradient equally, as in `torch.amax`. NaN is passed over or kept,
     /// depending on the device.
     ///
     /// # Panics
@@ -65,7 +65,7 @@ impl Tensor {
         })
     }
 
-    /// Mean over axes, which disappear.
+    /// The mean over axes, which disappear.
     ///
     /// # Panics
     /// As [`sum`](Tensor::sum), or over no elements.
@@ -76,7 +76,7 @@ impl Tensor {
         self.sum(axes).mul_scalar(1.0 / count as f32)
     }
 
-    /// Sum of all elements, shape `[]`.
+    /// The sum of all elements. `[..] -> []`
     pub fn sum_all(&self) -> Tensor {
         self.reshape(&[self.len()]).sum(&[0])
     }

@@ -17,7 +17,7 @@ static WEIGHT_PARTIALS: Kernel = kernel!(SHADER, "weight_partials", Params, weig
 pub(crate) const KERNELS: &[&Kernel] = &[&FORWARD, &BACKWARD, &WEIGHT_PARTIALS];
 
 impl Tensor {
-    /// `x / sqrt(mean(x²) + eps) · weight` over the last axis, weight `[n]`. `[.., n] -> [.., n]`
+    /// Each row of the last axis is scaled to a mean square of 1, then by `weight [n]`: `x / sqrt(mean(x²) + eps) · weight`. `[.., n] -> [.., n]`
     ///
     /// # Panics
     /// If the weight is not as long as the last axis, or a tensor is not f32.

@@ -12,7 +12,7 @@ use crate::{kernel, kernel_params, wgsl};
 use super::ELEMENTS_PER_GROUP;
 
 kernel_params! {
-    /// `rows` of the indexed tensor, `count` indices, rows of `cols` elements; `offset` of a cache in its storage.
+    /// The number of rows of the indexed tensor and of elements in each, the number of indices, and where a cache begins in its storage.
     struct Params { rows: u32, cols: u32, count: u32, offset: u32 }
 }
 
@@ -24,7 +24,7 @@ static WRITE_HALF: Kernel = kernel!(SHADER, "write_half", Params, write);
 pub(crate) const KERNELS: &[&Kernel] = &[&GATHER, &SCATTER_ADD, &WRITE, &WRITE_HALF];
 
 impl Tensor {
-    /// Rows by number; halves are read into f32. The gradient adds up the rows that were taken more than once, in the order of the indices.
+    /// Takes rows by number; halves are read into f32. The gradient adds up the rows that were taken more than once, in the order of the indices.
     /// `[rows, ..] -> [count, ..]`, count being the number of indices.
     ///
     /// # Panics
@@ -34,7 +34,7 @@ impl Tensor {
         gather_rows("index_select", self, indices)
     }
 
-    /// Zeros, to which row `i` of this tensor is added at row `indices[i]`. Deterministic: no atomics. `[count, ..] -> [rows, ..]`
+    /// Starts from zeros and adds row `i` of this tensor to row `indices[i]`, for each `i`. Deterministic: no atomics. `[count, ..] -> [rows, ..]`
     ///
     /// # Panics
     /// If the number of indices is not `count`, an index is no row, or the host does not know the indices.

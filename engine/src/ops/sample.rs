@@ -30,28 +30,28 @@ pub(crate) const KERNELS: &[&Kernel] = &[&SAMPLE];
 /// How tokens are drawn.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Sampling {
-    /// Logits are divided by it; 0 takes the largest.
+    /// What logits are divided by: above 1 draws more evenly, below 1 more sharply. 0 takes the largest.
     pub temperature: f32,
-    /// Only the `top_k` largest logits; `None` for all. Ties with the last are kept.
+    /// Draws from this many of the largest logits only; `None` for all. Ties with the last are kept.
     pub top_k: Option<u32>,
-    /// Of those, the smallest set of the largest with at least this share of the mass; 1 for all (Holtzman et al. 2019, arXiv 1904.09751).
+    /// Of those, draws from the smallest set of the largest that has at least this share of the probability; 1 for all (Holtzman et al. 2019, arXiv 1904.09751).
     pub top_p: f32,
-    /// Key of the random draws.
+    /// The seed of the random draws.
     pub seed: u64,
 }
 
 impl Sampling {
-    /// The most likely token.
+    /// Always takes the most likely token.
     pub const GREEDY: Sampling = Sampling { temperature: 0.0, top_k: None, top_p: 1.0, seed: 0 };
 
-    /// From the model's own distribution: temperature 1, nothing cut.
+    /// Draws from the model's own distribution: temperature 1, nothing cut.
     pub const fn plain(seed: u64) -> Sampling {
         Sampling { temperature: 1.0, top_k: None, top_p: 1.0, seed }
     }
 }
 
 impl Tensor {
-    /// Draws one index per row: `[rows, vocab], streams [rows] u32 -> (tokens [rows] u32, log_probs [rows])`.
+    /// Draws one index per row, with the probabilities that its logits mean: `[rows, vocab], streams [rows] u32 -> (tokens [rows] u32, log_probs [rows])`.
     ///
     /// The draw of a row is a function of (seed, its stream, `step`) and its logits alone, so sequences may leave the batch without changing the
     /// others. `log_probs` is the log-probability of the token in nats at the sampling temperature (at 1 for greedy), before top-k and top-p.

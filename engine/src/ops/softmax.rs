@@ -18,7 +18,7 @@ static LOG_SOFTMAX_BACKWARD: Kernel = kernel!(SHADER, "log_softmax_backward", Pa
 pub(crate) const KERNELS: &[&Kernel] = &[&SOFTMAX, &SOFTMAX_BACKWARD, &LOG_SOFTMAX, &LOG_SOFTMAX_BACKWARD];
 
 impl Tensor {
-    /// `e^x / Σ e^x` over the last axis. `[.., n] -> [.., n]`
+    /// Turns each row of the last axis into probabilities: `e^x`, divided by the row's sum of `e^x`. `[.., n] -> [.., n]`
     ///
     /// # Panics
     /// If there is no axis, or the tensor is not f32.
@@ -27,7 +27,8 @@ impl Tensor {
         over_rows("softmax", &SOFTMAX, &SOFTMAX_BACKWARD, self)
     }
 
-    /// `x - ln Σ e^x` over the last axis. `[.., n] -> [.., n]`
+    /// The logarithms of the [`softmax`](Tensor::softmax), without its overflows: `x`, minus the logarithm of the row's sum of `e^x`.
+    /// `[.., n] -> [.., n]`
     ///
     /// # Panics
     /// As [`softmax`](Tensor::softmax).

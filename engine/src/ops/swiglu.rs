@@ -18,7 +18,7 @@ static BACKWARD: Kernel = kernel!(SHADER, "backward", Params, backward);
 pub(crate) const KERNELS: &[&Kernel] = &[&FORWARD, &BACKWARD];
 
 impl Tensor {
-    /// `silu(gate) · up`, with `self` as the gate. `[..], [..] -> [..]`
+    /// This tensor, the gate, goes through the SiLU activation and scales `up` element by element: `silu(gate) · up`. `[..], [..] -> [..]`
     ///
     /// # Panics
     /// If the shapes differ, or a tensor is not f32.

@@ -16,8 +16,8 @@ static TOP_K_MASK: Kernel = kernel!(SHADER, "top_k_mask", Params, top_k_mask);
 pub(crate) const KERNELS: &[&Kernel] = &[&TOP_K_MASK];
 
 impl Tensor {
-    /// 1 where an element is at least the `k`-th largest of its row, else 0; ties are kept, so more than `k` may be. `k = 0` selects nothing, a
-    /// `k` beyond the row everything. Elements of -∞ are padding and never selected. `[rows, cols], k [rows] u32 -> [rows, cols]`
+    /// Marks the largest elements of each row: 1 where an element is at least the `k`-th largest, else 0. Ties are kept, so there may be more than
+    /// `k` ones. A `k` of 0 selects nothing, a `k` beyond the length of the row everything. Elements of -∞ are padding and never selected. `[rows, cols], k [rows] u32 -> [rows, cols]`
     ///
     /// No gradient: a mask is a constant of the loss.
     ///

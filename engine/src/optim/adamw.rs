@@ -27,14 +27,14 @@ static STEP: Kernel = kernel!(SHADER, "step_f32", Params, step);
 static STEP_HALF: Kernel = kernel!(SHADER, "step_half", Params, step);
 pub(crate) const KERNELS: &[&Kernel] = &[&STEP, &STEP_HALF];
 
-/// Settings of [`AdamW`]; those of a group of parameters stand in [`ParamGroup`].
+/// Settings of [`AdamW`]; those of a group of parameters stand in [`ParamGroup`](super::ParamGroup).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct AdamWConfig {
     /// Learning rate.
     pub lr: f64,
-    /// Decay of the mean of gradients and of the mean of their squares.
+    /// How much of the running mean of the gradients, and of that of their squares, each step keeps.
     pub betas: [f64; 2],
-    /// Added to the root of the mean square.
+    /// Added to the root of the mean square, so that tiny gradients do not become huge steps.
     pub eps: f64,
     /// Gradients are scaled down so that their common norm is at most this; infinity for no clipping.
     pub clip_norm: f64,

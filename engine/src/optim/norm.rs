@@ -29,11 +29,11 @@ static SUM_SQUARES: Kernel = kernel!(SHADER, "sum_squares", Params, sum_squares)
 static PREPARE: Kernel = kernel!(SHADER, "prepare", Params, prepare);
 pub(crate) const KERNELS: &[&Kernel] = &[&SUM_SQUARES, &PREPARE];
 
-/// Squares one thread adds up.
+/// How many squares one thread adds up.
 const CHUNK: usize = 256;
 
 impl Gradients {
-    /// `√Σg²` over all gradients, as a number `[]` on the device. Nothing is read back.
+    /// The norm of all gradients together: the root of the sum of all their squares. A number on the device, nothing is read back. `-> []`
     ///
     /// # Panics
     /// If there are no gradients.

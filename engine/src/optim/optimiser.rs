@@ -17,11 +17,11 @@ use super::norm::{self, control};
 
 /// Parameters that share settings.
 pub struct ParamGroup {
-    /// Names (unique; keys of the saved state) and parameters.
+    /// The parameters with their names, which are unique: the saved state goes by them.
     pub parameters: Vec<(String, Tensor)>,
-    /// Factor on the learning rate.
+    /// The learning rate of these parameters is that of the optimiser times this.
     pub lr_scale: f64,
-    /// Decoupled weight decay: each step takes `lr · lr_scale · weight_decay · w` off.
+    /// Decoupled weight decay: each step shrinks every value by this share, times the learning rate.
     pub weight_decay: f64,
 }
 
@@ -34,7 +34,7 @@ pub struct StepReport {
     pub skipped: u64,
     /// Norm of all gradients together, before clipping.
     pub gradient_norm: f64,
-    /// The factor that clipping put on the gradients.
+    /// The factor by which clipping scaled the gradients; 1 if they were short enough.
     pub clip_scale: f64,
     /// Whether the last step was taken.
     pub taken: bool,
@@ -50,7 +50,7 @@ pub trait UpdateRule: Copy {
     /// The learning rate.
     fn lr(&mut self) -> &mut f64;
 
-    /// The largest common norm of the gradients that is not scaled down.
+    /// Gradients whose common norm is larger are scaled down to it.
     fn clip_norm(&self) -> f64;
 
     /// Decay of the means whose start at zero the step corrects; 0 where there are none.

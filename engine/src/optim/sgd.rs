@@ -18,7 +18,7 @@ static STEP: Kernel = kernel!(SHADER, "step_f32", Params, step);
 static STEP_HALF: Kernel = kernel!(SHADER, "step_half", Params, step);
 pub(crate) const KERNELS: &[&Kernel] = &[&STEP, &STEP_HALF];
 
-/// Settings of [`Sgd`]; those of a group of parameters stand in [`ParamGroup`].
+/// Settings of [`Sgd`]; those of a group of parameters stand in [`ParamGroup`](super::ParamGroup).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SgdConfig {
     /// Learning rate.

@@ -6,15 +6,15 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum MatmulVariant {
-    /// 64x64 tiles through workgroup memory: any hardware GPU.
+    /// Each workgroup computes a tile of 64 x 64 elements, with its inputs in workgroup memory. Right for any hardware GPU.
     Tile,
-    /// 16 rows x 4 columns a lane, A handed around by subgroup shuffles: the fastest on software Vulkan.
+    /// Each lane of a subgroup computes 16 rows x 4 columns; the left side is handed around by subgroup shuffles. The fastest on software Vulkan.
     Subgroup,
-    /// A few rows against a large right side, as in decoding.
+    /// For a few rows against a large right side, as in decoding.
     Skinny,
-    /// The textbook kernel: 16x16 tiles, an element a thread. The baseline of the benches.
+    /// The textbook kernel: tiles of 16 x 16 elements, each element computed by one thread. The baseline of the benches.
     Plain,
-    /// Matrix units through wgpu's experimental cooperative matrices, tiles of 8x8 (Apple) or 16x16.
+    /// Matrix units, through wgpu's experimental cooperative matrices of 8 x 8 (Apple) or 16 x 16 elements.
     Cooperative(CooperativeSize),
     /// The twin of [`Cooperative`](MatmulVariant::Cooperative) in plain arithmetic: what surrounds the matrix units, tested on any GPU with f16.
     CooperativeScalar(CooperativeSize),
@@ -24,9 +24,9 @@ pub enum MatmulVariant {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CooperativeSize {
-    /// 8x8.
+    /// 8 x 8.
     Eight = 8,
-    /// 16x16.
+    /// 16 x 16.
     Sixteen = 16,
 }
 
@@ -51,8 +51,8 @@ pub const THIN_ROWS: usize = 8;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Tuning {
-    /// For at most [`THIN_ROWS`] rows.
+    /// What runs with at most [`THIN_ROWS`] rows on the left.
     pub thin: Option<MatmulVariant>,
-    /// For more.
+    /// What runs with more rows.
     pub wide: Option<MatmulVariant>,
 }

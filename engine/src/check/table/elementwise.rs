@@ -101,6 +101,7 @@ fn random_binary(rng: &mut Rng, f: Binary, gradient: &str) -> Sample {
     with_gradient(Sample::new(format!("{a:?} {b:?}"), inputs, move |x| vec![f(&x[0], &x[1])]), gradient)
 }
 
+/// `gradient` names the function that attaches it.
 fn with_gradient(sample: Sample, gradient: &str) -> Sample {
     if gradient == "no_gradient" { sample.forward_only() } else { sample }
 }
