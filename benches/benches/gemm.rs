@@ -1,13 +1,12 @@
 //! Matrix products beside the `gemm` crate and the processor's fused multiply-add rate.
 //!
 //! The table that is printed first is the one to quote: its entries are measured in turn, round by round, and its ratios are of medians.
-#![allow(unsafe_code)] // the gemm crate takes raw pointers
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, Throughput, criterion_group};
-use percept_benches::{fma_peak_gflops, median};
+use percept_benches::{fma_peak_gflops, gemm_crate, median};
 use percept_engine::ops::MatmulVariant;
 use percept_engine::{DType, Device, GpuSelector, Tensor, tune};
 
@@ -136,35 +135,6 @@ fn gpu_entries(gpu: &Device, [m, k, n]: [usize; 3]) -> Vec<Entry> {
 fn gpu() -> Option<Device> {
     let device = Device::gpu(&GpuSelector::from_env_or_hardware()).or_else(|_| Device::gpu(&GpuSelector::software()));
     device.inspect(tune::load).inspect_err(|error| println!("no GPU: {error}")).ok()
-}
-
-fn gemm_crate([m, k, n]: [usize; 3], y: &mut [f32], a: &[f32], a_strides: [usize; 2], b: &[f32], b_strides: [usize; 2]) {
-    assert!(y.len() >= m * n && a.len() >= m * k && b.len() >= k * n);
-    let ([a_row, a_column], [b_row, b_column]) = (a_strides.map(|s| s as isize), b_strides.map(|s| s as isize));
-    // SAFETY: the slices hold whole matrices with these strides.
-    unsafe {
-        gemm::gemm(
-            m,
-            n,
-            k,
-            y.as_mut_ptr(),
-            1,
-            n as isize,
-            false,
-            a.as_ptr(),
-            a_column,
-            a_row,
-            b.as_ptr(),
-            b_column,
-            b_row,
-            0.0,
-            1.0,
-            false,
-            false,
-            false,
-            gemm::Parallelism::Rayon(0),
-        );
-    }
 }
 
 fn values(len: usize) -> Vec<f32> {

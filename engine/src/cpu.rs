@@ -8,6 +8,7 @@ pub mod float;
 pub mod gemm;
 pub mod math;
 pub mod parallel;
+pub mod product;
 pub mod reduce;
 
 pub use args::CpuArgs;

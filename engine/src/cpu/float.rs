@@ -3,12 +3,14 @@
 use std::ops::{AddAssign, Div, DivAssign, MulAssign, Neg, Sub, SubAssign};
 
 use crate::cpu::math::Math;
+use crate::cpu::product::Product;
 use crate::dtype::Element;
 
 /// What a CPU kernel computes in: f32 or f64.
 pub trait Float:
     Element
     + Math
+    + Product
     + Sub<Output = Self>
     + Div<Output = Self>
     + Neg<Output = Self>

@@ -1,6 +1,7 @@
-//! Matrix products on the CPU: the `gemm` crate behind a safe face, and half-precision right sides converted panel by panel.
-#![allow(unsafe_code)] // the gemm crate takes pointers; every matrix is checked to lie in its slice before they are passed on
+//! Matrix products on the CPU: the `gemm` crates behind a safe face, and half-precision right sides converted panel by panel.
+#![allow(unsafe_code)] // the kernels take pointers; every matrix is checked to lie in its slice before they are passed on
 
+use gemm_common::Parallelism;
 use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 use rayon::prelude::*;
@@ -84,18 +85,20 @@ pub fn multiply_on<F: Float>(
         "gemm: [{m}, {k}] [{k}, {n}]: a matrix reaches past its slice"
     );
     let parallelism = match threads {
-        Threads::One => gemm::Parallelism::None,
-        Threads::All => gemm::Parallelism::Rayon(0),
+        Threads::One => Parallelism::None,
+        Threads::All => Parallelism::Rayon(0),
     };
-    // SAFETY: the three matrices lie in their slices; `c`, borrowed mutably, overlaps neither of the others; F is f32 or f64.
+    // the kernels write columns: of rows, the transposed product is computed
+    let (m, n, a, b, c_row_stride, c_col_stride) = if c_stride > 1 { (n, m, b.t(), a.t(), 1, c_stride) } else { (m, n, a, b, c_stride, 1) };
+    // SAFETY: the three matrices lie in their slices; `c`, borrowed mutably, overlaps neither of the others.
     unsafe {
-        gemm::gemm(
+        F::kernel()(
             m,
             n,
             k,
             c.as_mut_ptr(),
-            1,
-            c_stride as isize,
+            c_col_stride as isize,
+            c_row_stride as isize,
             beta != F::ZERO,
             a.data.as_ptr(),
             a.col_stride as isize,
