@@ -4,12 +4,15 @@ use std::path::Path;
 use std::sync::OnceLock;
 
 use percept_cppo::config::{Config, LoraSection, MethodConfig, ModelConfig as ModelSection, OptimConfig, SftConfig};
+use percept_cppo::methods::AnyMethod;
+use percept_cppo::methods::dapo::Dapo;
 use percept_cppo::methods::view::View;
 use percept_cppo::problems::data::{Dataset, Example, ImageSource, RowPlace};
 use percept_cppo::problems::prompts::{Encoder, Problems};
 use percept_cppo::problems::tasks::{Split, Task, TaskConfig};
 use percept_cppo::records::run::Metrics;
 use percept_cppo::training::checkpoint::read_progress;
+use percept_cppo::training::group::Group;
 use percept_cppo::training::policy::{load_encoder, load_policy};
 use percept_cppo::training::sft::{Sft, WarmStart};
 use percept_cppo::training::trainer::{StepOutput, Trainer};
@@ -338,4 +341,25 @@ fn a_checkpoint_that_does_not_fit_changes_nothing() {
     let error = trainer.restore(&checkpoint).unwrap_err().to_string();
     assert!(error.contains("trainer.json") && error.contains("problems"), "{error}");
     assert!(weights(&trainer) == before && trainer.progress().step == 0);
+}
+
+/// Groups in which all responses are equally right teach DAPO nothing: it asks on, and every problem it asked counts.
+#[test]
+fn dapo_replaces_groups_without_a_signal() {
+    let refills = |max_refills: usize| {
+        let mut trainer = trainer("dapo", |config| {
+            config.method.own = AnyMethod::Dapo(Dapo { max_refills, ..Dapo::default() });
+            config.method.group_size = 8;
+        });
+        let output = trainer.step().unwrap();
+        (output, trainer.progress().problems)
+    };
+    let (some, asked) = refills(0);
+    assert!(some.groups.len() < 4 && asked == 4, "{} groups of {asked} problems: nothing to replace", some.groups.len());
+    let (more, asked) = refills(6);
+    assert!(more.groups.len() > some.groups.len() && more.groups.len() <= 4 && asked > 4 && asked.is_multiple_of(4), "{asked} problems");
+    let accuracy = |group: &Group| group.responses.iter().map(|response| response.reward.accuracy).sum::<f32>() / 8.0;
+    assert!(more.groups.iter().all(|group| accuracy(group) > 0.0 && accuracy(group) < 1.0));
+    assert!(more.groups.is_sorted_by(|a, b| a.number < b.number));
+    assert!(value(&more.metrics, "loss").is_finite() && value(&some.metrics, "loss").is_finite());
 }
