@@ -78,7 +78,7 @@ fn with_own_views(method: &dyn Method, budget: usize) -> Vec<Group> {
             responses: response..response + 1,
             how: Vec::new(),
             pictures: Vec::new(),
-            tiles: if response % 2 == 0 { removed.clone() } else { preserved.clone() },
+            tiles: if response.is_multiple_of(2) { removed.clone() } else { preserved.clone() },
         };
         group.views = (0..group.responses.len()).map(own).collect();
     }
@@ -119,7 +119,7 @@ fn responses_are_read_on_pictures_of_their_own() {
     score(&model, &mut shared, &views_with(ViewGradient::Stops, &method, MOMENT), 0.9, 10_000).unwrap();
     for (number, (own, shared)) in readings(&own).iter().zip(&readings(&shared)).enumerate() {
         let largest = own.iter().zip(shared).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-        assert_eq!(largest < 1e-6, number % 2 == 0, "response {number}: {largest}");
+        assert_eq!(largest < 1e-6, number.is_multiple_of(2), "response {number}: {largest}");
     }
 }
 
