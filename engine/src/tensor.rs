@@ -79,8 +79,8 @@ impl Tensor {
         let values = values.iter().map(|&value| value.into());
         match dtype {
             DType::F32 => Tensor::from_slice(device, &values.map(|v| v as f32).collect::<Vec<_>>(), shape),
-            DType::F16 => Tensor::from_slice(device, &values.map(f16::from_f64).collect::<Vec<_>>(), shape),
-            DType::BF16 => Tensor::from_slice(device, &values.map(bf16::from_f64).collect::<Vec<_>>(), shape),
+            DType::F16 => Tensor::from_slice(device, &values.map(|v| f16::from_f32(v as f32)).collect::<Vec<_>>(), shape),
+            DType::BF16 => Tensor::from_slice(device, &values.map(|v| bf16::from_f32(v as f32)).collect::<Vec<_>>(), shape),
             DType::U32 => Tensor::from_slice(device, &values.map(|v| v as u32).collect::<Vec<_>>(), shape),
             DType::F64 => Tensor::from_slice(device, &values.collect::<Vec<f64>>(), shape),
         }

@@ -16,7 +16,7 @@
 //! Files grow by whole lines. A run that was killed is resumed from a checkpoint: lines after the checkpoint's step are cut off,
 //! an unfinished last line too, and the steps are done again. A full disk leaves whole lines only.
 
-mod crc32c;
+mod checksums;
 mod error;
 mod events;
 mod lines;
@@ -25,6 +25,7 @@ mod names;
 mod records;
 mod start;
 
+pub(crate) use checksums::crc32;
 pub use error::RunError;
 pub use events::EventWriter;
 pub use lines::LineWriter;

@@ -11,17 +11,15 @@
 //! anywhere. A directory is written whole or not at all.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fs::File;
-use std::io::{BufRead, BufReader};
 use std::path::Path;
 
-use flate2::Crc;
 use percept_engine::safetensors::{self, Checkpoint};
 use percept_engine::{AdamW, Tensor};
 use percept_model::{Model, ModelError, ModelFiles, atomic};
 use serde::{Deserialize, Serialize};
 
 use crate::error::TrainError;
+use crate::records::run::crc32;
 
 /// How far a run has come.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -129,21 +127,6 @@ fn read_saved(directory: &Path) -> Result<Saved, TrainError> {
     let read = std::fs::read_to_string(&path).map_err(|error| error.to_string());
     let parsed = read.and_then(|text| serde_json::from_str(&text).map_err(|error| error.to_string()));
     parsed.map_err(|problem| TrainError::Saved { path, problem })
-}
-
-/// The CRC-32 of a whole file.
-pub(crate) fn crc32(path: &Path) -> std::io::Result<u32> {
-    let mut file = BufReader::with_capacity(1 << 20, File::open(path)?);
-    let mut crc = Crc::new();
-    loop {
-        let block = file.fill_buf()?;
-        if block.is_empty() {
-            return Ok(crc.sum());
-        }
-        crc.update(block);
-        let length = block.len();
-        file.consume(length);
-    }
 }
 
 fn overwrite(own: &Tensor, saved: &Tensor) -> Result<(), TrainError> {

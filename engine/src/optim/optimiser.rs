@@ -262,10 +262,10 @@ pub(super) fn round_into_halves<F: Float>(master: &[F], index: usize, mut args: 
     }
     match args.output_dtype(index) {
         DType::F16 => for_row_blocks(args.output::<half::f16>(index), 1, |first, halves| {
-            halves.iter_mut().zip(&master[first..]).for_each(|(y, x)| *y = half::f16::from_f64(x.to_f64()));
+            halves.iter_mut().zip(&master[first..]).for_each(|(y, x)| *y = half::f16::from_f32(x.to_f64() as f32));
         }),
         DType::BF16 => for_row_blocks(args.output::<half::bf16>(index), 1, |first, halves| {
-            halves.iter_mut().zip(&master[first..]).for_each(|(y, x)| *y = half::bf16::from_f64(x.to_f64()));
+            halves.iter_mut().zip(&master[first..]).for_each(|(y, x)| *y = half::bf16::from_f32(x.to_f64() as f32));
         }),
         other => unreachable!("{other} parameters have no master copy"),
     }

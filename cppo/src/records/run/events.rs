@@ -21,7 +21,7 @@ use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use super::crc32c::masked_crc32c;
+use super::checksums::masked_crc32c;
 use super::{EVENTS, Metrics, RunError};
 
 /// Writes a file of events.

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
+use super::checksums::crc32;
 use super::{RunError, RunFolder, entries};
-use crate::training::checkpoint::crc32;
 
 const START: &str = "start.json";
 

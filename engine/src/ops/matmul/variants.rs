@@ -78,10 +78,11 @@ impl Variant {
     }
 }
 
-/// Lanes of a subgroup, if they are always the same number and one that the kernels can split into quads.
+/// Lanes of a subgroup, if they are always the same number, one that the kernels can split into quads, and small enough for a workgroup of four.
 fn lanes(adapter: &AdapterReport) -> Option<u32> {
     let (min, max) = (adapter.subgroup_min_size, adapter.subgroup_max_size);
-    (adapter.subgroups && min == max && min >= 4 && min.is_multiple_of(4)).then_some(min)
+    let fits = min == max && min >= 4 && min.is_multiple_of(4) && 4 * min <= adapter.max_workgroup_size;
+    (adapter.subgroups && fits).then_some(min)
 }
 
 #[track_caller]

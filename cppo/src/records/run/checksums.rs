@@ -1,6 +1,27 @@
-//! CRC-32C (Castagnoli), as TFRecord files want it.
+//! Two checksums: CRC-32 of whole files, and CRC-32C (Castagnoli), as TFRecord files want it.
 
-/// The checksum, masked: TFRecord files store checksums of data that may hold checksums
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+
+use flate2::Crc;
+
+/// The CRC-32 of a whole file.
+pub(crate) fn crc32(path: &Path) -> std::io::Result<u32> {
+    let mut file = BufReader::with_capacity(1 << 20, File::open(path)?);
+    let mut crc = Crc::new();
+    loop {
+        let block = file.fill_buf()?;
+        if block.is_empty() {
+            return Ok(crc.sum());
+        }
+        crc.update(block);
+        let length = block.len();
+        file.consume(length);
+    }
+}
+
+/// The CRC-32C, masked: TFRecord files store checksums of data that may hold checksums
 /// (`tensorflow/core/lib/hash/crc32c.h`).
 pub(super) fn masked_crc32c(bytes: &[u8]) -> u32 {
     crc32c(bytes).rotate_right(15).wrapping_add(0xa282_ead8)
