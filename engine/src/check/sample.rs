@@ -58,8 +58,8 @@ impl Input {
     pub fn rounded(&self) -> Vec<f64> {
         let round = |v: &f64| match self.dtype {
             DType::F32 => f64::from(*v as f32),
-            DType::F16 => half::f16::from_f64(*v).to_f64(),
-            DType::BF16 => half::bf16::from_f64(*v).to_f64(),
+            DType::F16 => half::f16::from_f32(*v as f32).to_f64(),
+            DType::BF16 => half::bf16::from_f32(*v as f32).to_f64(),
             DType::U32 | DType::F64 => *v,
         };
         self.values.iter().map(round).collect()

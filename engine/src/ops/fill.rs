@@ -34,8 +34,8 @@ impl Tensor {
         let pair = |half: u16| u32::from(half) << 16 | u32::from(half);
         let bits = match self.dtype() {
             DType::F32 | DType::F64 => (value as f32).to_bits(),
-            DType::F16 => pair(half::f16::from_f64(value).to_bits()),
-            DType::BF16 => pair(half::bf16::from_f64(value).to_bits()),
+            DType::F16 => pair(half::f16::from_f32(value as f32).to_bits()),
+            DType::BF16 => pair(half::bf16::from_f32(value as f32).to_bits()),
             DType::U32 => value as u32,
         };
         let words = (self.len() * self.dtype().size_bytes()).div_ceil(4);
