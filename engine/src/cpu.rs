@@ -8,8 +8,8 @@ pub mod float;
 pub mod gemm;
 pub mod math;
 pub mod parallel;
-pub mod product;
 pub mod reduce;
+pub mod threads;
 
 pub use args::CpuArgs;
 pub(crate) use buffer::CpuBuffer;

@@ -32,4 +32,14 @@ impl<'a, T> Disjoint<'a, T> {
         // SAFETY: inside the slice that `new` borrowed, and nobody else's while it lives, by this function's contract.
         unsafe { std::slice::from_raw_parts_mut(self.start.add(offset), len) }
     }
+
+    /// A pointer to the `len` elements from `offset` on, for kernels that write a strided piece of them. Whoever writes there keeps the contract of
+    /// [`piece`](Disjoint::piece).
+    ///
+    /// # Panics
+    /// If they reach past the end.
+    pub fn pointer(&self, offset: usize, len: usize) -> *mut T {
+        assert!(offset + len <= self.len, "elements {offset}..{} of {}", offset + len, self.len);
+        self.start.wrapping_add(offset)
+    }
 }

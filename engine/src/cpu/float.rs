@@ -2,8 +2,8 @@
 
 use std::ops::{AddAssign, Div, DivAssign, MulAssign, Neg, Sub, SubAssign};
 
+use crate::cpu::gemm::Product;
 use crate::cpu::math::Math;
-use crate::cpu::product::Product;
 use crate::dtype::Element;
 
 /// What a CPU kernel computes in: f32 or f64.

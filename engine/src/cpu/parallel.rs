@@ -1,9 +1,32 @@
-//! Splitting rows over rayon's threads.
+//! Splitting rows over threads.
+#![allow(unsafe_code)] // tasks write chunks of their own
 
-use rayon::prelude::*;
+use super::disjoint::Disjoint;
+use super::threads::{for_each, for_each_with};
 
 /// Fewer elements than this per task cost more in scheduling than they gain.
 const MIN_ELEMENTS: usize = 16 * 1024;
+
+/// Calls `f(index, chunk)` on all chunks of `chunk_len` elements, the last of which may be shorter, on all threads.
+pub fn for_chunks<T: Send>(out: &mut [T], chunk_len: usize, f: impl Fn(usize, &mut [T]) + Sync) {
+    for_chunks_with(out, chunk_len, || (), |(), index, chunk| f(index, chunk));
+}
+
+/// [`for_chunks`] with something that each thread makes once, such as scratch memory.
+pub fn for_chunks_with<T: Send, S>(
+    out: &mut [T],
+    chunk_len: usize,
+    start: impl Fn() -> S + Sync,
+    f: impl Fn(&mut S, usize, &mut [T]) + Sync,
+) {
+    let len = out.len();
+    let out = Disjoint::new(out);
+    for_each_with(len.div_ceil(chunk_len), start, |state, index| {
+        let first = index * chunk_len;
+        // SAFETY: each task has a number of its own, and so a chunk of its own
+        f(state, index, unsafe { out.piece(first, chunk_len.min(len - first)) });
+    });
+}
 
 /// Calls `f(first_row, rows)` on blocks of whole rows of `out`, in parallel when there is enough work.
 ///
@@ -21,21 +44,29 @@ pub fn for_costly_rows<T: Send>(out: &mut [T], row_len: usize, row_cost: usize, 
     if out.len() <= rows_per_block * row_len {
         return f(0, out);
     }
-    out.par_chunks_mut(rows_per_block * row_len).enumerate().for_each(|(block, rows)| f(block * rows_per_block, rows));
+    for_chunks(out, rows_per_block * row_len, |block, rows| f(block * rows_per_block, rows));
 }
 
 /// [`for_row_blocks`] over several outputs with the same number of rows, each with its own row length.
 pub fn for_row_blocks_of<T: Send, const N: usize>(outs: [(&mut [T], usize); N], f: impl Fn(usize, [&mut [T]; N]) + Sync) {
+    let row_cost = outs[0].1;
+    for_costly_rows_of(outs, row_cost, f);
+}
+
+/// [`for_row_blocks_of`] for rows whose work is that of `row_cost` elements.
+pub fn for_costly_rows_of<T: Send, const N: usize>(outs: [(&mut [T], usize); N], row_cost: usize, f: impl Fn(usize, [&mut [T]; N]) + Sync) {
     let rows = outs[0].0.len().checked_div(outs[0].1).unwrap_or(0);
-    let rows_per_block = MIN_ELEMENTS.div_ceil(outs[0].1.max(1));
-    let mut chunks = outs.map(|(out, row_len)| out.chunks_mut(rows_per_block * row_len));
-    let mut blocks: Vec<[&mut [T]; N]> = (0..rows.div_ceil(rows_per_block))
-        .map(|_| chunks.each_mut().map(|chunk| chunk.next().expect("outputs have the same number of rows")))
-        .collect();
-    match blocks.len() {
-        1 => f(0, blocks.pop().expect("one block")),
-        _ => blocks.into_par_iter().enumerate().for_each(|(block, rows)| f(block * rows_per_block, rows)),
-    }
+    let rows_per_block = MIN_ELEMENTS.div_ceil(row_cost.max(1));
+    let outs = outs.map(|(out, row_len)| {
+        assert_eq!(out.len(), rows * row_len, "outputs have the same number of rows");
+        (Disjoint::new(out), row_len)
+    });
+    for_each(rows.div_ceil(rows_per_block), |block| {
+        let first = block * rows_per_block;
+        let taken = rows_per_block.min(rows - first);
+        // SAFETY: each task has a number of its own, and so rows of its own
+        f(first, outs.each_ref().map(|(out, row_len)| unsafe { out.piece(first * row_len, taken * row_len) }));
+    });
 }
 
 /// The innermost rows of strided inputs beside the contiguous output: calls `f(offsets, row)` for each, `offsets` being where the row starts in
@@ -72,7 +103,7 @@ fn for_long_rows<T: Send, const N: usize>(
     let mut index = vec![0; outer.len()];
     for row in out.chunks_mut(row_len) {
         let starts: [usize; N] = std::array::from_fn(|i| locate(offsets[i], &index, strides[i]));
-        row.par_chunks_mut(MIN_ELEMENTS).enumerate().for_each(|(chunk, part)| {
+        for_chunks(row, MIN_ELEMENTS, |chunk, part| {
             f(std::array::from_fn(|i| starts[i] + chunk * MIN_ELEMENTS * strides[i][outer.len()] as usize), part);
         });
         advance(&mut index, outer);

@@ -6,8 +6,7 @@
 //! kl = Σ p_v (log p_v - log q_v)      d kl / dz^p_v = p_v (log p_v - log q_v - kl)      d kl / dz^q_v = q_v - p_v
 //! ```
 
-use rayon::prelude::*;
-
+use crate::cpu::parallel::{for_costly_rows_of, for_row_blocks_of};
 use crate::cpu::{CpuArgs, Float, reduce};
 use crate::kernel::{Kernel, Shader};
 use crate::tensor::Tensor;
@@ -93,15 +92,17 @@ fn forward<F: Float>(params: &Params, mut args: CpuArgs) {
     let [kl, lse_p, lse_q] = [0, 1, 2].map(|i| &mut args.output::<F>(i)[rows.clone()]);
     let scale = F::of(params.inverse_temperature.into());
     let vocab = params.vocab as usize;
-    let logits = logits_p.par_chunks(vocab).zip(logits_q.par_chunks(vocab));
-    logits.zip(kl).zip(lse_p).zip(lse_q).for_each(|((((p, q), kl), lse_p), lse_q)| {
-        *lse_p = reduce::max(p) * scale + softmax_sums(p, scale).0.fast_ln();
-        *lse_q = reduce::max(q) * scale + softmax_sums(q, scale).0.fast_ln();
-        let term = |(&p, &q): (&F, &F)| {
-            let (log_p, log_q) = (p * scale - *lse_p, q * scale - *lse_q);
-            log_p.fast_exp() * (log_p - log_q)
-        };
-        *kl = p.iter().zip(q).map(term).sum();
+    for_costly_rows_of([(kl, 1), (lse_p, 1), (lse_q, 1)], vocab, |first, [kl, lse_p, lse_q]| {
+        let rows = logits_p.chunks(vocab).zip(logits_q.chunks(vocab)).skip(first);
+        for (row, (p, q)) in rows.take(kl.len()).enumerate() {
+            lse_p[row] = reduce::max(p) * scale + softmax_sums(p, scale).0.fast_ln();
+            lse_q[row] = reduce::max(q) * scale + softmax_sums(q, scale).0.fast_ln();
+            let term = |(&p, &q): (&F, &F)| {
+                let (log_p, log_q) = (p * scale - lse_p[row], q * scale - lse_q[row]);
+                log_p.fast_exp() * (log_p - log_q)
+            };
+            kl[row] = p.iter().zip(q).map(term).sum();
+        }
     });
 }
 
@@ -111,13 +112,15 @@ fn backward<F: Float>(params: &Params, mut args: CpuArgs) {
     let scale = F::of(params.inverse_temperature.into());
     let vocab = params.vocab as usize;
     let (p, q) = (args.output::<F>(0), args.output::<F>(1));
-    p.par_chunks_mut(vocab).zip(q.par_chunks_mut(vocab)).enumerate().for_each(|(row, (p, q))| {
-        let factor = d_kl[row] * scale;
-        for (p, q) in p.iter_mut().zip(q) {
-            let (log_p, log_q) = (*p * scale - lse_p[row], *q * scale - lse_q[row]);
-            let (prob_p, prob_q) = (log_p.fast_exp(), log_q.fast_exp());
-            *p = factor * prob_p * (log_p - log_q - kl[row]);
-            *q = factor * (prob_q - prob_p);
+    for_row_blocks_of([(p, vocab), (q, vocab)], |first, [p, q]| {
+        for (row, (p, q)) in p.chunks_mut(vocab).zip(q.chunks_mut(vocab)).enumerate().map(|(row, logits)| (first + row, logits)) {
+            let factor = d_kl[row] * scale;
+            for (p, q) in p.iter_mut().zip(q) {
+                let (log_p, log_q) = (*p * scale - lse_p[row], *q * scale - lse_q[row]);
+                let (prob_p, prob_q) = (log_p.fast_exp(), log_q.fast_exp());
+                *p = factor * prob_p * (log_p - log_q - kl[row]);
+                *q = factor * (prob_q - prob_p);
+            }
         }
     });
 }

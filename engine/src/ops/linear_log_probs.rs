@@ -10,9 +10,8 @@
 //! Forward and backward go through the rows in chunks; the backward computes a chunk's logits again, turns them into their gradient in place,
 //! and adds its products to dh and dW (in the order of the chunks, so the result is the same every time).
 
-use rayon::prelude::*;
-
 use crate::autograd::with_grads_of;
+use crate::cpu::parallel::{for_costly_rows_of, for_row_blocks};
 use crate::cpu::{CpuArgs, Float, reduce};
 use crate::dtype::DType;
 use crate::kernel::{Kernel, Shader};
@@ -152,13 +151,16 @@ fn forward<F: Float>(params: &Params, mut args: CpuArgs) {
     let rows = params.first_row as usize..(params.first_row + params.rows) as usize;
     let [log_probs, entropy, lse] = [0, 1, 2].map(|i| &mut args.output::<F>(i)[rows.clone()]);
     let scale = F::of(params.inverse_temperature.into());
-    let outputs = log_probs.par_iter_mut().zip(entropy).zip(lse);
-    logits.par_chunks(params.vocab as usize).zip(&targets[rows]).zip(outputs).for_each(|((z, &target), ((log_prob, entropy), lse))| {
-        let (sum, mean) = softmax_sums(z, scale);
-        *lse = reduce::max(z) * scale + sum.fast_ln();
-        // a target beyond the vocabulary has no probability: NaN is seen, a wrong number is not
-        *log_prob = z.get(target as usize).map_or(F::of(f64::NAN), |&z| z * scale - *lse);
-        *entropy = *lse - mean;
+    let (targets, vocab) = (&targets[rows], params.vocab as usize);
+    for_costly_rows_of([(log_probs, 1), (entropy, 1), (lse, 1)], vocab, |first, [log_probs, entropy, lse]| {
+        let rows = logits.chunks(vocab).zip(targets).skip(first);
+        for (row, (z, &target)) in rows.take(lse.len()).enumerate() {
+            let (sum, mean) = softmax_sums(z, scale);
+            lse[row] = reduce::max(z) * scale + sum.fast_ln();
+            // a target beyond the vocabulary has no probability: NaN is seen, a wrong number is not
+            log_probs[row] = z.get(target as usize).map_or(F::of(f64::NAN), |&z| z * scale - lse[row]);
+            entropy[row] = lse[row] - mean;
+        }
     });
 }
 
@@ -184,15 +186,18 @@ fn backward<F: Float>(params: &Params, mut args: CpuArgs) {
     let targets = &args.input::<u32>(0)[rows.clone()];
     let [lse, entropy, d_log_prob, d_entropy] = [1, 2, 3, 4].map(|i| &args.input::<F>(i)[rows.clone()]);
     let scale = F::of(params.inverse_temperature.into());
-    args.output::<F>(0).par_chunks_mut(params.vocab as usize).enumerate().for_each(|(row, z)| {
-        let (lse, entropy, d_log_prob, d_entropy) = (lse[row], entropy[row], d_log_prob[row], d_entropy[row]);
-        for z in z.iter_mut() {
-            let log_p = *z * scale - lse;
-            let p = log_p.fast_exp();
-            *z = -scale * p * (d_log_prob + d_entropy * (log_p.max(F::of(-1e30)) + entropy));
-        }
-        if let Some(z) = z.get_mut(targets[row] as usize) {
-            *z += scale * d_log_prob;
+    let vocab = params.vocab as usize;
+    for_row_blocks(args.output::<F>(0), vocab, |first, logits| {
+        for (row, z) in logits.chunks_mut(vocab).enumerate().map(|(row, z)| (first + row, z)) {
+            let (lse, entropy, d_log_prob, d_entropy) = (lse[row], entropy[row], d_log_prob[row], d_entropy[row]);
+            for z in z.iter_mut() {
+                let log_p = *z * scale - lse;
+                let p = log_p.fast_exp();
+                *z = -scale * p * (d_log_prob + d_entropy * (log_p.max(F::of(-1e30)) + entropy));
+            }
+            if let Some(z) = z.get_mut(targets[row] as usize) {
+                *z += scale * d_log_prob;
+            }
         }
     });
 }

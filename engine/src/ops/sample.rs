@@ -1,8 +1,7 @@
 //! Categorical sampling from logits, on the device.
 
-use rayon::prelude::*;
-
 use crate::autograd::assert_no_grad;
+use crate::cpu::parallel::for_costly_rows;
 use crate::cpu::{CpuArgs, Float, reduce};
 use crate::dtype::DType;
 use crate::kernel::{Kernel, Shader};
@@ -96,8 +95,15 @@ impl Tensor {
 fn sample<F: Float>(params: &Params, mut args: CpuArgs) {
     let (logits, streams) = (args.input::<F>(0), args.input::<u32>(1));
     let (tokens, log_probs) = (args.output::<u32>(0), args.output::<F>(1));
-    let rows = logits.par_chunks(params.vocab as usize).zip(streams).zip(tokens).zip(log_probs);
-    rows.for_each(|(((logits, &stream), token), log_prob)| (*token, *log_prob) = sample_row(params, logits, stream));
+    let vocab = params.vocab as usize;
+    let mut drawn = vec![(0, F::ZERO); tokens.len()];
+    for_costly_rows(&mut drawn, 1, vocab, |first, drawn| {
+        let rows = logits.chunks(vocab).zip(streams).skip(first);
+        drawn.iter_mut().zip(rows).for_each(|(drawn, (logits, &stream))| *drawn = sample_row(params, logits, stream));
+    });
+    for (row, (token, log_prob)) in drawn.into_iter().enumerate() {
+        (tokens[row], log_probs[row]) = (token, log_prob);
+    }
 }
 
 fn sample_row<F: Float>(params: &Params, logits: &[F], stream: u32) -> (u32, F) {

@@ -1,7 +1,6 @@
 //! AdamW (Loshchilov & Hutter 2019, arXiv 1711.05101).
 
-use rayon::prelude::*;
-
+use crate::cpu::parallel::for_row_blocks_of;
 use crate::cpu::{CpuArgs, Float};
 use crate::kernel::{Kernel, Shader};
 use crate::{kernel, kernel_params, wgsl};
@@ -83,9 +82,6 @@ impl UpdateRule for AdamWConfig {
     }
 }
 
-/// Elements one task updates.
-const BLOCK: usize = 16 * 1024;
-
 fn step<F: Float>(params: &Params, mut args: CpuArgs) {
     let (gradient, control) = (args.input::<F>(0), args.input::<F>(1));
     let (w, m, v) = (args.output::<F>(0), args.output::<F>(1), args.output::<F>(2));
@@ -96,10 +92,9 @@ fn step<F: Float>(params: &Params, mut args: CpuArgs) {
         [params.lr, params.decay, params.beta1, params.beta2, params.one_minus_beta1, params.one_minus_beta2, params.eps]
             .map(|value| F::of(f64::from(value)));
     let [scale, correction1, correction2] = [control::SCALE, control::CORRECTION1, control::CORRECTION2].map(|at| control[at]);
-    let blocks = w.par_chunks_mut(BLOCK).zip(m.par_chunks_mut(BLOCK)).zip(v.par_chunks_mut(BLOCK)).zip(gradient.par_chunks(BLOCK));
-    blocks.for_each(|(((w, m), v), gradient)| {
-        for i in 0..gradient.len() {
-            let g = scale * gradient[i];
+    for_row_blocks_of([(&mut *w, 1), (m, 1), (v, 1)], |first, [w, m, v]| {
+        for (i, &gradient) in gradient[first..][..w.len()].iter().enumerate() {
+            let g = scale * gradient;
             m[i] = beta1 * m[i] + one_minus_beta1 * g;
             v[i] = beta2 * v[i] + one_minus_beta2 * g * g;
             w[i] = w[i] - decay * w[i] - lr * (m[i] / correction1) / ((v[i] / correction2).sqrt() + eps);

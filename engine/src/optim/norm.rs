@@ -1,8 +1,7 @@
 //! The gradient norm, and the decision how a step is taken, on the device.
 
-use rayon::prelude::*;
-
 use crate::autograd::{Gradients, no_grad};
+use crate::cpu::parallel::for_costly_rows;
 use crate::cpu::{CpuArgs, Float, reduce};
 use crate::kernel::{Kernel, Shader};
 use crate::ops::ELEMENTS_PER_GROUP;
@@ -90,8 +89,9 @@ pub(super) fn prepare_step(norm: &Tensor, clip_norm: f64, [beta1, beta2]: [f64; 
 fn sum_squares<F: Float>(params: &Params, mut args: CpuArgs) {
     let (g, partials) = (args.input::<F>(0), args.output::<F>(0));
     let partials = &mut partials[params.offset as usize..][..params.parts as usize];
-    let pairs = partials.par_iter_mut().zip(g.par_chunks(CHUNK));
-    pairs.with_min_len(64).for_each(|(partial, chunk)| *partial = reduce::sum_sq(chunk));
+    for_costly_rows(partials, 1, CHUNK, |first, partials| {
+        partials.iter_mut().zip(g.chunks(CHUNK).skip(first)).for_each(|(partial, chunk)| *partial = reduce::sum_sq(chunk));
+    });
 }
 
 fn prepare<F: Float>(params: &Params, mut args: CpuArgs) {

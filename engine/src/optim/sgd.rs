@@ -1,7 +1,6 @@
 //! Stochastic gradient descent with momentum.
 
-use rayon::prelude::*;
-
+use crate::cpu::parallel::for_row_blocks_of;
 use crate::cpu::{CpuArgs, Float};
 use crate::kernel::{Kernel, Shader};
 use crate::{kernel, kernel_params, wgsl};
@@ -56,9 +55,6 @@ impl UpdateRule for SgdConfig {
     }
 }
 
-/// Elements one task updates.
-const BLOCK: usize = 16 * 1024;
-
 fn step<F: Float>(params: &Params, mut args: CpuArgs) {
     let (gradient, control) = (args.input::<F>(0), args.input::<F>(1));
     let (w, m) = (args.output::<F>(0), args.output::<F>(1));
@@ -67,9 +63,9 @@ fn step<F: Float>(params: &Params, mut args: CpuArgs) {
     }
     let [lr, decay, momentum] = [params.lr, params.decay, params.momentum].map(|value| F::of(f64::from(value)));
     let scale = control[control::SCALE];
-    w.par_chunks_mut(BLOCK).zip(m.par_chunks_mut(BLOCK)).zip(gradient.par_chunks(BLOCK)).for_each(|((w, m), gradient)| {
-        for i in 0..gradient.len() {
-            m[i] = momentum * m[i] + scale * gradient[i];
+    for_row_blocks_of([(&mut *w, 1), (m, 1)], |first, [w, m]| {
+        for (i, &gradient) in gradient[first..][..w.len()].iter().enumerate() {
+            m[i] = momentum * m[i] + scale * gradient;
             w[i] = w[i] - decay * w[i] - lr * m[i];
         }
     });

@@ -3,11 +3,10 @@
 
 use std::ops::Range;
 
-use rayon::prelude::*;
-
 use crate::cpu::disjoint::Disjoint;
 use crate::cpu::gemm::{Block, multiply};
 use crate::cpu::parallel::for_row_blocks;
+use crate::cpu::threads::for_each_with;
 use crate::cpu::{CpuArgs, Float, Math};
 
 use super::Params;
@@ -33,7 +32,8 @@ pub(super) fn attention_backward<F: Float + Math>(params: &Params, mut args: Cpu
         let dq = Disjoint::new(dq);
         let dkv = Disjoint::new(if copies > 1 { &mut parts } else { &mut *dkv });
         let tasks: Vec<_> = families.iter().flat_map(|family| (0..heads).step_by(per_task).map(move |head| (family, head))).collect();
-        tasks.par_iter().with_max_len(1).for_each_init(Scratch::default, |scratch, &(family, first_head)| {
+        for_each_with(tasks.len(), Scratch::default, |scratch, task| {
+            let (family, first_head) = tasks[task];
             scratch.start(family.keys.iter().map(|range| range.len()).sum::<usize>() * head_dim);
             for head in first_head..first_head + per_task {
                 for &segment in &family.segments {

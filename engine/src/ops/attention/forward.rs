@@ -1,10 +1,9 @@
 //! The forward pass on the CPU: blocks of scores through the GEMM, the softmax kept as running maximum and sum (Dao et al. 2022).
 #![allow(unsafe_code)] // tasks write interleaved rows of one output
 
-use rayon::prelude::*;
-
 use crate::cpu::disjoint::Disjoint;
 use crate::cpu::gemm::{Block, multiply};
+use crate::cpu::threads::for_each_with;
 use crate::cpu::{CpuArgs, Float, Math, reduce};
 
 use super::Params;
@@ -22,7 +21,8 @@ pub(super) fn attention<F: Float + Math>(params: &Params, mut args: CpuArgs) {
     let (out, lse) = (Disjoint::new(args.output::<F>(0)), Disjoint::new(args.output::<F>(1)));
     let Sizes { heads, head_dim, .. } = sizes;
     let tiles = Tile::all(&Row::read(&args.input::<u32>(0)[..params.tile_table as usize]), &sizes);
-    tiles.par_iter().for_each_init(Scratch::default, |scratch, tile| {
+    for_each_with(tiles.len(), Scratch::default, |scratch, tile| {
+        let tile = &tiles[tile];
         tile.attend(&sizes, &q[tile.row(&sizes, 0) * head_dim..], k, v, scratch);
         let stride = if tile.heads > 1 { 1 } else { heads };
         for row in 0..tile.rows() {

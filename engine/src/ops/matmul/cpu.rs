@@ -1,10 +1,10 @@
 //! The CPU kernel of the matrix product: batches of GEMMs.
 
 use half::{bf16, f16};
-use rayon::prelude::*;
 
 use super::Params;
 use crate::cpu::gemm::{Block, Half, Threads, multiply_half, multiply_on};
+use crate::cpu::parallel::for_chunks;
 use crate::cpu::{CpuArgs, Float};
 use crate::dtype::DType;
 
@@ -29,7 +29,7 @@ fn forward_full<F: Float>(params: &Params, a: &[F], b: &[F], y: &mut [F], keep: 
     };
     if params.batches > 1 && size * k <= SMALL_BATCH {
         let per_task = (SMALL_BATCH / (size * k).max(1)).max(1);
-        y[..size * params.batches as usize].par_chunks_mut(size * per_task).enumerate().for_each(|(task, y)| {
+        for_chunks(&mut y[..size * params.batches as usize], size * per_task, |task, y| {
             y.chunks_mut(size).enumerate().for_each(|(i, y)| one(task * per_task + i, y, Threads::One));
         });
     } else {

@@ -1,0 +1,106 @@
+//! Which kernels this processor runs: chosen when the program starts, not when it is built.
+
+use std::arch::x86_64::{__m256, __m512};
+use std::sync::OnceLock;
+
+use half::{bf16, f16};
+
+use super::dots::{self, Dots, WIDEST};
+use super::pack;
+use super::tile::{self, Tile};
+use super::vector::{Source, Vector};
+use crate::cpu::gemm::Block;
+
+/// The kernels of one set of instructions.
+pub(super) struct Kernels {
+    /// Floats in a register.
+    pub(super) lanes: usize,
+    /// By rows and registers of a tile, each less one.
+    pub(super) tiles: &'static [[unsafe fn(&Tile); 2]],
+    f32: Typed<f32>,
+    bf16: Typed<bf16>,
+    f16: Typed<f16>,
+}
+
+/// The kernels that read a right side of one storage type.
+pub(super) struct Typed<T: 'static> {
+    pub(super) pack: Pack<T>,
+    /// By rows less one; for [`WIDEST`] columns, and for one.
+    pub(super) dots: &'static [[unsafe fn(&Dots<T>); 2]],
+}
+
+type Pack<T> = unsafe fn(Block<T>, usize, usize, usize, *mut f32);
+
+/// A storage type, and where its kernels stand.
+pub(super) trait Stored: Source + 'static {
+    fn of(kernels: &Kernels) -> &Typed<Self>;
+}
+
+impl Stored for f32 {
+    fn of(kernels: &Kernels) -> &Typed<f32> {
+        &kernels.f32
+    }
+}
+
+impl Stored for bf16 {
+    fn of(kernels: &Kernels) -> &Typed<bf16> {
+        &kernels.bf16
+    }
+}
+
+impl Stored for f16 {
+    fn of(kernels: &Kernels) -> &Typed<f16> {
+        &kernels.f16
+    }
+}
+
+/// The kernels of this processor; none if it has neither AVX-512 nor AVX2. `PERCEPT_SIMD=avx2` passes over AVX-512, `PERCEPT_SIMD=none` over both.
+pub(super) fn kernels() -> Option<&'static Kernels> {
+    static CHOSEN: OnceLock<Option<&'static Kernels>> = OnceLock::new();
+    *CHOSEN.get_or_init(|| {
+        let most = std::env::var("PERCEPT_SIMD").unwrap_or_default();
+        let has_avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c");
+        match most.as_str() {
+            "none" => None,
+            "" | "avx512" if has_avx2 && is_x86_feature_detected!("avx512f") => Some(&AVX512),
+            _ => has_avx2.then_some(&AVX2),
+        }
+    })
+}
+
+macro_rules! kernels {
+    ($name:ident, $module:ident, $vector:ty, $features:literal, tiles: [$($rows:literal)*], dots: [$($dots:literal)*]) => {
+        mod $module {
+            use super::*;
+
+            #[target_feature(enable = $features)]
+            pub(super) unsafe fn tile<const ROWS: usize, const VECTORS: usize>(tile: &Tile) {
+                // SAFETY: the caller's; the instructions are switched on
+                unsafe { tile::multiply::<$vector, ROWS, VECTORS>(tile) }
+            }
+
+            #[target_feature(enable = $features)]
+            pub(super) unsafe fn dots<T: Source, const ROWS: usize, const COLUMNS: usize>(dots: &Dots<T>) {
+                // SAFETY: as above
+                unsafe { dots::multiply::<$vector, T, ROWS, COLUMNS>(dots) }
+            }
+
+            #[target_feature(enable = $features)]
+            pub(super) unsafe fn pack<T: Source>(from: Block<T>, lines: usize, steps: usize, width: usize, to: *mut f32) {
+                // SAFETY: as above
+                unsafe { pack::pack::<$vector, T>(from, lines, steps, width, to) }
+            }
+        }
+
+        static $name: Kernels = Kernels {
+            lanes: <$vector as Vector>::LANES,
+            tiles: &[$([$module::tile::<$rows, 1>, $module::tile::<$rows, 2>]),*],
+            f32: Typed { pack: $module::pack::<f32>, dots: &[$([$module::dots::<f32, $dots, WIDEST>, $module::dots::<f32, $dots, 1>]),*] },
+            bf16: Typed { pack: $module::pack::<bf16>, dots: &[$([$module::dots::<bf16, $dots, WIDEST>, $module::dots::<bf16, $dots, 1>]),*] },
+            f16: Typed { pack: $module::pack::<f16>, dots: &[$([$module::dots::<f16, $dots, WIDEST>, $module::dots::<f16, $dots, 1>]),*] },
+        };
+    };
+}
+
+kernels!(AVX512, avx512, __m512, "avx512f,avx2,fma,f16c", tiles: [1 2 3 4 5 6 7 8 9 10 11 12], dots: [1 2 3 4 5 6]);
+kernels!(AVX2, avx2, __m256, "avx2,fma,f16c", tiles: [1 2 3 4 5 6], dots: [1 2]);
