@@ -19,13 +19,11 @@ use bytemuck::{Pod, Zeroable};
 
 use super::dots::{Dots, WIDEST as DOT_COLUMNS};
 use super::instructions::{Kernels, Stored};
-use super::tile::Tile;
+use super::tile::{BY_ROWS, BY_STEPS, LINE, STEPS, Tile};
 use crate::cpu::disjoint::Disjoint;
 use crate::cpu::gemm::{Block, Threads};
 use crate::cpu::threads::for_each;
 
-/// Most steps of a slice of the inner axis.
-const STEPS: usize = 256;
 /// Most columns of a packed right side.
 const COLUMNS: usize = 1024;
 /// Most rows of a packed left side.
@@ -139,27 +137,22 @@ impl<T: Stored> Product<'_, T> {
     /// On all threads, which take panels and pack them, with all of the left side packed before.
     fn few_rows(self, kernels: &Kernels, tasks: usize, out: Out) {
         let mut scratch = ALL_LEFT.take();
-        let left = scratch.of(self.rows * self.steps);
-        for (first, steps) in slices(self.steps, STEPS) {
+        let slice_len = self.rows * if self.left_form() == BY_ROWS { LINE } else { STEPS };
+        let left = scratch.of(slice_len * self.steps.div_ceil(STEPS).max(1));
+        for ((first, steps), left) in slices(self.steps, STEPS).zip(left.chunks_mut(slice_len)) {
             let product = self.of_steps(first, steps);
-            product.pack_tiles(kernels, 0..product.tiles(kernels), &Disjoint::new(&mut left[first * self.rows..][..steps * self.rows]));
+            product.pack_tiles(kernels, 0..product.tiles(kernels), &Disjoint::new(left));
         }
         let panel = 2 * kernels.lanes;
         split(self.panels(kernels), tasks.min(self.panels(kernels)), |panels| {
-            let first = panels.start * panel;
-            let slice = self.of_columns(first, self.columns.min(panels.end * panel) - first);
             RIGHT.with_borrow_mut(|right| {
-                for (first_step, steps) in slices(self.steps, STEPS) {
-                    for index in 0..slice.panels(kernels) {
-                        let product = slice.of_steps(first_step, steps).of_columns(index * panel, panel.min(slice.columns - index * panel));
+                for ((first, steps), left) in slices(self.steps, STEPS).zip(left.chunks(slice_len)) {
+                    let product = self.of_steps(first, steps);
+                    for first in panels.clone().map(|index| index * panel) {
+                        let product = product.of_columns(first, panel.min(self.columns - first));
                         let right = right.of(kernels.padded(product.columns) * steps);
                         product.pack_panels(kernels, 0..1, &Disjoint::new(right));
-                        product.over_tiles(
-                            kernels,
-                            &left[first_step * self.rows..][..steps * self.rows],
-                            right,
-                            out.at(first + index * panel),
-                        );
+                        product.over_tiles(kernels, left, right, out.at(first));
                     }
                 }
             });
@@ -242,7 +235,7 @@ impl<T: Stored> Product<'_, T> {
         for (first, rows) in slices(self.rows, ROWS) {
             LEFT.with_borrow_mut(|left| {
                 let block = self.of_rows(first, rows);
-                let left = left.of(rows * self.steps);
+                let left = left.of(rows * block.left_width());
                 block.pack_tiles(kernels, 0..block.tiles(kernels), &Disjoint::new(left));
                 block.over_tiles(kernels, left, packed, out.at(first * self.out_row));
             });
@@ -260,17 +253,37 @@ impl<T: Stored> Product<'_, T> {
         (first, self.rows * (index + 1) / tiles - first)
     }
 
-    /// Packs some tiles of the left side: `steps` times the numbers of the tile's rows.
+    /// How the left side is packed: a copy where its rows are contiguous, else by steps.
+    fn left_form(&self) -> usize {
+        if self.left.col_stride == 1 { BY_ROWS } else { BY_STEPS }
+    }
+
+    /// Elements of a packed row.
+    fn left_width(&self) -> usize {
+        if self.left_form() == BY_ROWS { LINE } else { self.steps }
+    }
+
+    /// Packs some tiles of the left side.
     fn pack_tiles(&self, kernels: &Kernels, tiles: Range<usize>, packed: &Disjoint<f32>) {
         for (first, rows) in tiles.map(|index| self.tile(kernels, index)) {
-            let to = packed.pointer(first * self.steps, rows * self.steps);
+            let width = self.left_width();
+            let to = packed.pointer(first * width, rows * width);
+            let from = self.left.rows_from(first);
             // SAFETY: as for panels
-            unsafe { (f32::of(kernels).pack)(self.left.rows_from(first), rows, self.steps, rows, to) };
+            unsafe {
+                match self.left_form() {
+                    BY_ROWS => (0..rows).for_each(|row| {
+                        to.add(row * LINE).copy_from_nonoverlapping(from.rows_from(row).data.as_ptr(), self.steps);
+                    }),
+                    _ => (f32::of(kernels).pack)(from, rows, self.steps, rows, to),
+                }
+            };
         }
     }
 
     /// The tiles of all rows, panel by panel, with both sides packed.
     fn over_tiles(&self, kernels: &Kernels, left: &[f32], right: &[f32], out: Out) {
+        let left_width = self.left_width();
         let panel = 2 * kernels.lanes;
         for first_column in (0..self.columns).step_by(panel) {
             let columns = panel.min(self.columns - first_column);
@@ -279,7 +292,7 @@ impl<T: Stored> Product<'_, T> {
             for (first, rows) in (0..self.tiles(kernels)).map(|index| self.tile(kernels, index)) {
                 let tile = Tile {
                     steps: self.steps,
-                    left: left[first * self.steps..][..rows * self.steps].as_ptr(),
+                    left: left[first * left_width..][..rows * left_width].as_ptr(),
                     right,
                     out: out.at(first * self.out_row + first_column).pointer(rows, columns, self.out_row),
                     out_row: self.out_row,
@@ -288,7 +301,7 @@ impl<T: Stored> Product<'_, T> {
                     beta: self.beta,
                 };
                 // SAFETY: the processor has the kernel's instructions; both sides and the output reach as far as the sizes say
-                unsafe { kernels.tiles[rows - 1][width / kernels.lanes - 1](&tile) };
+                unsafe { kernels.tiles[rows - 1][width / kernels.lanes - 1][self.left_form()](&tile) };
             }
         }
     }

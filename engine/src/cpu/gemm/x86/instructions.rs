@@ -7,7 +7,7 @@ use half::{bf16, f16};
 
 use super::dots::{self, Dots, WIDEST};
 use super::pack;
-use super::tile::{self, Tile};
+use super::tile::{self, BY_ROWS, BY_STEPS, Tile};
 use super::vector::{Source, Vector};
 use crate::cpu::gemm::Block;
 
@@ -15,8 +15,8 @@ use crate::cpu::gemm::Block;
 pub(super) struct Kernels {
     /// Floats in a register.
     pub(super) lanes: usize,
-    /// By rows and registers of a tile, each less one.
-    pub(super) tiles: &'static [[unsafe fn(&Tile); 2]],
+    /// By rows of a tile and its registers, each less one, and by how the left side is packed.
+    pub(super) tiles: &'static [[[unsafe fn(&Tile); 2]; 2]],
     f32: Typed<f32>,
     bf16: Typed<bf16>,
     f16: Typed<f16>,
@@ -74,9 +74,9 @@ macro_rules! kernels {
             use super::*;
 
             #[target_feature(enable = $features)]
-            pub(super) unsafe fn tile<const ROWS: usize, const VECTORS: usize>(tile: &Tile) {
+            pub(super) unsafe fn tile<const ROWS: usize, const VECTORS: usize, const LEFT: usize>(tile: &Tile) {
                 // SAFETY: the caller's; the instructions are switched on
-                unsafe { tile::multiply::<$vector, ROWS, VECTORS>(tile) }
+                unsafe { tile::multiply::<$vector, ROWS, VECTORS, LEFT>(tile) }
             }
 
             #[target_feature(enable = $features)]
@@ -94,7 +94,10 @@ macro_rules! kernels {
 
         static $name: Kernels = Kernels {
             lanes: <$vector as Vector>::LANES,
-            tiles: &[$([$module::tile::<$rows, 1>, $module::tile::<$rows, 2>]),*],
+            tiles: &[$([
+                [$module::tile::<$rows, 1, BY_STEPS>, $module::tile::<$rows, 1, BY_ROWS>],
+                [$module::tile::<$rows, 2, BY_STEPS>, $module::tile::<$rows, 2, BY_ROWS>],
+            ]),*],
             f32: Typed { pack: $module::pack::<f32>, dots: &[$([$module::dots::<f32, $dots, WIDEST>, $module::dots::<f32, $dots, 1>]),*] },
             bf16: Typed { pack: $module::pack::<bf16>, dots: &[$([$module::dots::<bf16, $dots, WIDEST>, $module::dots::<bf16, $dots, 1>]),*] },
             f16: Typed { pack: $module::pack::<f16>, dots: &[$([$module::dots::<f16, $dots, WIDEST>, $module::dots::<f16, $dots, 1>]),*] },

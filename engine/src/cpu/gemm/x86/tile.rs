@@ -17,11 +17,22 @@
 
 use super::vector::Vector;
 
+/// Most steps of a tile.
+pub(super) const STEPS: usize = 256;
+/// Elements from row to row of a left side packed by rows: enough for all steps, and no multiple of what brings cache lines into each other's way. It is known
+/// when the kernel is built, so that all rows have one pointer.
+pub(super) const LINE: usize = STEPS + 16;
+
+/// The left side is packed by steps: at each the numbers of all rows, one after the other.
+pub(super) const BY_STEPS: usize = 0;
+/// The left side is packed by rows, [`LINE`] elements apart: a copy, where the rows are contiguous.
+pub(super) const BY_ROWS: usize = 1;
+
 /// Where a tile finds its numbers, and where its sums go.
 pub(super) struct Tile {
     /// Steps along the inner axis.
     pub(super) steps: usize,
-    /// The left side: at each step the numbers of all rows, one after the other.
+    /// The left side, in either of its packed forms.
     pub(super) left: *const f32,
     /// The right side: at each step whole registers, zeros past the last column.
     pub(super) right: *const f32,
@@ -41,7 +52,9 @@ pub(super) struct Tile {
 /// # Safety
 /// The processor has the instructions of `V`, and the pointers reach as far as the sizes say.
 #[inline(always)]
-pub(super) unsafe fn multiply<V: Vector, const ROWS: usize, const VECTORS: usize>(tile: &Tile) {
+pub(super) unsafe fn multiply<V: Vector, const ROWS: usize, const VECTORS: usize, const LEFT: usize>(tile: &Tile) {
+    let (row_stride, step_stride) = if LEFT == BY_ROWS { (LINE, 1) } else { (1, ROWS) };
+
     // SAFETY: the caller's
     unsafe {
         let mut sums = [[V::splat(0.0); VECTORS]; ROWS];
@@ -49,12 +62,12 @@ pub(super) unsafe fn multiply<V: Vector, const ROWS: usize, const VECTORS: usize
         for _ in 0..tile.steps {
             let registers: [V; VECTORS] = std::array::from_fn(|vector| V::load(right.add(vector * V::LANES)));
             for (row, sums) in sums.iter_mut().enumerate() {
-                let number = V::splat(*left.add(row));
+                let number = V::splat(*left.add(row * row_stride));
                 for (sum, &register) in sums.iter_mut().zip(&registers) {
                     *sum = number.mul_add(register, *sum);
                 }
             }
-            left = left.add(ROWS);
+            left = left.add(step_stride);
             right = right.add(VECTORS * V::LANES);
         }
         let alpha = V::splat(tile.alpha);
