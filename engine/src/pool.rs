@@ -1,9 +1,9 @@
 //! The pool of buffers behind a device: freed buffers are kept by size and handed out again.
 //!
-//! A training step allocates the same sizes in the same order each time, so that after the first step it creates nothing. The pool knows buffers by
+//! A training step allocates nearly the same sizes in the same order each time, so that after the first steps it creates nothing. The pool knows buffers by
 //! number and size only; what a buffer is, the device says.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::ops::Deref;
 use std::sync::{Arc, Mutex};
 
@@ -26,7 +26,7 @@ pub(crate) struct Pool<B> {
     budget_bytes: u64,
     counters: Counters,
     /// By size; the last of each list goes out next.
-    free: HashMap<u64, Vec<(u64, B)>>,
+    free: BTreeMap<u64, Vec<(u64, B)>>,
 }
 
 /// A buffer on loan: it goes back to its pool when it is dropped.
@@ -40,7 +40,7 @@ pub(crate) struct Loan<B> {
 impl<B> Pool<B> {
     /// An empty pool without a limit; `device` is named in errors.
     pub(crate) fn new(device: &str, reuse: Reuse) -> Pool<B> {
-        Pool { device: device.to_string(), reuse, budget_bytes: u64::MAX, counters: Counters::default(), free: HashMap::new() }
+        Pool { device: device.to_string(), reuse, budget_bytes: u64::MAX, counters: Counters::default(), free: BTreeMap::new() }
     }
 
     /// An error if `bytes` more of live buffers would pass the budget. `what` says what they are for.
@@ -68,9 +68,12 @@ impl<B> Pool<B> {
         live_bytes.saturating_add(pooled_bytes).saturating_add(bytes) <= self.budget_bytes
     }
 
-    /// Lends a free buffer of exactly this size, if there is one.
+    /// Lends a free buffer of this size, or of the next larger one that is at most a quarter larger and within the budget, if there is one. The number of
+    /// tokens differs a little from step to step; without the quarter, buffers of all sizes would come together.
     pub(crate) fn lend(&mut self, this: &Arc<Mutex<Pool<B>>>, bytes: u64) -> Option<Loan<B>> {
-        let (id, buffer) = self.free.get_mut(&bytes)?.pop()?;
+        let most = (bytes + bytes / 4).min(self.budget_bytes.saturating_sub(self.counters.live_bytes)).max(bytes);
+        let (&bytes, free) = self.free.range_mut(bytes..=most).find(|(_, free)| !free.is_empty())?;
+        let (id, buffer) = free.pop()?;
         self.counters.pooled_bytes -= bytes;
         Some(self.loan(this, buffer, id, bytes))
     }
@@ -101,7 +104,7 @@ impl<B> Pool<B> {
     /// Drops all free buffers and returns their numbers.
     pub(crate) fn trim(&mut self) -> Vec<u64> {
         self.counters.pooled_bytes = 0;
-        self.free.drain().flat_map(|(_, buffers)| buffers).map(|(id, _)| id).collect()
+        std::mem::take(&mut self.free).into_values().flatten().map(|(id, _)| id).collect()
     }
 
     /// Limits the bytes of live buffers.

@@ -3,6 +3,7 @@
 use std::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use bytemuck::{Pod, Zeroable};
+use memmap2::MmapMut;
 
 use crate::pool::Loan;
 
@@ -15,18 +16,44 @@ pub(super) const GRANULE_BYTES: u64 = size_of::<Line>() as u64;
 /// One cache line, so that every buffer is aligned for vector loads.
 #[repr(C, align(64))]
 #[derive(Clone, Copy, Pod, Zeroable)]
-struct Line([u64; 8]);
+pub(crate) struct Line([u64; 8]);
 
 /// The lines of one buffer.
-pub(crate) struct Lines(Vec<Line>);
+pub(crate) enum Lines {
+    Few(Vec<Line>),
+    /// Mapped by itself.
+    Many(MmapMut),
+}
+
+/// Buffers from this size on are mapped.
+const MAPPED_BYTES: u64 = 1 << 20;
 
 impl Lines {
+    /// Zeros. Large buffers come from the system as zeros and need not be filled with them, and in huge pages where it has some: there are fewer
+    /// page faults, and kernels with large strides need fewer of the processor's page entries.
+    fn new(bytes: u64) -> Lines {
+        if bytes >= MAPPED_BYTES
+            && let Ok(map) = MmapMut::map_anon(bytes as usize)
+        {
+            #[cfg(target_os = "linux")]
+            let _ = map.advise(memmap2::Advice::HugePage); // advice: without it pages are small
+            return Lines::Many(map);
+        }
+        Lines::Few(bytemuck::zeroed_vec((bytes / GRANULE_BYTES) as usize))
+    }
+
     pub(crate) fn bytes(&self) -> &[u8] {
-        bytemuck::cast_slice(&self.0)
+        match self {
+            Lines::Few(lines) => bytemuck::cast_slice(lines),
+            Lines::Many(map) => map,
+        }
     }
 
     pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
-        bytemuck::cast_slice_mut(&mut self.0)
+        match self {
+            Lines::Few(lines) => bytemuck::cast_slice_mut(lines),
+            Lines::Many(map) => map,
+        }
     }
 }
 
@@ -36,7 +63,7 @@ pub(crate) struct Memory(RwLock<Lines>);
 impl Memory {
     /// Zeros; `bytes` is a multiple of the granule.
     pub(super) fn new(bytes: u64) -> Memory {
-        Memory(RwLock::new(Lines(bytemuck::zeroed_vec((bytes / GRANULE_BYTES) as usize))))
+        Memory(RwLock::new(Lines::new(bytes)))
     }
 
     /// After a panic in a kernel the content is unreliable, the memory is not: it can be lent again.

@@ -32,9 +32,13 @@ const ROWS: usize = 192;
 const TASK: usize = 1 << 19;
 /// Up to so many rows, tasks take columns, and pack their own.
 const FEW_ROWS: usize = 64;
+/// Up to so many rows, a right side with contiguous rows is not packed.
+const ROWS_IN_PLACE: usize = 96;
 /// Up to so many rows, and from so many steps on, the product is computed as dot products.
 const DOT_ROWS: usize = 12;
 const DOT_STEPS: usize = 64;
+/// So few rows are dot products with any number of steps.
+const VERY_FEW_ROWS: usize = 4;
 /// From so many steps on, and up to so many elements of the result, tasks take slices of the inner axis, and their results are added.
 const DEEP_STEPS: usize = 1024;
 const DEEP_RESULT: usize = 128 * 1024;
@@ -59,7 +63,8 @@ pub(super) fn multiply<T: Stored>(kernels: &Kernels, threads: Threads, product: 
     let size = rows * columns * steps;
     let out = Out { all: &Disjoint::new(out), start: 0 };
     let tasks = if threads == Threads::One { 1 } else { size.div_ceil(TASK).max(1) };
-    if rows <= DOT_ROWS && steps >= DOT_STEPS && product.left.col_stride == 1 && product.right.row_stride == 1 {
+    let few = if steps >= DOT_STEPS { DOT_ROWS } else { VERY_FEW_ROWS };
+    if rows <= few && product.left.col_stride == 1 && product.right.row_stride == 1 {
         let quads = columns.div_ceil(DOT_COLUMNS);
         split(quads, tasks.min(quads), |part| {
             let first = part.start * DOT_COLUMNS;
@@ -105,6 +110,15 @@ impl Out<'_> {
     }
 }
 
+/// Where the tiles find the right side.
+#[derive(Clone, Copy)]
+enum Right<'a> {
+    /// Panel by panel.
+    Packed(&'a [f32]),
+    /// With the distance between its rows.
+    InPlace(&'a [f32], usize),
+}
+
 impl<T: Stored> Product<'_, T> {
     fn of_rows(self, first: usize, rows: usize) -> Self {
         Product { rows, left: self.left.rows_from(first), ..self }
@@ -123,12 +137,16 @@ impl<T: Stored> Product<'_, T> {
     fn serial(self, kernels: &Kernels, out: Out) {
         for (first, steps) in slices(self.steps, STEPS) {
             let product = self.of_steps(first, steps);
+            if let Some(right) = product.right_in_place(kernels) {
+                product.over_rows(kernels, right, out);
+                continue;
+            }
             for (first, columns) in slices(self.columns, COLUMNS) {
                 let product = product.of_columns(first, columns);
                 RIGHT.with_borrow_mut(|packed| {
                     let packed = packed.of(kernels.padded(columns) * steps);
                     product.pack_panels(kernels, 0..product.panels(kernels), &Disjoint::new(packed));
-                    product.over_rows(kernels, packed, out.at(first));
+                    product.over_rows(kernels, Right::Packed(packed), out.at(first));
                 });
             }
         }
@@ -152,7 +170,7 @@ impl<T: Stored> Product<'_, T> {
                         let product = product.of_columns(first, panel.min(self.columns - first));
                         let right = right.of(kernels.padded(product.columns) * steps);
                         product.pack_panels(kernels, 0..1, &Disjoint::new(right));
-                        product.over_tiles(kernels, left, right, out.at(first));
+                        product.over_tiles(kernels, left, Right::Packed(right), out.at(first));
                     }
                 }
             });
@@ -177,7 +195,7 @@ impl<T: Stored> Product<'_, T> {
                 let blocks = tiles.min(tasks.div_ceil(self.steps.div_ceil(STEPS) * self.columns.div_ceil(COLUMNS)));
                 split(tiles, blocks, |part| {
                     let [from, to] = [part.start, part.end].map(|tile| self.rows * tile / tiles);
-                    product.of_rows(from, to - from).over_rows(kernels, packed, out.at(from * self.out_row + first));
+                    product.of_rows(from, to - from).over_rows(kernels, Right::Packed(packed), out.at(from * self.out_row + first));
                 });
             }
         }
@@ -214,6 +232,14 @@ impl<T: Stored> Product<'_, T> {
         SUMS.set(scratch);
     }
 
+    /// The right side where it lies, if its rows are contiguous and reach to the end of a register, and it is read too few times for packing to pay.
+    fn right_in_place(&self, kernels: &Kernels) -> Option<Right<'_>> {
+        let block = T::as_f32(self.right)?;
+        let reach = self.steps.saturating_sub(1) * block.row_stride + kernels.padded(self.columns);
+        let fits = block.col_stride == 1 && self.rows <= ROWS_IN_PLACE && reach <= block.data.len();
+        fits.then_some(Right::InPlace(block.data, block.row_stride))
+    }
+
     fn panels(&self, kernels: &Kernels) -> usize {
         self.columns.div_ceil(2 * kernels.lanes)
     }
@@ -230,14 +256,14 @@ impl<T: Stored> Product<'_, T> {
         }
     }
 
-    /// All rows, with the right side packed.
-    fn over_rows(&self, kernels: &Kernels, packed: &[f32], out: Out) {
+    /// All rows, block by block, whose left sides are packed.
+    fn over_rows(&self, kernels: &Kernels, right: Right, out: Out) {
         for (first, rows) in slices(self.rows, ROWS) {
             LEFT.with_borrow_mut(|left| {
                 let block = self.of_rows(first, rows);
                 let left = left.of(rows * block.left_width());
                 block.pack_tiles(kernels, 0..block.tiles(kernels), &Disjoint::new(left));
-                block.over_tiles(kernels, left, packed, out.at(first * self.out_row));
+                block.over_tiles(kernels, left, right, out.at(first * self.out_row));
             });
         }
     }
@@ -272,28 +298,30 @@ impl<T: Stored> Product<'_, T> {
             // SAFETY: as for panels
             unsafe {
                 match self.left_form() {
-                    BY_ROWS => (0..rows).for_each(|row| {
-                        to.add(row * LINE).copy_from_nonoverlapping(from.rows_from(row).data.as_ptr(), self.steps);
-                    }),
+                    BY_ROWS => (kernels.copy_rows)(from, rows, self.steps, to),
                     _ => (f32::of(kernels).pack)(from, rows, self.steps, rows, to),
                 }
             };
         }
     }
 
-    /// The tiles of all rows, panel by panel, with both sides packed.
-    fn over_tiles(&self, kernels: &Kernels, left: &[f32], right: &[f32], out: Out) {
+    /// The tiles of all rows, panel by panel, with the left side packed.
+    fn over_tiles(&self, kernels: &Kernels, left: &[f32], right: Right, out: Out) {
         let left_width = self.left_width();
         let panel = 2 * kernels.lanes;
         for first_column in (0..self.columns).step_by(panel) {
             let columns = panel.min(self.columns - first_column);
             let width = kernels.padded(columns);
-            let right = right[first_column * self.steps..][..width * self.steps].as_ptr();
+            let (right, right_step) = match right {
+                Right::Packed(data) => (data[first_column * self.steps..][..width * self.steps].as_ptr(), width),
+                Right::InPlace(data, step) => (data[first_column..][..self.steps.saturating_sub(1) * step + width].as_ptr(), step),
+            };
             for (first, rows) in (0..self.tiles(kernels)).map(|index| self.tile(kernels, index)) {
                 let tile = Tile {
                     steps: self.steps,
                     left: left[first * left_width..][..rows * left_width].as_ptr(),
                     right,
+                    right_step,
                     out: out.at(first * self.out_row + first_column).pointer(rows, columns, self.out_row),
                     out_row: self.out_row,
                     columns,

@@ -17,6 +17,8 @@ pub(super) struct Kernels {
     pub(super) lanes: usize,
     /// By rows of a tile and its registers, each less one, and by how the left side is packed.
     pub(super) tiles: &'static [[[unsafe fn(&Tile); 2]; 2]],
+    /// Copies rows of a left side.
+    pub(super) copy_rows: unsafe fn(Block<f32>, usize, usize, *mut f32),
     f32: Typed<f32>,
     bf16: Typed<bf16>,
     f16: Typed<f16>,
@@ -34,11 +36,20 @@ type Pack<T> = unsafe fn(Block<T>, usize, usize, usize, *mut f32);
 /// A storage type, and where its kernels stand.
 pub(super) trait Stored: Source + 'static {
     fn of(kernels: &Kernels) -> &Typed<Self>;
+
+    /// The matrix, if its elements need no widening.
+    fn as_f32(_: Block<Self>) -> Option<Block<f32>> {
+        None
+    }
 }
 
 impl Stored for f32 {
     fn of(kernels: &Kernels) -> &Typed<f32> {
         &kernels.f32
+    }
+
+    fn as_f32(block: Block<f32>) -> Option<Block<f32>> {
+        Some(block)
     }
 }
 
@@ -90,6 +101,12 @@ macro_rules! kernels {
                 // SAFETY: as above
                 unsafe { pack::pack::<$vector, T>(from, lines, steps, width, to) }
             }
+
+            #[target_feature(enable = $features)]
+            pub(super) unsafe fn copy_rows(from: Block<f32>, rows: usize, steps: usize, to: *mut f32) {
+                // SAFETY: as above
+                unsafe { pack::copy_rows::<$vector>(from, rows, steps, to) }
+            }
         }
 
         static $name: Kernels = Kernels {
@@ -98,6 +115,7 @@ macro_rules! kernels {
                 [$module::tile::<$rows, 1, BY_STEPS>, $module::tile::<$rows, 1, BY_ROWS>],
                 [$module::tile::<$rows, 2, BY_STEPS>, $module::tile::<$rows, 2, BY_ROWS>],
             ]),*],
+            copy_rows: $module::copy_rows,
             f32: Typed { pack: $module::pack::<f32>, dots: &[$([$module::dots::<f32, $dots, WIDEST>, $module::dots::<f32, $dots, 1>]),*] },
             bf16: Typed { pack: $module::pack::<bf16>, dots: &[$([$module::dots::<bf16, $dots, WIDEST>, $module::dots::<bf16, $dots, 1>]),*] },
             f16: Typed { pack: $module::pack::<f16>, dots: &[$([$module::dots::<f16, $dots, WIDEST>, $module::dots::<f16, $dots, 1>]),*] },

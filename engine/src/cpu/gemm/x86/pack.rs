@@ -5,6 +5,7 @@
 
 use std::arch::x86_64::*;
 
+use super::tile::LINE;
 use super::vector::{Source, Vector};
 use crate::cpu::gemm::Block;
 
@@ -36,6 +37,27 @@ pub(super) unsafe fn pack<V: Vector, T: Source>(from: Block<T>, lines: usize, st
                 for line in 0..width {
                     *to.add(line) = if line < lines { (*source.add(line * from.row_stride)).widened() } else { 0.0 };
                 }
+            }
+        }
+    }
+}
+
+/// Copies rows of a left side that are contiguous, to where a tile reads them: [`LINE`] elements apart.
+///
+/// # Safety
+/// As [`pack`], with `rows · LINE` elements in `to`.
+#[inline(always)]
+pub(super) unsafe fn copy_rows<V: Vector>(from: Block<f32>, rows: usize, steps: usize, to: *mut f32) {
+    let whole = steps / V::LANES * V::LANES;
+    for row in 0..rows {
+        // SAFETY: the caller's
+        unsafe {
+            let (from, to) = (from.data.as_ptr().add(row * from.row_stride), to.add(row * LINE));
+            for step in (0..whole).step_by(V::LANES) {
+                V::load(from.add(step)).store(to.add(step));
+            }
+            if whole < steps {
+                V::load_first(from.add(whole), steps - whole).store_first(to.add(whole), steps - whole);
             }
         }
     }

@@ -34,8 +34,10 @@ pub(super) struct Tile {
     pub(super) steps: usize,
     /// The left side, in either of its packed forms.
     pub(super) left: *const f32,
-    /// The right side: at each step whole registers, zeros past the last column.
+    /// The right side: at each step whole registers. What stands past the last column does not matter.
     pub(super) right: *const f32,
+    /// Distance between steps of the right side.
+    pub(super) right_step: usize,
     pub(super) out: *mut f32,
     /// Distance between rows of the output.
     pub(super) out_row: usize,
@@ -53,13 +55,14 @@ pub(super) struct Tile {
 /// The processor has the instructions of `V`, and the pointers reach as far as the sizes say.
 #[inline(always)]
 pub(super) unsafe fn multiply<V: Vector, const ROWS: usize, const VECTORS: usize, const LEFT: usize>(tile: &Tile) {
+    const UNROLLED: usize = 4;
     let (row_stride, step_stride) = if LEFT == BY_ROWS { (LINE, 1) } else { (1, ROWS) };
-
     // SAFETY: the caller's
     unsafe {
         let mut sums = [[V::splat(0.0); VECTORS]; ROWS];
-        let (mut left, mut right) = (tile.left, tile.right);
-        for _ in 0..tile.steps {
+        let mut at = (tile.left, tile.right);
+        let mut step = || {
+            let (left, right) = at;
             let registers: [V; VECTORS] = std::array::from_fn(|vector| V::load(right.add(vector * V::LANES)));
             for (row, sums) in sums.iter_mut().enumerate() {
                 let number = V::splat(*left.add(row * row_stride));
@@ -67,8 +70,15 @@ pub(super) unsafe fn multiply<V: Vector, const ROWS: usize, const VECTORS: usize
                     *sum = number.mul_add(register, *sum);
                 }
             }
-            left = left.add(step_stride);
-            right = right.add(VECTORS * V::LANES);
+            at = (left.add(step_stride), right.add(tile.right_step));
+        };
+        for _ in 0..tile.steps / UNROLLED {
+            for _ in 0..UNROLLED {
+                step();
+            }
+        }
+        for _ in 0..tile.steps % UNROLLED {
+            step();
         }
         let alpha = V::splat(tile.alpha);
         let last = tile.columns - (VECTORS - 1) * V::LANES;
