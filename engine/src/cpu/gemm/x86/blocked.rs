@@ -72,10 +72,10 @@ pub(super) fn multiply<T: Stored>(kernels: &Kernels, threads: Threads, product: 
         });
     } else if tasks == 1 {
         product.serial(kernels, out);
-    } else if rows <= FEW_ROWS {
-        product.few_rows(kernels, tasks, out);
     } else if steps >= DEEP_STEPS && rows * columns <= DEEP_RESULT {
         product.deep(kernels, out);
+    } else if rows <= FEW_ROWS {
+        product.few_rows(kernels, tasks, out);
     } else {
         product.shared(kernels, tasks, out);
     }
@@ -205,7 +205,7 @@ impl<T: Stored> Product<'_, T> {
     /// On all threads, which take slices of a long inner axis; the results, small ones, are added in order.
     fn deep(self, kernels: &Kernels, out: Out) {
         let Product { rows, columns, .. } = self;
-        let parts: Vec<_> = slices(self.steps, DEEP_STEPS / 2).collect();
+        let parts: Vec<_> = slices(self.steps, DEEP_STEPS.min(self.steps / 8)).collect();
         let mut scratch = SUMS.take();
         let results = Disjoint::new(scratch.of(parts.len() * rows * columns));
         for_each(parts.len(), |part| {
