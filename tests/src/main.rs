@@ -14,6 +14,7 @@ mod misuse_movement;
 mod movement;
 mod op_table;
 mod optim;
+mod products;
 mod repository;
 mod rust_source;
 mod safetensors;

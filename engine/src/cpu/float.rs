@@ -2,7 +2,6 @@
 
 use std::ops::{AddAssign, Div, DivAssign, MulAssign, Neg, Sub, SubAssign};
 
-use crate::cpu::gemm::Product;
 use crate::cpu::math::Math;
 use crate::dtype::Element;
 
@@ -10,7 +9,6 @@ use crate::dtype::Element;
 pub trait Float:
     Element
     + Math
-    + Product
     + Sub<Output = Self>
     + Div<Output = Self>
     + Neg<Output = Self>

@@ -1,6 +1,7 @@
 //! Matrix products on the CPU. In f32, on x86-64 with AVX2 or AVX-512, the kernels are our own (`x86/`: start with `x86/tile.rs`); elsewhere, and in f64, they are those
 //! of the `gemm` crates (`portable.rs`).
 
+mod matrix;
 mod portable;
 #[cfg(target_arch = "x86_64")]
 mod x86;
@@ -8,7 +9,7 @@ mod x86;
 /// Other processors have no kernels of ours.
 #[cfg(not(target_arch = "x86_64"))]
 mod x86 {
-    use super::{Block, Form, Threads};
+    use super::matrix::{Block, Form, Threads};
 
     pub(super) fn multiply<T>(_: Threads, _: &Form<f32>, _: Block<f32>, _: Block<T>, _: &mut [f32]) -> bool {
         false
@@ -20,90 +21,8 @@ use half::{bf16, f16};
 
 use super::Float;
 use crate::dtype::Element;
-
-/// A strided matrix in a slice: element (r, c) is `data[r * row_stride + c * col_stride]`. How many rows and columns it has, the product says.
-#[derive(Clone, Copy)]
-pub struct Block<'a, T> {
-    data: &'a [T],
-    row_stride: usize,
-    col_stride: usize,
-}
-
-impl<'a, T> Block<'a, T> {
-    /// A matrix that begins at the start of `data`, with the distances between its rows and between its columns.
-    pub fn new(data: &'a [T], row_stride: usize, col_stride: usize) -> Block<'a, T> {
-        Block { data, row_stride, col_stride }
-    }
-
-    /// A matrix that begins at the start of `data`, with contiguous rows that lie `row_stride` apart.
-    pub fn rows(data: &'a [T], row_stride: usize) -> Block<'a, T> {
-        Block::new(data, row_stride, 1)
-    }
-
-    /// The transposed matrix, in the same slice.
-    pub fn t(self) -> Block<'a, T> {
-        Block::new(self.data, self.col_stride, self.row_stride)
-    }
-
-    /// From column `first` on; nothing if that is past the end.
-    fn columns_from(self, first: usize) -> Block<'a, T> {
-        Block { data: self.data.get(first * self.col_stride..).unwrap_or(&[]), ..self }
-    }
-
-    /// From row `first` on; nothing if that is past the end.
-    fn rows_from(self, first: usize) -> Block<'a, T> {
-        self.t().columns_from(first).t()
-    }
-
-    /// The same elements under the name that their type has where it is known.
-    fn cast<U: Element>(self) -> Block<'a, U>
-    where
-        T: Element,
-    {
-        Block { data: bytemuck::cast_slice(self.data), row_stride: self.row_stride, col_stride: self.col_stride }
-    }
-
-    fn holds(&self, rows: usize, cols: usize) -> bool {
-        rows == 0 || cols == 0 || (rows - 1) * self.row_stride + (cols - 1) * self.col_stride < self.data.len()
-    }
-}
-
-/// How much of the machine a product may use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Threads {
-    /// Only the calling thread.
-    One,
-    /// All of them.
-    All,
-}
-
-/// The sizes of a product `c = alpha a b + beta c`, `[m, k] [k, n] -> [m, n]`, and its scales. The rows of `c` lie `c_stride` apart; with `beta` 0,
-/// `c` is not read.
-#[derive(Clone, Copy)]
-pub struct Form<F> {
-    m: usize,
-    n: usize,
-    k: usize,
-    alpha: F,
-    beta: F,
-    c_stride: usize,
-}
-
-impl<F> Form<F> {
-    /// Checks that the matrices lie in their slices. A product without elements has nothing to check; false is returned.
-    #[track_caller]
-    fn check<T>(&self, a: &Block<F>, b: &Block<T>, c: &[F]) -> bool {
-        let &Form { m, n, k, c_stride, .. } = self;
-        if m == 0 || n == 0 {
-            return false;
-        }
-        assert!(
-            a.holds(m, k) && b.holds(k, n) && (m - 1) * c_stride + n <= c.len() && (m == 1 || n <= c_stride),
-            "gemm: [{m}, {k}] [{k}, {n}]: a matrix reaches past its slice"
-        );
-        true
-    }
-}
+use matrix::Form;
+pub use matrix::{Block, Threads};
 
 /// A float type with matrix products, of matrices that lie in their slices and have elements.
 pub trait Product: Sized {
@@ -141,7 +60,7 @@ impl Product for f64 {
 /// # Panics
 /// If a matrix reaches past its slice.
 #[track_caller]
-pub fn multiply<F: Float>(sizes: [usize; 3], alpha: F, a: Block<F>, b: Block<F>, beta: F, c: &mut [F], c_stride: usize) {
+pub fn multiply<F: Float + Product>(sizes: [usize; 3], alpha: F, a: Block<F>, b: Block<F>, beta: F, c: &mut [F], c_stride: usize) {
     multiply_on(Threads::One, sizes, alpha, a, b, beta, c, c_stride);
 }
 
@@ -150,7 +69,7 @@ pub fn multiply<F: Float>(sizes: [usize; 3], alpha: F, a: Block<F>, b: Block<F>,
 /// # Panics
 /// If a matrix reaches past its slice.
 #[track_caller]
-pub fn multiply_on<F: Float>(
+pub fn multiply_on<F: Float + Product>(
     threads: Threads,
     [m, n, k]: [usize; 3],
     alpha: F,
@@ -171,7 +90,7 @@ pub fn multiply_on<F: Float>(
 /// # Panics
 /// If a matrix reaches past its slice.
 #[track_caller]
-pub fn multiply_half<F: Float, H: Half>([m, n, k]: [usize; 3], a: Block<F>, b: Block<H>, beta: F, c: &mut [F], c_stride: usize) {
+pub fn multiply_half<F: Float + Product, H: Half>([m, n, k]: [usize; 3], a: Block<F>, b: Block<H>, beta: F, c: &mut [F], c_stride: usize) {
     let form = Form { m, n, k, alpha: F::ONE, beta, c_stride };
     if form.check(&a, &b, c) {
         F::multiply_half(&form, a, b, c);

@@ -191,7 +191,11 @@ mod tests {
         let counts: Vec<AtomicUsize> = (0..500).map(|_| AtomicUsize::new(0)).collect();
         let all = || {
             for _ in 0..200 {
-                for_each(50, |outer| for_each(10, |inner| drop(counts[outer * 10 + inner].fetch_add(1, SeqCst))));
+                for_each(50, |outer| {
+                    for_each(10, |inner| {
+                        counts[outer * 10 + inner].fetch_add(1, SeqCst);
+                    });
+                });
             }
         };
         thread::scope(|scope| {
@@ -208,7 +212,9 @@ mod tests {
             let result = catch_unwind(|| for_each(64, |task| assert!(task != 40, "task {task}")));
             assert_eq!(result.expect_err("a panic").downcast_ref::<String>().expect("a message"), "task 40");
             let sum = AtomicUsize::new(0);
-            for_each(100, |task| drop(sum.fetch_add(task, SeqCst)));
+            for_each(100, |task| {
+                sum.fetch_add(task, SeqCst);
+            });
             assert_eq!(sum.load(SeqCst), 4950);
         }
     }

@@ -4,7 +4,8 @@
 
 use gemm_common::Parallelism;
 
-use super::{Block, Form, Half, Product, Threads};
+use super::matrix::{Block, Form, Threads};
+use super::{Half, Product};
 use crate::cpu::parallel::for_chunks;
 use crate::cpu::{Float, reduce};
 

@@ -17,7 +17,7 @@ mod vector;
 use half::{bf16, f16};
 use instructions::Stored;
 
-use super::{Block, Form, Threads};
+use super::matrix::{Block, Form, Threads};
 use crate::dtype::{DType, Element};
 
 /// Computes a product whose matrices lie in their slices; false if this processor has no kernels here for elements of this type.

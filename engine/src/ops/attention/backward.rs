@@ -4,10 +4,10 @@
 use std::ops::Range;
 
 use crate::cpu::disjoint::Disjoint;
-use crate::cpu::gemm::{Block, multiply};
+use crate::cpu::gemm::{Block, Product, multiply};
 use crate::cpu::parallel::for_row_blocks;
 use crate::cpu::threads::for_each_with;
-use crate::cpu::{CpuArgs, Float, Math};
+use crate::cpu::{CpuArgs, Float};
 
 use super::Params;
 use super::forward::{KeyBlock, QUERIES, Sizes, grown};
@@ -18,7 +18,7 @@ use super::table::Row;
 const MIN_TASKS: usize = 16;
 
 /// table, q, k, v, dout, stats -> dq, dkv; shapes as in attention_backward.wgsl.
-pub(super) fn attention_backward<F: Float + Math>(params: &Params, mut args: CpuArgs) {
+pub(super) fn attention_backward<F: Float + Product>(params: &Params, mut args: CpuArgs) {
     let sizes = Sizes::of(params, &args);
     let Sizes { heads, kv_heads, group, head_dim, .. } = sizes;
     let (dq, dkv) = (args.output::<F>(0), args.output::<F>(1));
@@ -93,7 +93,7 @@ struct Scratch<F> {
     dv: Vec<F>,
 }
 
-impl<F: Float + Math> Scratch<F> {
+impl<F: Float + Product> Scratch<F> {
     fn start(&mut self, len: usize) {
         for sums in [&mut self.dk, &mut self.dv] {
             sums.clear();

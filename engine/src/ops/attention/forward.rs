@@ -2,9 +2,9 @@
 #![allow(unsafe_code)] // tasks write interleaved rows of one output
 
 use crate::cpu::disjoint::Disjoint;
-use crate::cpu::gemm::{Block, multiply};
+use crate::cpu::gemm::{Block, Product, multiply};
 use crate::cpu::threads::for_each_with;
-use crate::cpu::{CpuArgs, Float, Math, reduce};
+use crate::cpu::{CpuArgs, Float, reduce};
 
 use super::Params;
 use super::table::Row;
@@ -15,7 +15,7 @@ pub(super) const QUERIES: usize = 64;
 pub(super) const KEYS: usize = 256;
 
 /// table, q, k, v -> out, lse; shapes as in attention.wgsl.
-pub(super) fn attention<F: Float + Math>(params: &Params, mut args: CpuArgs) {
+pub(super) fn attention<F: Float + Product>(params: &Params, mut args: CpuArgs) {
     let sizes = Sizes::of(params, &args);
     let (q, k, v) = (args.input::<F>(1), args.input::<F>(2), args.input::<F>(3));
     let (out, lse) = (Disjoint::new(args.output::<F>(0)), Disjoint::new(args.output::<F>(1)));
@@ -86,7 +86,7 @@ impl Tile {
     }
 
     /// Leaves the unnormalised output of the tile in the scratch. `q` begins at the tile's first row.
-    fn attend<F: Float + Math>(&self, sizes: &Sizes<F>, q: &[F], k: &[F], v: &[F], scratch: &mut Scratch<F>) {
+    fn attend<F: Float + Product>(&self, sizes: &Sizes<F>, q: &[F], k: &[F], v: &[F], scratch: &mut Scratch<F>) {
         let &Sizes { heads, kv_heads, group, head_dim, scale } = sizes;
         let rows = self.rows();
         scratch.start(rows, head_dim);
@@ -134,7 +134,7 @@ struct Scratch<F> {
     total: Vec<F>,
 }
 
-impl<F: Float + Math> Scratch<F> {
+impl<F: Float + Product> Scratch<F> {
     fn start(&mut self, rows: usize, head_dim: usize) {
         for (values, len, start) in
             [(&mut self.out, rows * head_dim, F::ZERO), (&mut self.total, rows, F::ZERO), (&mut self.highest, rows, F::MINUS_INFINITY)]

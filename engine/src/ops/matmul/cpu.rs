@@ -3,12 +3,12 @@
 use half::{bf16, f16};
 
 use super::Params;
-use crate::cpu::gemm::{Block, Half, Threads, multiply_half, multiply_on};
+use crate::cpu::gemm::{Block, Half, Product, Threads, multiply_half, multiply_on};
 use crate::cpu::parallel::for_chunks;
 use crate::cpu::{CpuArgs, Float};
 use crate::dtype::DType;
 
-pub(super) fn forward<F: Float>(params: &Params, mut args: CpuArgs) {
+pub(super) fn forward<F: Float + Product>(params: &Params, mut args: CpuArgs) {
     let keep = if args.constant("ACCUMULATE") == 1.0 { F::ONE } else { F::ZERO };
     let (a, y) = (args.input::<F>(0), args.output::<F>(0));
     match args.input_dtype(1) {
@@ -21,7 +21,7 @@ pub(super) fn forward<F: Float>(params: &Params, mut args: CpuArgs) {
 /// Batches smaller than this many multiply-adds run side by side, larger ones one after the other on all threads.
 const SMALL_BATCH: usize = 64 * 64 * 64;
 
-fn forward_full<F: Float>(params: &Params, a: &[F], b: &[F], y: &mut [F], keep: F) {
+fn forward_full<F: Float + Product>(params: &Params, a: &[F], b: &[F], y: &mut [F], keep: F) {
     let [m, n, k] = params.sizes();
     let size = m * n;
     let one = |batch: usize, y: &mut [F], threads: Threads| {
@@ -37,7 +37,7 @@ fn forward_full<F: Float>(params: &Params, a: &[F], b: &[F], y: &mut [F], keep: 
     }
 }
 
-fn forward_half<F: Float, H: Half>(params: &Params, a: &[F], b: &[H], y: &mut [F], keep: F) {
+fn forward_half<F: Float + Product, H: Half>(params: &Params, a: &[F], b: &[H], y: &mut [F], keep: F) {
     let [m, n, k] = params.sizes();
     for (batch, y) in y.chunks_mut(m * n).take(params.batches as usize).enumerate() {
         multiply_half([m, n, k], params.left(a, batch), params.right(b, batch), keep, y, n);

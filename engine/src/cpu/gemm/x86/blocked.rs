@@ -21,7 +21,7 @@ use super::dots::{Dots, WIDEST as DOT_COLUMNS};
 use super::instructions::{Kernels, Stored};
 use super::tile::{BY_ROWS, BY_STEPS, LINE, STEPS, Tile};
 use crate::cpu::disjoint::Disjoint;
-use crate::cpu::gemm::{Block, Threads};
+use crate::cpu::gemm::matrix::{Block, Threads};
 use crate::cpu::threads::for_each;
 
 /// Most columns of a packed right side.

@@ -9,14 +9,14 @@ use super::dots::{self, Dots, WIDEST};
 use super::pack;
 use super::tile::{self, BY_ROWS, BY_STEPS, Tile};
 use super::vector::{Source, Vector};
-use crate::cpu::gemm::Block;
+use crate::cpu::gemm::matrix::Block;
 
 /// The kernels of one set of instructions.
 pub(super) struct Kernels {
     /// Floats in a register.
     pub(super) lanes: usize,
     /// By rows of a tile and its registers, each less one, and by how the left side is packed.
-    pub(super) tiles: &'static [[[unsafe fn(&Tile); 2]; 2]],
+    pub(super) tiles: &'static [[[TileKernel; 2]; 2]],
     /// Copies rows of a left side.
     pub(super) copy_rows: unsafe fn(Block<f32>, usize, usize, *mut f32),
     f32: Typed<f32>,
@@ -28,9 +28,11 @@ pub(super) struct Kernels {
 pub(super) struct Typed<T: 'static> {
     pub(super) pack: Pack<T>,
     /// By rows less one; for [`WIDEST`] columns, and for one.
-    pub(super) dots: &'static [[unsafe fn(&Dots<T>); 2]],
+    pub(super) dots: &'static [[DotsKernel<T>; 2]],
 }
 
+type TileKernel = unsafe fn(&Tile);
+type DotsKernel<T> = unsafe fn(&Dots<T>);
 type Pack<T> = unsafe fn(Block<T>, usize, usize, usize, *mut f32);
 
 /// A storage type, and where its kernels stand.

@@ -7,7 +7,7 @@ use std::arch::x86_64::*;
 
 use super::tile::LINE;
 use super::vector::{Source, Vector};
-use crate::cpu::gemm::Block;
+use crate::cpu::gemm::matrix::Block;
 
 /// Packs `lines` lines of `steps` elements: `to[step · width + line]`, zeros in the lines up to `width`. The block's rows are the lines.
 ///
