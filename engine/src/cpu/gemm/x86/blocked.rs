@@ -37,6 +37,8 @@ const ROWS_IN_PLACE: usize = 96;
 /// Up to so many rows, and from so many steps on, the product is computed as dot products.
 const DOT_ROWS: usize = 12;
 const DOT_STEPS: usize = 64;
+/// Elements of the right side of a task of dot products: reading them is what takes the time.
+const DOT_TASK: usize = 1 << 16;
 /// So few rows are dot products with any number of steps.
 const VERY_FEW_ROWS: usize = 4;
 /// From so many steps on, and up to so many elements of the result, tasks take slices of the inner axis, and their results are added.
@@ -66,6 +68,7 @@ pub(super) fn multiply<T: Stored>(kernels: &Kernels, threads: Threads, product: 
     let few = if steps >= DOT_STEPS { DOT_ROWS } else { VERY_FEW_ROWS };
     if rows <= few && product.left.col_stride == 1 && product.right.row_stride == 1 {
         let quads = columns.div_ceil(DOT_COLUMNS);
+        let tasks = if threads == Threads::One { 1 } else { (columns * steps).div_ceil(DOT_TASK) };
         split(quads, tasks.min(quads), |part| {
             let first = part.start * DOT_COLUMNS;
             product.of_columns(first, columns.min(part.end * DOT_COLUMNS) - first).dots(kernels, out.at(first));
