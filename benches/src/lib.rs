@@ -3,6 +3,8 @@
 //! These machines are shared and noisy. Quote ratios of medians that were measured in turn, never a time.
 #![allow(unsafe_code)] // the gemm crates take raw pointers
 
+pub mod block;
+
 use std::hint::black_box;
 use std::time::Instant;
 
