@@ -6,8 +6,9 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, Throughput, criterion_group};
-use percept_benches::{fma_peak_gflops, gemm_crate, median};
+use percept_benches::{gemm_crate, median};
 use percept_engine::ops::MatmulVariant;
+use percept_engine::probe::fma_gflops;
 use percept_engine::{DType, Device, GpuSelector, Tensor, tune};
 
 /// `[m, k] · [k, n]`: square, a decoder's MLP for few tokens, a language-model head, attention-like, decoding.
@@ -15,7 +16,7 @@ const SIZES: [[usize; 3]; 5] = [[512, 512, 512], [16, 576, 1536], [64, 576, 8192
 
 fn main() {
     let gpu = gpu();
-    println!("fused multiply-add peak: {:.0} GFLOP/s", fma_peak_gflops());
+    println!("fused multiply-add peak: {:.0} GFLOP/s", fma_gflops());
     for size in SIZES {
         compare(size, gpu.as_ref());
     }

@@ -5,7 +5,6 @@
 
 pub mod block;
 
-use std::hint::black_box;
 use std::time::Instant;
 
 use rayon::prelude::*;
@@ -68,37 +67,6 @@ pub fn gemm_crate([m, k, n]: [usize; 3], y: &mut [f32], a: &[f32], a_strides: [u
 /// GFLOP/s of a product `[512, 512] · [512, 512]` that took `seconds`.
 pub fn gemm_512_gflops(seconds: f64) -> f64 {
     2e-9 * 512f64.powi(3) / seconds
-}
-
-/// GFLOP/s of fused multiply-adds on registers, on all threads: no product can be faster.
-pub fn fma_peak_gflops() -> f64 {
-    const STEPS: usize = 1_000_000;
-    let threads = rayon::current_num_threads();
-    let mut times: Vec<f64> = (0..5).map(|_| seconds(|| (0..threads).into_par_iter().for_each(|_| fma_chains(STEPS)))).collect();
-    2e-9 * (LANES * CHAINS * STEPS * threads) as f64 / median(&mut times)
-}
-
-const LANES: usize = 16;
-const CHAINS: usize = 8;
-
-/// Independent chains, enough to hide the latency of the instruction; each in a variable of its own, or the compiler keeps them in memory.
-#[inline(never)]
-fn fma_chains(steps: usize) {
-    #[inline(always)]
-    fn next(sum: [f32; LANES], x: &[f32; LANES], y: &[f32; LANES]) -> [f32; LANES] {
-        let mut result = sum;
-        for lane in 0..LANES {
-            result[lane] = sum[lane].mul_add(x[lane], y[lane]);
-        }
-        result
-    }
-    let (x, y) = (black_box([0.999f32; LANES]), black_box([0.001f32; LANES]));
-    let [mut a, mut b, mut c, mut d, mut e, mut f, mut g, mut h] = black_box([[1.0f32; LANES]; CHAINS]);
-    for _ in 0..steps {
-        (a, b, c, d) = (next(a, &x, &y), next(b, &x, &y), next(c, &x, &y), next(d, &x, &y));
-        (e, f, g, h) = (next(e, &x, &y), next(f, &x, &y), next(g, &x, &y), next(h, &x, &y));
-    }
-    black_box([a, b, c, d, e, f, g, h]);
 }
 
 /// Seconds to copy `source` to `target` on all threads.

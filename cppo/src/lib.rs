@@ -58,14 +58,16 @@ pub mod training {
     pub mod world;
 }
 
-/// What is learnt about a model without training it.
+/// What is learnt about a model, or about a machine, without a run.
 pub mod studies {
+    pub mod bench;
     pub mod inspect;
 }
 
 /// The program `percept`: one file for each subcommand, with its arguments and what it prints. The work is done elsewhere.
 pub mod commands {
     mod arguments;
+    mod bench;
     mod cli;
     mod data;
     mod device;

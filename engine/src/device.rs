@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, RwLock};
 
-use crate::counters::Counters;
+use crate::counters::{Counters, Work};
 use crate::cpu::CpuDevice;
 use crate::error::{Error, Failure, Result};
 use crate::gpu::{AdapterReport, Gpu, GpuSelector};
@@ -20,6 +20,7 @@ struct Inner {
     trace: Arc<Trace>,
     checks_finite: AtomicBool,
     tuning: RwLock<Tuning>,
+    work: Work,
 }
 
 pub(crate) enum Backend {
@@ -28,7 +29,7 @@ pub(crate) enum Backend {
 }
 
 impl Device {
-    /// The CPU: rayon's threads and the `gemm` crate. One per process.
+    /// The CPU, with as many threads as rayon has. One per process.
     pub fn cpu() -> Device {
         static CPU: OnceLock<Device> = OnceLock::new();
         CPU.get_or_init(Device::new_cpu).clone()
@@ -51,7 +52,7 @@ impl Device {
 
     fn new(backend: Backend, failure: Arc<Failure>, trace: Arc<Trace>) -> Device {
         let checks_finite = AtomicBool::new(std::env::var("PERCEPT_NAN").is_ok_and(|v| v == "1"));
-        Device(Arc::new(Inner { backend, failure, trace, checks_finite, tuning: RwLock::default() }))
+        Device(Arc::new(Inner { backend, failure, trace, checks_finite, tuning: RwLock::default(), work: Work::default() }))
     }
 
     /// The best device: a hardware GPU if there is one that opens, else the CPU. A software Vulkan adapter only when `PERCEPT_ADAPTER` asks for it.
@@ -112,10 +113,10 @@ impl Device {
 
     /// How much memory is in use and what was done, so far.
     pub fn counters(&self) -> Counters {
-        match &self.0.backend {
+        self.0.work.on_top_of(match &self.0.backend {
             Backend::Cpu(cpu) => cpu.counters(),
             Backend::Gpu(gpu) => gpu.counters(),
-        }
+        })
     }
 
     /// Sets the memory budget for live tensors. Allocation above it is an error that names the op, not an abort.
@@ -156,6 +157,10 @@ impl Device {
 
     pub(crate) fn checks_finite(&self) -> bool {
         self.0.checks_finite.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn work(&self) -> &Work {
+        &self.0.work
     }
 
     pub(crate) fn trace(&self) -> &Trace {

@@ -24,6 +24,7 @@ pub struct Launch<'a> {
     inputs: usize,
     outputs: usize,
     groups: usize,
+    multiply_adds: u64,
 }
 
 /// A tensor, and the bytes of its storage that the kernel sees.
@@ -46,6 +47,7 @@ impl Kernel {
             inputs: 0,
             outputs: 0,
             groups: 0,
+            multiply_adds: 0,
         }
     }
 }
@@ -104,6 +106,12 @@ impl<'a> Launch<'a> {
         self
     }
 
+    /// Says how many multiplications with additions this is, for the device's counters.
+    pub(crate) fn multiply_adds(mut self, count: u64) -> Self {
+        self.multiply_adds = count;
+        self
+    }
+
     /// Runs on the CPU, or records for the GPU. Nothing happens when `groups` is 0 or an earlier error waits to be read (see [`Device::check`]).
     ///
     /// # Panics
@@ -123,6 +131,8 @@ impl<'a> Launch<'a> {
             let shape = poisoned.tensor.shape().to_vec();
             return device.fail(Error::Poisoned { op: name.to_string(), shape, at: caller.to_string() });
         }
+        let bytes = |binding: &Binding<'_>| (binding.tensor.len() * binding.tensor.dtype().size_bytes()) as u64;
+        device.work().add(self.bindings().map(bytes).sum(), self.multiply_adds);
         match device.backend() {
             Backend::Cpu(cpu) => device.trace().time(name, || cpu.run(&self.dispatch(Storage::cpu))),
             Backend::Gpu(gpu) => gpu.run(&self.dispatch(Storage::gpu)),

@@ -25,6 +25,7 @@ pub mod layout;
 pub mod ops;
 pub mod optim;
 mod pool;
+pub mod probe;
 pub mod random;
 pub mod safetensors;
 mod storage;

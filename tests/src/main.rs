@@ -37,6 +37,8 @@ mod model;
 #[cfg(feature = "cppo")]
 mod answer;
 #[cfg(feature = "cppo")]
+mod bench;
+#[cfg(feature = "cppo")]
 mod cli;
 #[cfg(feature = "cppo")]
 mod config;
@@ -44,6 +46,7 @@ mod config;
 mod cppo_golden;
 #[cfg(feature = "cppo")]
 mod data;
+#[cfg(feature = "cppo")]
 mod eval_command;
 #[cfg(feature = "cppo")]
 mod inspect;
@@ -60,7 +63,6 @@ mod sft_command;
 #[cfg(feature = "cppo")]
 mod statistics;
 #[cfg(feature = "cppo")]
-#[cfg(feature = "cppo")]
 mod tasks;
 #[cfg(feature = "cppo")]
 mod train_command;
@@ -68,4 +70,5 @@ mod train_command;
 mod trainer;
 #[cfg(feature = "cppo")]
 mod views;
+#[cfg(feature = "cppo")]
 mod world;

@@ -16,9 +16,18 @@ pub(super) struct ConfigArgs {
 
 impl ConfigArgs {
     pub(super) fn load(&self) -> Result<Config, ConfigError> {
+        self.with(&self.overrides)
+    }
+
+    /// The same with one more field overridden.
+    pub(super) fn load_with(&self, field: &str) -> Result<Config, ConfigError> {
+        self.with(&[&self.overrides[..], &[field.to_owned()]].concat())
+    }
+
+    fn with(&self, overrides: &[String]) -> Result<Config, ConfigError> {
         match &self.config {
-            Some(path) => Config::load(path, &self.overrides),
-            None => Config::parse(include_str!("../../../configs/digits.toml"), "configs/digits.toml", &self.overrides),
+            Some(path) => Config::load(path, overrides),
+            None => Config::parse(include_str!("../../../configs/digits.toml"), "configs/digits.toml", overrides),
         }
     }
 }

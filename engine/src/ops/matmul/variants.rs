@@ -120,7 +120,8 @@ pub(super) fn launch(params: &Params, a: &Tensor, b: &Tensor, y: &Tensor, store:
         }
     };
     let groups = params.batches as usize * params.m.div_ceil(rows) as usize * params.n.div_ceil(columns) as usize;
-    kernel.launch(params).constants(&constants).strided(a).strided(b).output(y).groups(groups).run();
+    let multiply_adds = [params.batches, params.m, params.n, params.k].iter().map(|&size| u64::from(size)).product();
+    kernel.launch(params).constants(&constants).strided(a).strided(b).output(y).groups(groups).multiply_adds(multiply_adds).run();
 }
 
 impl Params {
