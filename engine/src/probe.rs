@@ -1,4 +1,5 @@
 //! What the processor can do at best, measured: the limits that speeds are compared with.
+#![allow(unsafe_code)] // functions that need instructions are called where the processor has them
 
 use std::hint::black_box;
 use std::time::Instant;
@@ -6,8 +7,7 @@ use std::time::Instant;
 use crate::cpu::parallel::for_chunks;
 use crate::cpu::threads::{for_each, threads};
 
-/// Multiplications with additions in a second, in billions of both together (GFLOP/s), of f32 in registers, on all threads: no product can be faster. Built for
-/// the processor at hand (`target-cpu=native`), it uses the widest registers.
+/// Multiplications with additions in a second, in billions of both together (GFLOP/s), of f32 in registers, on all threads: no product can be faster.
 pub fn fma_gflops() -> f64 {
     const STEPS: usize = 4_000_000; // long enough that the system has given every thread a core of its own
     let work = (2 * LANES * CHAINS * STEPS * threads()) as f64;
@@ -37,9 +37,33 @@ fn best_of(rounds: usize, mut f: impl FnMut()) -> f64 {
 const LANES: usize = 16;
 const CHAINS: usize = 8;
 
-/// Independent chains, enough to hide the latency of the instruction; each in a variable of its own, or the compiler keeps them in memory.
-#[inline(never)]
+/// With the widest registers that the processor has, whatever the program was built for.
 fn fma_chains(steps: usize) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        #[target_feature(enable = "avx512f,fma")]
+        fn with_avx512(steps: usize) {
+            chains(steps);
+        }
+        #[target_feature(enable = "avx2,fma")]
+        fn with_avx2(steps: usize) {
+            chains(steps);
+        }
+        if is_x86_feature_detected!("avx512f") {
+            // SAFETY: the processor has the instructions
+            return unsafe { with_avx512(steps) };
+        }
+        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+            // SAFETY: the processor has the instructions
+            return unsafe { with_avx2(steps) };
+        }
+    }
+    chains(steps);
+}
+
+/// Independent chains, enough to hide the latency of the instruction; each in a variable of its own, or the compiler keeps them in memory.
+#[inline(always)]
+fn chains(steps: usize) {
     #[inline(always)]
     fn next(sum: [f32; LANES], x: &[f32; LANES], y: &[f32; LANES]) -> [f32; LANES] {
         let mut result = sum;

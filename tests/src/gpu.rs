@@ -2,7 +2,7 @@
 
 use percept_engine::gpu::adapters;
 use percept_engine::trace::trace_table;
-use percept_engine::{DType, Device, Error, GpuSelector, Tensor};
+use percept_engine::{DType, Device, Error, GpuSelector, Tensor, random};
 
 use crate::common::{gpu, open};
 
@@ -236,5 +236,32 @@ fn the_first_value_that_is_not_finite_is_reported_with_its_op() {
         let Error::NotFinite { kernel, at, shape, count, first } = &error else { panic!("{device}: {error}") };
         assert_eq!((shape.as_slice(), *count, *first), (&[2, 2][..], 2, 1), "{device}: {error}");
         assert!(kernel.contains("binary") && at.contains("gpu.rs"), "{device}: {error}");
+    }
+}
+
+#[test]
+fn a_gradient_summed_over_many_rows_is_right_however_it_is_cut() {
+    let device = gpu();
+    // one tile of the result, and so several slices; with and without a rest, as x wᵀ and as x w
+    for (rows, transposed) in [(1024, true), (1031, true), (1031, false), (5000, true)] {
+        let shapes: [&[usize]; 3] = [&[rows, 24], if transposed { &[40, 24] } else { &[24, 40] }, &[rows, 40]];
+        let values: Vec<Vec<f32>> =
+            shapes.iter().zip(1..).map(|(shape, stream)| random::normal(5, stream, shape.iter().product(), 1.0)).collect();
+        let gradient = |device: &Device, dtype: DType| {
+            let tensor = |i: usize| {
+                let values: Vec<f64> = values[i].iter().map(|&value| f64::from(value)).collect();
+                Tensor::from_f64(device, &values, shapes[i], dtype)
+            };
+            let w = tensor(1).parameter();
+            let y = tensor(0).matmul(&if transposed { w.t() } else { w.clone() });
+            y.backward_from(&tensor(2)).get(&w).unwrap().to_f64_vec().unwrap()
+        };
+        let launches = device.counters().launches;
+        let (got, expected) = (gradient(&device, DType::F32), gradient(&Device::cpu(), DType::F64));
+        assert!(device.counters().launches - launches > 2, "not cut: this tests nothing");
+        let scale = (rows as f64).sqrt();
+        for (got, expected) in got.iter().zip(&expected) {
+            assert!((got - expected).abs() < 1e-5 * scale, "{rows} rows, transposed {transposed}: {got}, not {expected}");
+        }
     }
 }

@@ -14,25 +14,26 @@ import torch.nn.functional as F
 from transformers import AutoModelForImageTextToText
 
 torch.set_num_threads(2)
+DEVICE = sys.argv[2] if len(sys.argv) > 2 else "cpu"
 PROMPTS, GROUP, PROMPT, RESPONSE, IMAGE_TOKENS, SIDE = 32, 8, 25, 28, 16, 64
 
 
 class Run:
     def __init__(self, folder):
-        self.model = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32, attn_implementation="sdpa")
+        self.model = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32, attn_implementation="sdpa").to(DEVICE)
         self.reference = copy.deepcopy(self.model).eval()
         self.optimiser = torch.optim.AdamW(self.model.parameters(), lr=4e-5, fused=True)
-        text = torch.randint(10, 200, (PROMPTS, PROMPT - IMAGE_TOKENS))
-        image = torch.full((PROMPTS, IMAGE_TOKENS), self.model.config.image_token_id)
+        text = torch.randint(10, 200, (PROMPTS, PROMPT - IMAGE_TOKENS), device=DEVICE)
+        image = torch.full((PROMPTS, IMAGE_TOKENS), self.model.config.image_token_id, device=DEVICE)
         self.prompts = torch.cat([text[:, :4], image, text[:, 4:]], 1)
         # the original, and for CPPO the preserving and the removing view
-        self.pictures = [torch.randn(PROMPTS, 1, 3, SIDE, SIDE) for _ in range(3)]
+        self.pictures = [torch.randn(PROMPTS, 1, 3, SIDE, SIDE, device=DEVICE) for _ in range(3)]
 
     @torch.no_grad()
     def rollout(self):
         return self.model.generate(
             input_ids=self.prompts.repeat_interleave(GROUP, 0),
-            attention_mask=torch.ones(PROMPTS * GROUP, PROMPT, dtype=torch.long),
+            attention_mask=torch.ones(PROMPTS * GROUP, PROMPT, dtype=torch.long, device=DEVICE),
             pixel_values=self.pictures[0].repeat_interleave(GROUP, 0),
             do_sample=True,
             temperature=1.0,
@@ -51,7 +52,7 @@ class Run:
 
     def step(self, method):
         sequences = self.rollout()
-        rewards = torch.rand(PROMPTS, GROUP)
+        rewards = torch.rand(PROMPTS, GROUP, device=DEVICE)
         advantages = ((rewards - rewards.mean(1, keepdim=True)) / (rewards.std(1, keepdim=True) + 1e-6)).reshape(-1, 1)
         with torch.no_grad():
             reference, _ = self.read(self.reference, sequences, self.pictures[0])
@@ -79,6 +80,11 @@ def k3(log_p, log_q):
     return difference.exp() - difference - 1
 
 
+def synchronize():
+    if DEVICE != "cpu":
+        torch.cuda.synchronize()
+
+
 def main():
     run = Run(sys.argv[1])
     rows = {"rollout": run.rollout, "step grpo": lambda: run.step("grpo"), "step cppo": lambda: run.step("cppo")}
@@ -88,8 +94,10 @@ def main():
         if row not in warm:
             rows[row]()
             warm.add(row)
+        synchronize()
         start = time.perf_counter()
         rows[row]()
+        synchronize()
         print(json.dumps({"seconds": time.perf_counter() - start}), flush=True)
 
 

@@ -60,7 +60,7 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome> {
         (true, _) => vec![counts(&configs, &device)?],
         (_, true) => vec![scaling(&config, &device, effort)?],
         _ => {
-            let limits = Limits::of(&device);
+            let limits = Limits::of(&device)?;
             vec![
                 limits.section(),
                 products(&device, &limits, effort)?,

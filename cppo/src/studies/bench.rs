@@ -3,6 +3,7 @@
 //! A machine is shared and its clock moves, so a time by itself says little. Everything is measured in one run, what is compared is measured in turn, and of
 //! several measurements the median counts.
 
+pub mod batch;
 mod counts;
 mod generation;
 mod products;
@@ -11,7 +12,7 @@ mod training;
 
 use std::time::Instant;
 
-use percept_engine::{Device, probe};
+use percept_engine::{DType, Device, Tensor, probe};
 use serde::Serialize;
 
 pub use counts::counts;
@@ -64,10 +65,10 @@ impl Section {
     }
 }
 
-/// What the processor can do at best; of a GPU it is not known.
+/// What the device can do at best.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Multiplications and additions, GFLOP/s.
+    /// Multiplications and additions, GFLOP/s; of a GPU they are not known.
     pub gflops: Option<f64>,
     /// Bytes read and written, GB/s.
     pub gigabytes_per_second: Option<f64>,
@@ -75,9 +76,12 @@ pub struct Limits {
 
 impl Limits {
     /// Measures them.
-    pub fn of(device: &Device) -> Limits {
-        let measured = |probe: fn() -> f64| device.is_cpu().then(probe);
-        Limits { gflops: measured(probe::fma_gflops), gigabytes_per_second: measured(probe::copy_gigabytes_per_second) }
+    ///
+    /// # Errors
+    /// Those of the device.
+    pub fn of(device: &Device) -> anyhow::Result<Limits> {
+        let copied = if device.is_cpu() { probe::copy_gigabytes_per_second() } else { copied_by_kernel(device)? };
+        Ok(Limits { gflops: device.is_cpu().then(probe::fma_gflops), gigabytes_per_second: Some(copied) })
     }
 
     /// The limits themselves.
@@ -87,6 +91,21 @@ impl Limits {
         let rows = rows.into_iter().filter_map(|(name, value)| Some(Row::new(name, value?))).collect();
         Section::new("Limits", "The best of nine tries, on all threads; what follows is compared with them.", "", rows)
     }
+}
+
+/// GB/s read and written by the kernel that copies a tensor.
+fn copied_by_kernel(device: &Device) -> anyhow::Result<f64> {
+    const ELEMENTS: usize = 1 << 24;
+    const COPIES: usize = 8;
+    let source = Tensor::zeros(device, &[ELEMENTS], DType::F32);
+    let copies = || {
+        seconds(device, || {
+            (0..COPIES).for_each(|_| drop(source.mul_scalar(2.0)));
+            Ok(())
+        })
+    };
+    let times = (0..9).map(|_| copies()).collect::<Result<Vec<_>, _>>()?;
+    Ok(1e-9 * (COPIES * ELEMENTS * 8) as f64 / times.into_iter().fold(f64::INFINITY, f64::min))
 }
 
 /// How thorough a measurement is.

@@ -22,8 +22,16 @@ impl CpuDevice {
         CpuDevice { pool: Arc::new(Mutex::new(Pool::new("cpu", Reuse::LastFreed))), launches: AtomicU64::new(0) }
     }
 
-    /// A buffer of at least `size_bytes`, its content undefined.
+    /// A buffer of at least `size_bytes`, its content undefined; in debug builds NaN, so that a kernel that leaves something unwritten fails its tests.
     pub(crate) fn alloc(&self, size_bytes: usize, what: &dyn Fn() -> String) -> Result<CpuBuffer> {
+        let buffer = self.lend(size_bytes, what)?;
+        if cfg!(debug_assertions) {
+            buffer.write().bytes_mut().fill(0xff);
+        }
+        Ok(buffer)
+    }
+
+    fn lend(&self, size_bytes: usize, what: &dyn Fn() -> String) -> Result<CpuBuffer> {
         let bytes = size_class(size_bytes as u64, GRANULE_BYTES);
         let mut pool = self.pool();
         pool.check_budget(bytes, what)?;

@@ -1,6 +1,7 @@
 //! Matrix product, batched and broadcast, with transposed views and half-precision weights read in place.
 
 mod cpu;
+mod deep;
 mod variants;
 
 use crate::dtype::DType;
@@ -127,7 +128,7 @@ fn right_gradient(a: &Tensor, b: &Tensor, dy: &Tensor) -> Tensor {
     let is_shared = b.shape()[..b.rank() - 2].iter().all(|&length| length == 1);
     let (a, dy) = if is_shared { (fold_rows(a), fold_rows(dy)) } else { (a.clone(), dy.clone()) };
     let strides = &b.layout().strides[b.rank() - 2..];
-    let db = if strides[0] < strides[1] { dy.t().matmul(&a).t() } else { a.t().matmul(&dy) };
+    let db = if strides[0] < strides[1] { deep::product(&dy.t(), &a).t() } else { deep::product(&a.t(), &dy) };
     if is_shared { db.broadcast_to(b.shape()) } else { db.sum_to(b.shape()) }
 }
 

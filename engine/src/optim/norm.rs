@@ -29,7 +29,7 @@ static PREPARE: Kernel = kernel!(SHADER, "prepare", Params, prepare);
 pub(crate) const KERNELS: &[&Kernel] = &[&SUM_SQUARES, &PREPARE];
 
 /// How many squares one thread adds up.
-const CHUNK: usize = 256;
+const CHUNK: usize = 64;
 
 impl Gradients {
     /// The norm of all gradients together: the root of the sum of all their squares. A number on the device, nothing is read back. `-> []`

@@ -38,9 +38,10 @@ pub fn generation(config: &Config, device: &Device, limits: &Limits, effort: Eff
             let [short, long] = [1, 1 + TOKENS].map(|tokens| reading(tokens, sequences, &prompts[..1]));
             times.push((long? - short?).max(1e-9));
         }
-        let limit = limits.gflops.zip(limits.gigabytes_per_second).map(|(gflops, gigabytes)| {
+        let limit = limits.gigabytes_per_second.map(|gigabytes| {
             // a copy reads and writes; weights are only read
-            let (reading, computing) = (bytes as f64 / (gigabytes * 1e9), 2.0 * (count * sequences as usize) as f64 / (gflops * 1e9));
+            let reading = bytes as f64 / (gigabytes * 1e9);
+            let computing = limits.gflops.map_or(0.0, |gflops| 2.0 * (count * sequences as usize) as f64 / (gflops * 1e9));
             f64::from(sequences) / reading.max(computing)
         });
         let speed = f64::from(sequences) * TOKENS as f64 / median(times);

@@ -78,6 +78,19 @@ impl Variant {
     }
 }
 
+/// Into how many slices the inner axis of a product is best cut, so that workgroups enough for the whole device share it; 1 on the CPU, which cuts inside its kernel.
+pub(super) fn slices(device: &Device, m: usize, n: usize, k: usize) -> usize {
+    /// Edge of a tile of the result, one workgroup.
+    const TILE: usize = 64;
+    /// Fewer steps than this are not worth a slice.
+    const STEPS: usize = 256;
+    let Some(adapter) = device.adapter() else { return 1 };
+    // twice the number of processors of the largest GPUs, so that none of them waits long for the last
+    let wanted = if adapter.software { 4 } else { 256 };
+    let tiles = m.div_ceil(TILE) * n.div_ceil(TILE);
+    (wanted / tiles.max(1)).min(k / STEPS).max(1)
+}
+
 /// Lanes of a subgroup, if they are always the same number, one that the kernels can split into quads, and small enough for a workgroup of four.
 fn lanes(adapter: &AdapterReport) -> Option<u32> {
     let (min, max) = (adapter.subgroup_min_size, adapter.subgroup_max_size);

@@ -68,7 +68,7 @@ pub(super) fn multiply<T: Stored>(kernels: &Kernels, threads: Threads, product: 
     let few = if steps >= DOT_STEPS { DOT_ROWS } else { VERY_FEW_ROWS };
     if rows <= few && product.left.col_stride == 1 && product.right.row_stride == 1 {
         let quads = columns.div_ceil(DOT_COLUMNS);
-        let tasks = if threads == Threads::One { 1 } else { (columns * steps).div_ceil(DOT_TASK) };
+        let tasks = if threads == Threads::One { 1 } else { (columns * steps).div_ceil(DOT_TASK).max(1) };
         split(quads, tasks.min(quads), |part| {
             let first = part.start * DOT_COLUMNS;
             product.of_columns(first, columns.min(part.end * DOT_COLUMNS) - first).dots(kernels, out.at(first));

@@ -1,0 +1,29 @@
+//! Products with a long inner axis and a small result, such as the gradient of a weight over all tokens of a batch.
+//!
+//! A GPU gives every tile of the result to one workgroup. Of a small result there are few tiles, and most of the GPU would wait while a few workgroups walk the long
+//! axis. So the axis is cut into slices, which are multiplied side by side as a batch, and the products are added, in a fixed order ("split-k").
+
+use super::variants::slices;
+use crate::layout::Layout;
+use crate::tensor::Tensor;
+
+/// The product `[m, k] · [k, n] -> [m, n]` without a gradient, cut if that keeps the device busy. Which row of the result has which bits depends on its sizes.
+pub(super) fn product(a: &Tensor, b: &Tensor) -> Tensor {
+    let slices = if a.rank() == 2 && b.rank() == 2 { slices(a.device(), a.dim(0), b.dim(1), a.dim(1)) } else { 1 };
+    if slices <= 1 {
+        return a.matmul(b);
+    }
+    let steps = a.dim(1) / slices;
+    let (a_all, b_all) = (a.layout(), b.layout());
+    let [a_row, a_step] = [a_all.strides[0], a_all.strides[1]];
+    let [b_step, b_column] = [b_all.strides[0], b_all.strides[1]];
+    let a_cut = Layout { shape: vec![slices, a.dim(0), steps], strides: vec![steps * a_step, a_row, a_step], offset: a_all.offset };
+    let b_cut = Layout { shape: vec![slices, steps, b.dim(1)], strides: vec![steps * b_step, b_step, b_column], offset: b_all.offset };
+    let y = a.view(a_cut).matmul(&b.view(b_cut)).sum(&[0]);
+    let done = slices * steps;
+    let rest = a.dim(1) - done;
+    if rest > 0 {
+        y.add_matmul_(&a.slice(1, done, rest), &b.slice(0, done, rest));
+    }
+    y
+}
