@@ -4,6 +4,8 @@
 #![allow(unsafe_code)] // the gemm crates take raw pointers
 
 pub mod block;
+#[cfg(feature = "model")]
+pub mod smolvlm;
 
 use std::time::Instant;
 

@@ -3,20 +3,32 @@
 use std::io::{BufRead, Write};
 
 use percept_benches::block::Training;
+use percept_benches::smolvlm::Question;
 use percept_benches::{median, seconds};
-use percept_engine::{Device, Tensor, no_grad, random};
+use percept_engine::{Device, GpuSelector, Tensor, no_grad, random, tune};
 
 fn main() {
-    let device = Device::cpu();
-    let mut blocks = None;
+    // the CPU, or with the argument `gpu` the adapter that PERCEPT_ADAPTER names
+    let device = match std::env::args().nth(1).as_deref() {
+        Some("gpu") => Device::gpu(&GpuSelector::from_env_or_hardware()).inspect(tune::load).expect("a GPU"),
+        _ => Device::cpu(),
+    };
+    let (mut blocks, mut question) = (None, None);
     for line in std::io::stdin().lock().lines() {
         let line = line.expect("a line");
         let words: Vec<&str> = line.split_whitespace().collect();
         let time = match words[..] {
             ["product", kind, m, n, k] => product(&device, kind, [m, n, k].map(|size| size.parse().expect("a size"))),
-            ["blocks"] => {
+            ["blocks", ..] => {
                 let training = blocks.get_or_insert_with(|| Training::new(&device));
                 repeat(3, 5, || training.step())
+            }
+            ["smolvlm", what, sequences] => {
+                let question = question.get_or_insert_with(|| Question::new(&device));
+                match what {
+                    "first" => question.first(),
+                    _ => question.token(sequences.parse().expect("a number")),
+                }
             }
             _ => panic!("no such row: {line}"),
         };
