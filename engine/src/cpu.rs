@@ -9,6 +9,7 @@ pub mod gemm;
 pub mod math;
 pub mod parallel;
 pub mod reduce;
+pub mod simd;
 pub mod threads;
 
 pub use args::CpuArgs;

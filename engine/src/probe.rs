@@ -1,25 +1,26 @@
 //! What the processor can do at best, measured: the limits that speeds are compared with.
-#![allow(unsafe_code)] // functions that need instructions are called where the processor has them
 
 use std::hint::black_box;
 use std::time::Instant;
 
 use crate::cpu::parallel::for_chunks;
 use crate::cpu::threads::{for_each, threads};
+use crate::parallel;
 
 /// Multiplications with additions in a second, in billions of both together (GFLOP/s), of f32 in registers, on all threads: no product can be faster.
 pub fn fma_gflops() -> f64 {
     const STEPS: usize = 4_000_000; // long enough that the system has given every thread a core of its own
     let work = (2 * LANES * CHAINS * STEPS * threads()) as f64;
-    1e-9 * work / best_of(9, || for_each(threads(), |_| fma_chains(STEPS)))
+    1e-9 * work / best_of(9, || parallel!(for_each(threads()), |_| chains(STEPS)))
 }
 
 /// Bytes read and written in a second by a copy of memory much larger than the caches, on all threads, in billions.
 pub fn copy_gigabytes_per_second() -> f64 {
     const FLOATS: usize = 1 << 24;
     let (source, mut target) = (vec![1.0f32; FLOATS], vec![0.0f32; FLOATS]);
-    let seconds =
-        best_of(9, || for_chunks(&mut target, 1 << 14, |chunk, target| target.copy_from_slice(&source[chunk << 14..][..target.len()])));
+    let seconds = best_of(9, || {
+        parallel!(for_chunks(&mut target, 1 << 14), |chunk, target| target.copy_from_slice(&source[chunk << 14..][..target.len()]))
+    });
     black_box(&target);
     1e-9 * (8 * FLOATS) as f64 / seconds
 }
@@ -36,30 +37,6 @@ fn best_of(rounds: usize, mut f: impl FnMut()) -> f64 {
 
 const LANES: usize = 16;
 const CHAINS: usize = 8;
-
-/// With the widest registers that the processor has, whatever the program was built for.
-fn fma_chains(steps: usize) {
-    #[cfg(target_arch = "x86_64")]
-    {
-        #[target_feature(enable = "avx512f,fma")]
-        fn with_avx512(steps: usize) {
-            chains(steps);
-        }
-        #[target_feature(enable = "avx2,fma")]
-        fn with_avx2(steps: usize) {
-            chains(steps);
-        }
-        if is_x86_feature_detected!("avx512f") {
-            // SAFETY: the processor has the instructions
-            return unsafe { with_avx512(steps) };
-        }
-        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-            // SAFETY: the processor has the instructions
-            return unsafe { with_avx2(steps) };
-        }
-    }
-    chains(steps);
-}
 
 /// Independent chains, enough to hide the latency of the instruction; each in a variable of its own, or the compiler keeps them in memory.
 #[inline(always)]

@@ -47,6 +47,28 @@ fn the_second_driver_runs_every_module_with_gpu_tests() {
     }
 }
 
+/// A closure that is called otherwise may be built for the oldest processors alone; nothing else would tell.
+#[test]
+fn kernels_split_their_work_with_the_macro_that_inlines() {
+    let calls = ["for_each(", "for_each_with(", "for_chunks(", "for_chunks_with(", "for_row_blocks(", "for_row_blocks_of("];
+    let calls = [&calls[..], &["for_costly_rows(", "for_costly_rows_of(", "for_strided_rows("]].concat();
+    let is_exempt = |name: &str| name.ends_with("cpu/parallel.rs") || name.ends_with("cpu/threads.rs"); // where they are defined
+    let mut seen = 0;
+    for (name, text) in sources(&["engine/src"]).iter().filter(|(name, _)| !is_exempt(name)) {
+        for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim_start().starts_with("//")) {
+            for place in calls.iter().flat_map(|call| line.match_indices(call).map(|(place, _)| place)) {
+                let before = &line[..place];
+                if before.ends_with(['.', '_']) || before.ends_with(char::is_alphanumeric) {
+                    continue; // a method of iterators, or a longer name
+                }
+                seen += 1;
+                assert!(before.ends_with("parallel!("), "{name}:{}: without `parallel!`: {}", number + 1, line.trim());
+            }
+        }
+    }
+    assert!(seen > 30, "{seen} calls found");
+}
+
 #[test]
 fn paths_in_the_documents_exist() {
     for document in ["README.md", "ARCHITECTURE.md", "shaders/README.md"] {

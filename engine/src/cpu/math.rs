@@ -5,8 +5,7 @@
 //! f64 is the oracle of the tests, where accuracy matters and speed does not.
 //!
 //! Every polynomial was fitted for this file (weighted minimax, coefficients rounded to f32 one by one); the errors stated
-//! in the trait are the largest seen by the tests below. They assume fused multiply-add, which the build's
-//! `target-cpu=native` gives on any processor of the last ten years.
+//! in the trait are the largest seen by the tests below. They assume fused multiply-add.
 
 use std::ops::{Add, Mul};
 
@@ -51,6 +50,9 @@ pub trait Math: Copy + Default + PartialOrd + Add<Output = Self> + Mul<Output = 
     fn gelu_erf(self) -> Self;
 }
 
+/// Whether kernels have fused multiply-add. On x86-64 `simd.rs` switches it on where kernels run; only processors from before 2013 lack it, and are slow then.
+const HAS_FMA: bool = cfg!(any(target_feature = "fma", target_arch = "x86_64", target_arch = "aarch64"));
+
 const LOG2_E: f32 = std::f32::consts::LOG2_E;
 /// `ln 2` in two parts; the first has so few bits that its product with any exponent is exact.
 const LN_2_HIGH: f32 = 0.693_359_4;
@@ -64,8 +66,8 @@ impl Math for f32 {
 
     #[inline(always)]
     fn multiply_add(self, factor: f32, addend: f32) -> f32 {
-        // Without the instruction `mul_add` is a call into the C library, a hundred times slower.
-        if cfg!(any(target_feature = "fma", target_arch = "aarch64")) { self.mul_add(factor, addend) } else { self * factor + addend }
+        // Where the instruction is missing `mul_add` is a call into the C library, a hundred times slower.
+        if HAS_FMA { self.mul_add(factor, addend) } else { self * factor + addend }
     }
 
     #[inline(always)]
@@ -178,7 +180,7 @@ impl Math for f64 {
 
     #[inline(always)]
     fn multiply_add(self, factor: f64, addend: f64) -> f64 {
-        if cfg!(any(target_feature = "fma", target_arch = "aarch64")) { self.mul_add(factor, addend) } else { self * factor + addend }
+        if HAS_FMA { self.mul_add(factor, addend) } else { self * factor + addend }
     }
 
     fn fast_exp(self) -> f64 {

@@ -3,13 +3,14 @@
 
 use super::disjoint::Disjoint;
 use super::threads::{for_each, for_each_with};
+use crate::parallel;
 
 /// Fewer elements than this per task cost more in scheduling than they gain.
 const MIN_ELEMENTS: usize = 16 * 1024;
 
 /// Calls `f(index, chunk)` on all chunks of `chunk_len` elements, the last of which may be shorter, on all threads.
 pub fn for_chunks<T: Send>(out: &mut [T], chunk_len: usize, f: impl Fn(usize, &mut [T]) + Sync) {
-    for_chunks_with(out, chunk_len, || (), |(), index, chunk| f(index, chunk));
+    parallel!(for_chunks_with(out, chunk_len, || ()), |(), index, chunk| f(index, chunk));
 }
 
 /// [`for_chunks`] with something that each thread makes once, such as scratch memory.
@@ -21,7 +22,7 @@ pub fn for_chunks_with<T: Send, S>(
 ) {
     let len = out.len();
     let out = Disjoint::new(out);
-    for_each_with(len.div_ceil(chunk_len), start, |state, index| {
+    parallel!(for_each_with(len.div_ceil(chunk_len), start), |state, index| {
         let first = index * chunk_len;
         // SAFETY: each task has a number of its own, and so a chunk of its own
         f(state, index, unsafe { out.piece(first, chunk_len.min(len - first)) });
@@ -41,10 +42,7 @@ pub fn for_costly_rows<T: Send>(out: &mut [T], row_len: usize, row_cost: usize, 
         return;
     }
     let rows_per_block = MIN_ELEMENTS.div_ceil(row_cost.max(1));
-    if out.len() <= rows_per_block * row_len {
-        return f(0, out);
-    }
-    for_chunks(out, rows_per_block * row_len, |block, rows| f(block * rows_per_block, rows));
+    parallel!(for_chunks(out, rows_per_block * row_len), |block, rows| f(block * rows_per_block, rows));
 }
 
 /// [`for_row_blocks`] over several outputs with the same number of rows, each with its own row length.
@@ -61,7 +59,7 @@ pub fn for_costly_rows_of<T: Send, const N: usize>(outs: [(&mut [T], usize); N],
         assert_eq!(out.len(), rows * row_len, "outputs have the same number of rows");
         (Disjoint::new(out), row_len)
     });
-    for_each(rows.div_ceil(rows_per_block), |block| {
+    parallel!(for_each(rows.div_ceil(rows_per_block)), |block| {
         let first = block * rows_per_block;
         let taken = rows_per_block.min(rows - first);
         // SAFETY: each task has a number of its own, and so rows of its own
@@ -82,7 +80,7 @@ pub fn for_strided_rows<T: Send, const N: usize>(
     if row_len as usize > MIN_ELEMENTS {
         return for_long_rows(out, row_len as usize, outer, strides, offsets, f);
     }
-    for_row_blocks(out, row_len as usize, |first_row, rows| {
+    parallel!(for_row_blocks(out, row_len as usize), |first_row, rows| {
         let mut index = unravel(first_row, outer);
         for row in rows.chunks_mut(row_len as usize) {
             f(std::array::from_fn(|i| locate(offsets[i], &index, strides[i])), row);
@@ -103,7 +101,7 @@ fn for_long_rows<T: Send, const N: usize>(
     let mut index = vec![0; outer.len()];
     for row in out.chunks_mut(row_len) {
         let starts: [usize; N] = std::array::from_fn(|i| locate(offsets[i], &index, strides[i]));
-        for_chunks(row, MIN_ELEMENTS, |chunk, part| {
+        parallel!(for_chunks(row, MIN_ELEMENTS), |chunk, part| {
             f(std::array::from_fn(|i| starts[i] + chunk * MIN_ELEMENTS * strides[i][outer.len()] as usize), part);
         });
         advance(&mut index, outer);

@@ -7,26 +7,26 @@ use crate::cpu::math::Math;
 const LANES: usize = 32;
 
 /// The sum of the values; 0 if there are none.
-#[inline]
+#[inline(always)]
 pub fn sum<T: Math>(values: &[T]) -> T {
     reduce(values, T::default(), |accumulator, x| accumulator + x, |a, b| a + b)
 }
 
 /// The sum of the squares; 0 if there are no values.
-#[inline]
+#[inline(always)]
 pub fn sum_sq<T: Math>(values: &[T]) -> T {
     reduce(values, T::default(), |accumulator, x| x.multiply_add(x, accumulator), |a, b| a + b)
 }
 
 /// The sum of the squared distances from `centre`; 0 if there are no values.
-#[inline]
+#[inline(always)]
 pub fn sum_sq_about<T: Math + std::ops::Sub<Output = T>>(values: &[T], centre: T) -> T {
     let step = |accumulator, x: T| (x - centre).multiply_add(x - centre, accumulator);
     reduce(values, T::default(), step, |a, b| a + b)
 }
 
 /// The largest value, passing over those that are not numbers; `-∞` if there are none.
-#[inline]
+#[inline(always)]
 pub fn max<T: Math>(values: &[T]) -> T {
     let larger = |a: T, b: T| if b > a { b } else { a };
     reduce(values, T::MINUS_INFINITY, larger, larger)
@@ -36,7 +36,7 @@ pub fn max<T: Math>(values: &[T]) -> T {
 ///
 /// # Panics
 /// If the lengths differ.
-#[inline]
+#[inline(always)]
 #[track_caller]
 pub fn dot<T: Math>(left: &[T], right: &[T]) -> T {
     assert_eq!(left.len(), right.len(), "dot: lengths differ");

@@ -15,6 +15,9 @@ use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicUsize, Ordering:
 use std::sync::{Mutex, OnceLock, TryLockError};
 use std::thread::{self, Thread};
 
+use super::simd::widest;
+use crate::parallel;
+
 /// How often an idle worker looks for a job before it sleeps: a few tens of microseconds.
 const LOOKS: u32 = 2_000;
 
@@ -27,25 +30,32 @@ pub fn threads() -> usize {
 ///
 /// # Panics
 /// If a call panics, with the message of one that did.
+#[inline(always)]
 pub fn for_each(tasks: usize, f: impl Fn(usize) + Sync) {
-    for_each_with(tasks, || (), |(), task| f(task));
+    parallel!(for_each_with(tasks, || ()), |(), task| f(task));
 }
 
 /// [`for_each`] with something that each thread makes once and keeps from task to task, such as scratch memory.
 ///
 /// # Panics
 /// As [`for_each`].
+#[inline(always)]
 pub fn for_each_with<S>(tasks: usize, start: impl Fn() -> S + Sync, f: impl Fn(&mut S, usize) + Sync) {
     let work = |next: &AtomicUsize| {
         let mut task = next.fetch_add(1, SeqCst);
         if task >= tasks {
             return;
         }
-        let mut state = start();
-        while task < tasks {
-            f(&mut state, task);
-            task = next.fetch_add(1, SeqCst);
-        }
+        widest(
+            #[inline(always)]
+            || {
+                let mut state = start();
+                while task < tasks {
+                    f(&mut state, task);
+                    task = next.fetch_add(1, SeqCst);
+                }
+            },
+        );
     };
     if tasks > 1 && !BUSY.get() {
         let pool = pool();

@@ -6,7 +6,7 @@ use crate::cpu::{CpuArgs, Float};
 use crate::dtype::DType;
 use crate::kernel::{Kernel, Shader};
 use crate::tensor::Tensor;
-use crate::{kernel, kernel_params, wgsl};
+use crate::{kernel, kernel_params, parallel, wgsl};
 
 kernel_params! {
     struct Params { rows: u32, cols: u32 }
@@ -36,7 +36,7 @@ impl Tensor {
 
 fn argmax<F: Float>(params: &Params, mut args: CpuArgs) {
     let (x, cols) = (args.input::<F>(0), params.cols as usize);
-    for_costly_rows(args.output::<u32>(0), 1, cols, |first, rows| {
+    parallel!(for_costly_rows(args.output::<u32>(0), 1, cols), |first, rows| {
         for (y, x) in rows.iter_mut().zip(x[first * cols..].chunks(cols)) {
             *y = (1..cols).fold(0, |best, col| if x[col] > x[best] { col } else { best }) as u32;
         }

@@ -1,9 +1,10 @@
 //! Attention over packed segments, flash style: no `[seq, seq]` matrix, forward or backward.
 
-use crate::cpu::{CpuArgs, Float, Math};
+use crate::cpu::parallel::for_costly_rows;
+use crate::cpu::{CpuArgs, Float, reduce};
 use crate::kernel::{Kernel, Shader};
 use crate::tensor::Tensor;
-use crate::{kernel, kernel_params, wgsl};
+use crate::{kernel, kernel_params, parallel, wgsl};
 
 mod backward;
 mod forward;
@@ -136,11 +137,13 @@ fn unpadded(x: &Tensor, head_dim: usize) -> Tensor {
 }
 
 /// out, dout, lse -> stats; shapes as in attention_stats.wgsl.
-fn attention_stats<F: Float + Math>(_: &StatsParams, mut args: CpuArgs) {
+fn attention_stats<F: Float>(_: &StatsParams, mut args: CpuArgs) {
     let head_dim = args.constant("HEAD_DIM") as usize;
     let (out, dout, lse) = (args.input::<F>(0), args.input::<F>(1), args.input::<F>(2));
-    let rows = out.chunks_exact(head_dim).zip(dout.chunks_exact(head_dim));
-    for ((stats, (out, dout)), &lse) in args.output::<F>(0).as_chunks_mut::<2>().0.iter_mut().zip(rows).zip(lse) {
-        *stats = [lse, crate::cpu::reduce::dot(out, dout)];
-    }
+    parallel!(for_costly_rows(args.output::<F>(0), 2, 2 * head_dim), |first, stats| {
+        let rows = out.chunks_exact(head_dim).zip(dout.chunks_exact(head_dim)).zip(lse).skip(first);
+        for (stats, ((out, dout), &lse)) in stats.chunks_exact_mut(2).zip(rows) {
+            stats.copy_from_slice(&[lse, reduce::dot(out, dout)]);
+        }
+    });
 }

@@ -5,7 +5,7 @@ use crate::cpu::{CpuArgs, Float};
 use crate::kernel::{Kernel, Shader};
 use crate::layout::{MAX_AXES, broadcast_shapes, collapse, pad_axes};
 use crate::tensor::Tensor;
-use crate::{kernel, kernel_params, wgsl};
+use crate::{kernel, kernel_params, parallel, wgsl};
 
 use super::ELEMENTS_PER_GROUP;
 
@@ -185,14 +185,30 @@ fn map<F: Float>(params: &Params, mut args: CpuArgs, f: impl Fn(F, F) -> F + Syn
     let (a, b, y) = (args.input::<F>(0), args.input::<F>(1), args.output::<F>(0));
     let (a_stride, b_stride) = (params.a_strides[MAX_AXES - 1] as usize, params.b_strides[MAX_AXES - 1] as usize);
     let strides = [&params.a_strides[..], &params.b_strides[..]];
-    for_strided_rows(y, &params.shape, strides, [params.a_offset, params.b_offset], |[a_at, b_at], row| {
+    parallel!(for_strided_rows(y, &params.shape, strides, [params.a_offset, params.b_offset]), |[a_at, b_at], row| {
         let (a, b) = (&a[a_at..], &b[b_at..]);
         // the common rows get loops that vectorise
         match (a_stride, b_stride) {
-            (1, 1) => row.iter_mut().zip(a).zip(b).for_each(|((y, &a), &b)| *y = f(a, b)),
-            (1, 0) => row.iter_mut().zip(a).for_each(|(y, &a)| *y = f(a, b[0])),
-            (0, 1) => row.iter_mut().zip(b).for_each(|(y, &b)| *y = f(a[0], b)),
-            _ => row.iter_mut().enumerate().for_each(|(i, y)| *y = f(a[i * a_stride], b[i * b_stride])),
+            (1, 1) => {
+                for ((y, &a), &b) in row.iter_mut().zip(a).zip(b) {
+                    *y = f(a, b);
+                }
+            }
+            (1, 0) => {
+                for (y, &a) in row.iter_mut().zip(a) {
+                    *y = f(a, b[0]);
+                }
+            }
+            (0, 1) => {
+                for (y, &b) in row.iter_mut().zip(b) {
+                    *y = f(a[0], b);
+                }
+            }
+            _ => {
+                for (i, y) in row.iter_mut().enumerate() {
+                    *y = f(a[i * a_stride], b[i * b_stride]);
+                }
+            }
         }
     });
 }

@@ -7,7 +7,7 @@ use crate::cpu::{CpuArgs, Float};
 use crate::dtype::{DType, Element};
 use crate::kernel::{Kernel, Shader};
 use crate::tensor::Tensor;
-use crate::{kernel, kernel_params, wgsl};
+use crate::{kernel, kernel_params, parallel, wgsl};
 
 use super::ELEMENTS_PER_GROUP;
 
@@ -70,5 +70,5 @@ fn convert<F: Float>(_: &Params, args: CpuArgs) {
 #[inline(always)]
 fn map<A: Element, B: Element>(mut args: CpuArgs, f: impl Fn(A) -> B + Sync) {
     let x = args.input::<A>(0);
-    for_row_blocks(args.output::<B>(0), 1, |start, y| y.iter_mut().zip(&x[start..]).for_each(|(y, &x)| *y = f(x)));
+    parallel!(for_row_blocks(args.output::<B>(0), 1), |start, y| y.iter_mut().zip(&x[start..]).for_each(|(y, &x)| *y = f(x)));
 }

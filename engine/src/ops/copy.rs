@@ -6,7 +6,7 @@ use crate::dtype::{DType, Element};
 use crate::kernel::{Kernel, Shader};
 use crate::layout::{MAX_AXES, collapse, pad_axes};
 use crate::tensor::Tensor;
-use crate::{kernel, kernel_params, wgsl};
+use crate::{kernel, kernel_params, parallel, wgsl};
 
 use super::ELEMENTS_PER_GROUP;
 
@@ -71,7 +71,7 @@ fn gather<F: Float>(params: &Params, args: CpuArgs) {
 fn gather_as<T: Element>(params: &Params, mut args: CpuArgs) {
     let (x, y) = (args.input::<T>(0), args.output::<T>(0));
     let stride = params.strides[MAX_AXES - 1] as usize;
-    for_strided_rows(y, &params.shape, [&params.strides], [params.offset], |[start], row| {
+    parallel!(for_strided_rows(y, &params.shape, [&params.strides], [params.offset]), |[start], row| {
         if stride == 1 {
             return row.copy_from_slice(&x[start..start + row.len()]);
         }

@@ -6,7 +6,7 @@ use crate::device::Device;
 use crate::dtype::DType;
 use crate::kernel::{Kernel, Shader};
 use crate::tensor::Tensor;
-use crate::{kernel, kernel_params, wgsl};
+use crate::{kernel, kernel_params, parallel, wgsl};
 
 use super::ELEMENTS_PER_GROUP;
 
@@ -48,12 +48,13 @@ fn fill<F: Float>(params: &Params, mut args: CpuArgs) {
     match args.output_dtype(0) {
         DType::F64 => {
             let value = f64::from(f32::from_bits(params.bits));
-            for_row_blocks(args.output::<f64>(0), 1, |_, y| y.fill(value));
+            parallel!(for_row_blocks(args.output::<f64>(0), 1), |_, y| y.fill(value));
         }
         DType::F16 | DType::BF16 => {
-            for_row_blocks(args.output_bytes(0), 2, |_, y| y.copy_from_slice(&params.bits.to_le_bytes()[..2].repeat(y.len() / 2)));
+            parallel!(for_row_blocks(args.output_bytes(0), 2), |_, y| y
+                .copy_from_slice(&params.bits.to_le_bytes()[..2].repeat(y.len() / 2)));
         }
-        DType::F32 => for_row_blocks(args.output::<f32>(0), 1, |_, y| y.fill(f32::from_bits(params.bits))),
-        DType::U32 => for_row_blocks(args.output::<u32>(0), 1, |_, y| y.fill(params.bits)),
+        DType::F32 => parallel!(for_row_blocks(args.output::<f32>(0), 1), |_, y| y.fill(f32::from_bits(params.bits))),
+        DType::U32 => parallel!(for_row_blocks(args.output::<u32>(0), 1), |_, y| y.fill(params.bits)),
     }
 }

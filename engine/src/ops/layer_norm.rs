@@ -4,7 +4,7 @@ use crate::cpu::parallel::{for_costly_rows, for_row_blocks, for_row_blocks_of};
 use crate::cpu::{CpuArgs, Float, reduce};
 use crate::kernel::{Kernel, Shader};
 use crate::tensor::Tensor;
-use crate::{kernel, kernel_params, wgsl};
+use crate::{kernel, kernel_params, parallel, wgsl};
 
 kernel_params! {
     struct Params { rows: u32, cols: u32, eps: f32, rows_per_block: u32 }
@@ -61,7 +61,7 @@ impl Tensor {
 fn forward<F: Float>(params: &Params, mut args: CpuArgs) {
     let (x, weight, bias) = (args.input::<F>(0), args.input::<F>(1), args.input::<F>(2));
     let (cols, count) = (params.cols as usize, F::of(params.cols.into()));
-    for_row_blocks_of([(args.output::<F>(0), cols), (args.output::<F>(1), 2)], |first, [rows, stats]| {
+    parallel!(for_row_blocks_of([(args.output::<F>(0), cols), (args.output::<F>(1), 2)]), |first, [rows, stats]| {
         let x = x[first * cols..].chunks(cols);
         for ((y, stats), x) in rows.chunks_mut(cols).zip(stats.chunks_mut(2)).zip(x) {
             let mean = reduce::sum(x) / count;
@@ -77,7 +77,7 @@ fn forward<F: Float>(params: &Params, mut args: CpuArgs) {
 fn backward<F: Float>(params: &Params, mut args: CpuArgs) {
     let (x, weight, stats, dy) = (args.input::<F>(0), args.input::<F>(1), args.input::<F>(2), args.input::<F>(3));
     let (cols, count) = (params.cols as usize, F::of(params.cols.into()));
-    for_row_blocks(args.output::<F>(0), cols, |first, rows| {
+    parallel!(for_row_blocks(args.output::<F>(0), cols), |first, rows| {
         let (x, dy) = (x[first * cols..].chunks(cols), dy[first * cols..].chunks(cols));
         let mut normed = vec![F::ZERO; cols];
         for (((dx, x), dy), stats) in rows.chunks_mut(cols).zip(x).zip(dy).zip(stats[2 * first..].chunks(2)) {
@@ -93,7 +93,7 @@ fn backward<F: Float>(params: &Params, mut args: CpuArgs) {
 fn weight_partials<F: Float>(params: &Params, mut args: CpuArgs) {
     let (x, stats, dy) = (args.input::<F>(0), args.input::<F>(1), args.input::<F>(2));
     let (cols, rows_per_block) = (params.cols as usize, params.rows_per_block as usize);
-    for_costly_rows(args.output::<F>(0), 2 * cols, cols * rows_per_block, |first_block, blocks| {
+    parallel!(for_costly_rows(args.output::<F>(0), 2 * cols, cols * rows_per_block), |first_block, blocks| {
         for (block, sums) in blocks.chunks_mut(2 * cols).enumerate() {
             sums.fill(F::ZERO);
             let (dweight, dbias) = sums.split_at_mut(cols);

@@ -10,10 +10,10 @@ use crate::cpu::parallel::{for_costly_rows_of, for_row_blocks_of};
 use crate::cpu::{CpuArgs, Float, reduce};
 use crate::kernel::{Kernel, Shader};
 use crate::tensor::Tensor;
-use crate::{kernel, kernel_params, wgsl};
+use crate::{kernel, kernel_params, parallel, wgsl};
 
 use super::ELEMENTS_PER_GROUP;
-use super::linear_log_probs::{HeadGradients, assert_head, chunks, softmax_sums};
+use super::linear_log_probs::{HeadGradients, LANES, assert_head, chunks, softmax_sums};
 
 kernel_params! {
     /// A chunk of `rows` rows of logits, the first of which is row `first_row` of the outputs.
@@ -92,16 +92,19 @@ fn forward<F: Float>(params: &Params, mut args: CpuArgs) {
     let [kl, lse_p, lse_q] = [0, 1, 2].map(|i| &mut args.output::<F>(i)[rows.clone()]);
     let scale = F::of(params.inverse_temperature.into());
     let vocab = params.vocab as usize;
-    for_costly_rows_of([(kl, 1), (lse_p, 1), (lse_q, 1)], vocab, |first, [kl, lse_p, lse_q]| {
+    parallel!(for_costly_rows_of([(kl, 1), (lse_p, 1), (lse_q, 1)], vocab), |first, [kl, lse_p, lse_q]| {
         let rows = logits_p.chunks(vocab).zip(logits_q.chunks(vocab)).skip(first);
         for (row, (p, q)) in rows.take(kl.len()).enumerate() {
             lse_p[row] = reduce::max(p) * scale + softmax_sums(p, scale).0.fast_ln();
             lse_q[row] = reduce::max(q) * scale + softmax_sums(q, scale).0.fast_ln();
-            let term = |(&p, &q): (&F, &F)| {
-                let (log_p, log_q) = (p * scale - lse_p[row], q * scale - lse_q[row]);
-                log_p.fast_exp() * (log_p - log_q)
-            };
-            kl[row] = p.iter().zip(q).map(term).sum();
+            let mut sums = [F::ZERO; LANES];
+            for (p, q) in p.chunks(LANES).zip(q.chunks(LANES)) {
+                for ((sum, &p), &q) in sums.iter_mut().zip(p).zip(q) {
+                    let (log_p, log_q) = (p * scale - lse_p[row], q * scale - lse_q[row]);
+                    *sum += log_p.fast_exp() * (log_p - log_q);
+                }
+            }
+            kl[row] = reduce::sum(&sums);
         }
     });
 }
@@ -112,7 +115,7 @@ fn backward<F: Float>(params: &Params, mut args: CpuArgs) {
     let scale = F::of(params.inverse_temperature.into());
     let vocab = params.vocab as usize;
     let (p, q) = (args.output::<F>(0), args.output::<F>(1));
-    for_row_blocks_of([(p, vocab), (q, vocab)], |first, [p, q]| {
+    parallel!(for_row_blocks_of([(p, vocab), (q, vocab)]), |first, [p, q]| {
         for (row, (p, q)) in p.chunks_mut(vocab).zip(q.chunks_mut(vocab)).enumerate().map(|(row, logits)| (first + row, logits)) {
             let factor = d_kl[row] * scale;
             for (p, q) in p.iter_mut().zip(q) {

@@ -16,7 +16,7 @@ use crate::cpu::{CpuArgs, Float, reduce};
 use crate::dtype::DType;
 use crate::kernel::{Kernel, Shader};
 use crate::tensor::Tensor;
-use crate::{kernel, kernel_params, wgsl};
+use crate::{kernel, kernel_params, parallel, wgsl};
 
 use super::ELEMENTS_PER_GROUP;
 
@@ -152,7 +152,7 @@ fn forward<F: Float>(params: &Params, mut args: CpuArgs) {
     let [log_probs, entropy, lse] = [0, 1, 2].map(|i| &mut args.output::<F>(i)[rows.clone()]);
     let scale = F::of(params.inverse_temperature.into());
     let (targets, vocab) = (&targets[rows], params.vocab as usize);
-    for_costly_rows_of([(log_probs, 1), (entropy, 1), (lse, 1)], vocab, |first, [log_probs, entropy, lse]| {
+    parallel!(for_costly_rows_of([(log_probs, 1), (entropy, 1), (lse, 1)], vocab), |first, [log_probs, entropy, lse]| {
         let rows = logits.chunks(vocab).zip(targets).skip(first);
         for (row, (z, &target)) in rows.take(lse.len()).enumerate() {
             let (sum, mean) = softmax_sums(z, scale);
@@ -164,9 +164,12 @@ fn forward<F: Float>(params: &Params, mut args: CpuArgs) {
     });
 }
 
+/// Sums kept side by side, so that a loop over the vocabulary vectorises.
+pub(super) const LANES: usize = 16;
+
 /// Of the scaled logits `z`: the sum of `e^(z - max)`, and the mean of `z` under its softmax.
+#[inline(always)]
 pub(super) fn softmax_sums<F: Float>(logits: &[F], scale: F) -> (F, F) {
-    const LANES: usize = 16;
     let largest = reduce::max(logits) * scale;
     let (mut sums, mut weighted) = ([F::ZERO; LANES], [F::ZERO; LANES]);
     for block in logits.chunks(LANES) {
@@ -177,8 +180,8 @@ pub(super) fn softmax_sums<F: Float>(logits: &[F], scale: F) -> (F, F) {
             *weighted += e * z.max(F::of(-1e30)); // 0 · -∞ is not a number
         }
     }
-    let sum: F = sums.into_iter().sum();
-    (sum, weighted.into_iter().sum::<F>() / sum + largest)
+    let sum = reduce::sum(&sums);
+    (sum, reduce::sum(&weighted) / sum + largest)
 }
 
 fn backward<F: Float>(params: &Params, mut args: CpuArgs) {
@@ -187,7 +190,7 @@ fn backward<F: Float>(params: &Params, mut args: CpuArgs) {
     let [lse, entropy, d_log_prob, d_entropy] = [1, 2, 3, 4].map(|i| &args.input::<F>(i)[rows.clone()]);
     let scale = F::of(params.inverse_temperature.into());
     let vocab = params.vocab as usize;
-    for_row_blocks(args.output::<F>(0), vocab, |first, logits| {
+    parallel!(for_row_blocks(args.output::<F>(0), vocab), |first, logits| {
         for (row, z) in logits.chunks_mut(vocab).enumerate().map(|(row, z)| (first + row, z)) {
             let (lse, entropy, d_log_prob, d_entropy) = (lse[row], entropy[row], d_log_prob[row], d_entropy[row]);
             for z in z.iter_mut() {

@@ -4,7 +4,7 @@ use crate::cpu::parallel::for_costly_rows;
 use crate::cpu::{CpuArgs, Float, reduce};
 use crate::kernel::{Kernel, Shader};
 use crate::tensor::Tensor;
-use crate::{kernel, kernel_params, wgsl};
+use crate::{kernel, kernel_params, parallel, wgsl};
 
 use super::LANES_PER_ROW;
 
@@ -138,7 +138,7 @@ fn parts_by<F: Float>(params: &Params, mut args: CpuArgs, of_row: impl Fn(&[F]) 
     let (x, y) = (args.input::<F>(0), args.output::<F>(0));
     let [len, inner, parts, chunk] = [params.len, params.inner, params.parts, params.chunk].map(|v| v as usize);
     // one row of the output is one part: `inner` results over up to `chunk` rows
-    for_costly_rows(y, inner, inner * chunk.min(len), |first, rows| {
+    parallel!(for_costly_rows(y, inner, inner * chunk.min(len)), |first, rows| {
         for (row, y) in rows.chunks_mut(inner).enumerate() {
             let (outer, part) = ((first + row) / parts, (first + row) % parts);
             let (start, end) = (part * chunk, ((part + 1) * chunk).min(len));
@@ -151,7 +151,9 @@ fn parts_by<F: Float>(params: &Params, mut args: CpuArgs, of_row: impl Fn(&[F]) 
             y.fill(F::ZERO); // the sum of no rows
             y[..first.len()].copy_from_slice(first);
             for x in rest.chunks(inner) {
-                y.iter_mut().zip(x).for_each(|(y, &x)| *y = join(*y, x));
+                for (y, &x) in y.iter_mut().zip(x) {
+                    *y = join(*y, x);
+                }
             }
         }
     });

@@ -4,7 +4,7 @@ use crate::cpu::parallel::{for_costly_rows, for_row_blocks, for_row_blocks_of};
 use crate::cpu::{CpuArgs, Float, reduce};
 use crate::kernel::{Kernel, Shader};
 use crate::tensor::Tensor;
-use crate::{kernel, kernel_params, wgsl};
+use crate::{kernel, kernel_params, parallel, wgsl};
 
 kernel_params! {
     struct Params { rows: u32, cols: u32, eps: f32, rows_per_block: u32 }
@@ -54,7 +54,7 @@ impl Tensor {
 
 fn forward<F: Float>(params: &Params, mut args: CpuArgs) {
     let (x, weight, cols) = (args.input::<F>(0), args.input::<F>(1), params.cols as usize);
-    for_row_blocks_of([(args.output::<F>(0), cols), (args.output::<F>(1), 1)], |first, [rows, inverse_rms]| {
+    parallel!(for_row_blocks_of([(args.output::<F>(0), cols), (args.output::<F>(1), 1)]), |first, [rows, inverse_rms]| {
         let x = x[first * cols..].chunks(cols);
         for ((y, r), x) in rows.chunks_mut(cols).zip(inverse_rms).zip(x) {
             *r = F::ONE / (reduce::sum_sq(x) / F::of(cols as f64) + F::of(params.eps.into())).sqrt();
@@ -66,7 +66,7 @@ fn forward<F: Float>(params: &Params, mut args: CpuArgs) {
 fn backward<F: Float>(params: &Params, mut args: CpuArgs) {
     let (x, weight, inverse_rms, dy) = (args.input::<F>(0), args.input::<F>(1), args.input::<F>(2), args.input::<F>(3));
     let cols = params.cols as usize;
-    for_row_blocks(args.output::<F>(0), cols, |first, rows| {
+    parallel!(for_row_blocks(args.output::<F>(0), cols), |first, rows| {
         let (x, dy) = (x[first * cols..].chunks(cols), dy[first * cols..].chunks(cols));
         for (((dx, x), dy), &r) in rows.chunks_mut(cols).zip(x).zip(dy).zip(&inverse_rms[first..]) {
             dx.iter_mut().zip(dy).zip(weight).for_each(|((g, &dy), &w)| *g = dy * w);
@@ -79,7 +79,7 @@ fn backward<F: Float>(params: &Params, mut args: CpuArgs) {
 fn weight_partials<F: Float>(params: &Params, mut args: CpuArgs) {
     let (x, inverse_rms, dy) = (args.input::<F>(0), args.input::<F>(1), args.input::<F>(2));
     let (cols, rows_per_block) = (params.cols as usize, params.rows_per_block as usize);
-    for_costly_rows(args.output::<F>(0), cols, cols * rows_per_block, |first_block, blocks| {
+    parallel!(for_costly_rows(args.output::<F>(0), cols, cols * rows_per_block), |first_block, blocks| {
         for (block, total) in blocks.chunks_mut(cols).enumerate() {
             total.fill(F::ZERO);
             let first = (first_block + block) * rows_per_block;

@@ -6,7 +6,7 @@ use crate::device::Device;
 use crate::indices::Indices;
 use crate::kernel::{Kernel, Shader};
 use crate::tensor::Tensor;
-use crate::{kernel, kernel_params, wgsl};
+use crate::{kernel, kernel_params, parallel, wgsl};
 
 use super::ELEMENTS_PER_GROUP;
 
@@ -104,7 +104,7 @@ fn rotate<F: Float>(params: &Params, mut args: CpuArgs) {
     let (x, table, y) = (args.input::<F>(0), args.input::<f32>(1), args.output::<F>(0));
     let (half, sign) = (params.half as usize, F::of(f64::from(params.sign)));
     let token_len = params.heads as usize * 2 * half;
-    for_row_blocks(y, token_len, |first, tokens| {
+    parallel!(for_row_blocks(y, token_len), |first, tokens| {
         for (token, y) in (first..).zip(tokens.chunks_mut(token_len)) {
             let (cosines, sines) = table[token * 2 * half..][..2 * half].split_at(half);
             for (x, y) in x[token * token_len..].chunks(2 * half).zip(y.chunks_mut(2 * half)) {

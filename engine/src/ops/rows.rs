@@ -7,7 +7,7 @@ use crate::dtype::{DType, Element};
 use crate::indices::Indices;
 use crate::kernel::{Kernel, Shader};
 use crate::tensor::Tensor;
-use crate::{kernel, kernel_params, wgsl};
+use crate::{kernel, kernel_params, parallel, wgsl};
 
 use super::ELEMENTS_PER_GROUP;
 
@@ -162,7 +162,7 @@ fn gather<F: Float>(params: &Params, args: CpuArgs) {
 fn gather_as<T: Element, U: Element>(params: &Params, mut args: CpuArgs, convert: impl Fn(T) -> U + Sync) {
     let (x, ids, y) = (args.input::<T>(0), args.input::<u32>(1), args.output::<U>(0));
     let cols = params.cols as usize;
-    for_row_blocks(y, cols, |first, rows| {
+    parallel!(for_row_blocks(y, cols), |first, rows| {
         for (row, &id) in rows.chunks_mut(cols).zip(&ids[first..]) {
             assert!(id < params.rows, "gather: index {id} of {} rows", params.rows);
             row.iter_mut().zip(&x[id as usize * cols..]).for_each(|(y, &x)| *y = convert(x));
@@ -173,7 +173,7 @@ fn gather_as<T: Element, U: Element>(params: &Params, mut args: CpuArgs, convert
 fn scatter_add<F: Float>(params: &Params, mut args: CpuArgs) {
     let (x, starts, order, y) = (args.input::<F>(0), args.input::<u32>(1), args.input::<u32>(2), args.output::<F>(0));
     let cols = params.cols as usize;
-    for_row_blocks(y, cols, |first, rows| {
+    parallel!(for_row_blocks(y, cols), |first, rows| {
         for (row, range) in rows.chunks_mut(cols).zip(starts[first..].windows(2)) {
             row.fill(F::ZERO);
             for &from in &order[range[0] as usize..range[1] as usize] {

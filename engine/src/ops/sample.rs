@@ -7,7 +7,7 @@ use crate::dtype::DType;
 use crate::kernel::{Kernel, Shader};
 use crate::random::{key, philox, unit};
 use crate::tensor::Tensor;
-use crate::{kernel, kernel_params, wgsl};
+use crate::{kernel, kernel_params, parallel, wgsl};
 
 kernel_params! {
     struct Params {
@@ -97,18 +97,25 @@ fn sample<F: Float>(params: &Params, mut args: CpuArgs) {
     let (tokens, log_probs) = (args.output::<u32>(0), args.output::<F>(1));
     let vocab = params.vocab as usize;
     let mut drawn = vec![(0, F::ZERO); tokens.len()];
-    for_costly_rows(&mut drawn, 1, vocab, |first, drawn| {
+    parallel!(for_costly_rows(&mut drawn, 1, vocab), |first, drawn| {
         let rows = logits.chunks(vocab).zip(streams).skip(first);
-        drawn.iter_mut().zip(rows).for_each(|(drawn, (logits, &stream))| *drawn = sample_row(params, logits, stream));
+        for (drawn, (logits, &stream)) in drawn.iter_mut().zip(rows) {
+            *drawn = sample_row(params, logits, stream);
+        }
     });
     for (row, (token, log_prob)) in drawn.into_iter().enumerate() {
         (tokens[row], log_probs[row]) = (token, log_prob);
     }
 }
 
+#[inline(always)]
 fn sample_row<F: Float>(params: &Params, logits: &[F], stream: u32) -> (u32, F) {
     let largest = reduce::max(logits);
-    let weights: Vec<F> = logits.iter().map(|&x| ((x - largest) * F::of(params.inverse_temperature.into())).fast_exp()).collect();
+    let mut weights = vec![F::ZERO; logits.len()];
+    let scale = F::of(params.inverse_temperature.into());
+    for (weight, &x) in weights.iter_mut().zip(logits) {
+        *weight = ((x - largest) * scale).fast_exp();
+    }
     let token = if params.is_greedy == 1 {
         logits.iter().position(|&x| x == largest).unwrap_or(0)
     } else {
@@ -124,11 +131,12 @@ fn sample_row<F: Float>(params: &Params, logits: &[F], stream: u32) -> (u32, F) 
         // rounding may leave the sum a hair below the total: then the last kept one
         (0..logits.len()).filter(|&i| kept(i)).find(crossing).unwrap_or_else(|| (0..logits.len()).rfind(|&i| kept(i)).unwrap_or(0))
     };
-    let log_prob = (logits[token] - largest) * F::of(params.inverse_temperature.into()) - reduce::sum(&weights).fast_ln();
+    let log_prob = (logits[token] - largest) * scale - reduce::sum(&weights).fast_ln();
     (token as u32, log_prob)
 }
 
 /// The smallest logit that top-k and top-p keep.
+#[inline(always)]
 fn cut<F: Float>(params: &Params, logits: &[F], weights: &[F]) -> F {
     let top_k = params.top_k as usize;
     if top_k == 0 && params.top_p >= 1.0 {

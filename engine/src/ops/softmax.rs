@@ -4,7 +4,7 @@ use crate::cpu::parallel::for_row_blocks;
 use crate::cpu::{CpuArgs, Float, reduce};
 use crate::kernel::{Kernel, Shader};
 use crate::tensor::Tensor;
-use crate::{kernel, kernel_params, wgsl};
+use crate::{kernel, kernel_params, parallel, wgsl};
 
 kernel_params! {
     struct Params { rows: u32, cols: u32 }
@@ -55,10 +55,12 @@ fn over_rows(name: &'static str, forward: &'static Kernel, backward: &'static Ke
 
 fn softmax<F: Float>(params: &Params, mut args: CpuArgs) {
     let (x, y, cols) = (args.input::<F>(0), args.output::<F>(0), params.cols as usize);
-    for_row_blocks(y, cols, |first, rows| {
+    parallel!(for_row_blocks(y, cols), |first, rows| {
         for (y, x) in rows.chunks_mut(cols).zip(x[first * cols..].chunks(cols)) {
             let largest = reduce::max(x); // max first: exp overflows f32 above 88.7
-            y.iter_mut().zip(x).for_each(|(y, &x)| *y = (x - largest).fast_exp());
+            for (y, &x) in y.iter_mut().zip(x) {
+                *y = (x - largest).fast_exp();
+            }
             let scale = F::ONE / reduce::sum(y);
             y.iter_mut().for_each(|y| *y *= scale);
         }
@@ -67,7 +69,7 @@ fn softmax<F: Float>(params: &Params, mut args: CpuArgs) {
 
 fn softmax_backward<F: Float>(params: &Params, mut args: CpuArgs) {
     let (y, dy, dx, cols) = (args.input::<F>(0), args.input::<F>(1), args.output::<F>(0), params.cols as usize);
-    for_row_blocks(dx, cols, |first, rows| {
+    parallel!(for_row_blocks(dx, cols), |first, rows| {
         let (y, dy) = (y[first * cols..].chunks(cols), dy[first * cols..].chunks(cols));
         for ((dx, y), dy) in rows.chunks_mut(cols).zip(y).zip(dy) {
             let total = reduce::dot(dy, y);
@@ -78,10 +80,12 @@ fn softmax_backward<F: Float>(params: &Params, mut args: CpuArgs) {
 
 fn log_softmax<F: Float>(params: &Params, mut args: CpuArgs) {
     let (x, y, cols) = (args.input::<F>(0), args.output::<F>(0), params.cols as usize);
-    for_row_blocks(y, cols, |first, rows| {
+    parallel!(for_row_blocks(y, cols), |first, rows| {
         for (y, x) in rows.chunks_mut(cols).zip(x[first * cols..].chunks(cols)) {
             let largest = reduce::max(x);
-            y.iter_mut().zip(x).for_each(|(y, &x)| *y = (x - largest).fast_exp());
+            for (y, &x) in y.iter_mut().zip(x) {
+                *y = (x - largest).fast_exp();
+            }
             let log_sum = reduce::sum(y).fast_ln();
             y.iter_mut().zip(x).for_each(|(y, &x)| *y = x - largest - log_sum);
         }
@@ -90,11 +94,13 @@ fn log_softmax<F: Float>(params: &Params, mut args: CpuArgs) {
 
 fn log_softmax_backward<F: Float>(params: &Params, mut args: CpuArgs) {
     let (y, dy, dx, cols) = (args.input::<F>(0), args.input::<F>(1), args.output::<F>(0), params.cols as usize);
-    for_row_blocks(dx, cols, |first, rows| {
+    parallel!(for_row_blocks(dx, cols), |first, rows| {
         let (y, dy) = (y[first * cols..].chunks(cols), dy[first * cols..].chunks(cols));
         for ((dx, y), dy) in rows.chunks_mut(cols).zip(y).zip(dy) {
             let total = reduce::sum(dy);
-            dx.iter_mut().zip(y).zip(dy).for_each(|((dx, &y), &dy)| *dx = dy - y.fast_exp() * total);
+            for ((dx, &y), &dy) in dx.iter_mut().zip(y).zip(dy) {
+                *dx = dy - y.fast_exp() * total;
+            }
         }
     });
 }

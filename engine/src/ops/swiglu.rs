@@ -4,7 +4,7 @@ use crate::cpu::parallel::{for_row_blocks, for_row_blocks_of};
 use crate::cpu::{CpuArgs, Float};
 use crate::kernel::{Kernel, Shader};
 use crate::tensor::Tensor;
-use crate::{kernel, kernel_params, wgsl};
+use crate::{kernel, kernel_params, parallel, wgsl};
 
 use super::ELEMENTS_PER_GROUP;
 
@@ -43,14 +43,16 @@ impl Tensor {
 
 fn forward<F: Float>(_: &Params, mut args: CpuArgs) {
     let (gate, up) = (args.input::<F>(0), args.input::<F>(1));
-    for_row_blocks(args.output::<F>(0), 1, |start, y| {
-        y.iter_mut().zip(&gate[start..]).zip(&up[start..]).for_each(|((y, &gate), &up)| *y = gate.silu() * up);
+    parallel!(for_row_blocks(args.output::<F>(0), 1), |start, y| {
+        for ((y, &gate), &up) in y.iter_mut().zip(&gate[start..]).zip(&up[start..]) {
+            *y = gate.silu() * up;
+        }
     });
 }
 
 fn backward<F: Float>(_: &Params, mut args: CpuArgs) {
     let (gate, up, dy) = (args.input::<F>(0), args.input::<F>(1), args.input::<F>(2));
-    for_row_blocks_of([(args.output::<F>(0), 1), (args.output::<F>(1), 1)], |start, [dgate, dup]| {
+    parallel!(for_row_blocks_of([(args.output::<F>(0), 1), (args.output::<F>(1), 1)]), |start, [dgate, dup]| {
         let inputs = gate[start..].iter().zip(&up[start..]).zip(&dy[start..]);
         for ((dgate, dup), ((&gate, &up), &dy)) in dgate.iter_mut().zip(dup).zip(inputs) {
             let s = gate.sigmoid();

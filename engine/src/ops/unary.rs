@@ -4,7 +4,7 @@ use crate::cpu::parallel::for_row_blocks;
 use crate::cpu::{CpuArgs, Float};
 use crate::kernel::{Kernel, Shader};
 use crate::tensor::Tensor;
-use crate::{kernel, kernel_params, wgsl};
+use crate::{kernel, kernel_params, parallel, wgsl};
 
 use super::ELEMENTS_PER_GROUP;
 
@@ -151,7 +151,7 @@ impl Params {
 #[inline(always)]
 fn map<F: Float>(mut args: CpuArgs, f: impl Fn(F) -> F + Sync) {
     let (x, y) = (args.input::<F>(0), args.output::<F>(0));
-    for_row_blocks(y, 1, |start, y| {
+    parallel!(for_row_blocks(y, 1), |start, y| {
         for (y, &x) in y.iter_mut().zip(&x[start..]) {
             *y = f(x);
         }
@@ -161,7 +161,7 @@ fn map<F: Float>(mut args: CpuArgs, f: impl Fn(F) -> F + Sync) {
 #[inline(always)]
 fn map_backward<F: Float>(mut args: CpuArgs, slope: impl Fn(F) -> F + Sync) {
     let (x, dy, dx) = (args.input::<F>(0), args.input::<F>(1), args.output::<F>(0));
-    for_row_blocks(dx, 1, |start, dx| {
+    parallel!(for_row_blocks(dx, 1), |start, dx| {
         for ((dx, &dy), &x) in dx.iter_mut().zip(&dy[start..]).zip(&x[start..]) {
             *dx = dy * slope(x);
         }

@@ -6,7 +6,7 @@ use crate::dtype::{DType, Element};
 use crate::kernel::{Kernel, Shader};
 use crate::layout::{MAX_AXES, broadcast_shapes, collapse, pad_axes};
 use crate::tensor::Tensor;
-use crate::{kernel, kernel_params, wgsl};
+use crate::{kernel, kernel_params, parallel, wgsl};
 
 use super::ELEMENTS_PER_GROUP;
 
@@ -81,7 +81,7 @@ fn map<F: Float, C: Element + PartialEq>(params: &Params, mut args: CpuArgs, zer
     let strides = [&params.condition_strides[..], &params.a_strides[..], &params.b_strides[..]];
     let offsets = [params.condition_offset, params.a_offset, params.b_offset];
     let [c_step, a_step, b_step] = strides.map(|strides| strides[MAX_AXES - 1] as usize);
-    for_strided_rows(args.output::<F>(0), &params.shape, strides, offsets, |[c_at, a_at, b_at], row| {
+    parallel!(for_strided_rows(args.output::<F>(0), &params.shape, strides, offsets), |[c_at, a_at, b_at], row| {
         for (i, y) in row.iter_mut().enumerate() {
             *y = if condition[c_at + i * c_step] != zero { a[a_at + i * a_step] } else { b[b_at + i * b_step] };
         }

@@ -3,7 +3,7 @@
 use crate::cpu::parallel::for_row_blocks_of;
 use crate::cpu::{CpuArgs, Float};
 use crate::kernel::{Kernel, Shader};
-use crate::{kernel, kernel_params, wgsl};
+use crate::{kernel, kernel_params, parallel, wgsl};
 
 use super::norm::control;
 use super::optimiser::{Optimiser, Update, UpdateRule, round_into_halves};
@@ -92,7 +92,7 @@ fn step<F: Float>(params: &Params, mut args: CpuArgs) {
         [params.lr, params.decay, params.beta1, params.beta2, params.one_minus_beta1, params.one_minus_beta2, params.eps]
             .map(|value| F::of(f64::from(value)));
     let [scale, correction1, correction2] = [control::SCALE, control::CORRECTION1, control::CORRECTION2].map(|at| control[at]);
-    for_row_blocks_of([(&mut *w, 1), (m, 1), (v, 1)], |first, [w, m, v]| {
+    parallel!(for_row_blocks_of([(&mut *w, 1), (m, 1), (v, 1)]), |first, [w, m, v]| {
         for (i, &gradient) in gradient[first..][..w.len()].iter().enumerate() {
             let g = scale * gradient;
             m[i] = beta1 * m[i] + one_minus_beta1 * g;

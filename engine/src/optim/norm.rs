@@ -6,7 +6,7 @@ use crate::cpu::{CpuArgs, Float, reduce};
 use crate::kernel::{Kernel, Shader};
 use crate::ops::ELEMENTS_PER_GROUP;
 use crate::tensor::Tensor;
-use crate::{kernel, kernel_params, wgsl};
+use crate::{kernel, kernel_params, parallel, wgsl};
 
 kernel_params! {
     /// The first three are for `sum_squares`, the others for `prepare`.
@@ -89,8 +89,10 @@ pub(super) fn prepare_step(norm: &Tensor, clip_norm: f64, [beta1, beta2]: [f64; 
 fn sum_squares<F: Float>(params: &Params, mut args: CpuArgs) {
     let (g, partials) = (args.input::<F>(0), args.output::<F>(0));
     let partials = &mut partials[params.offset as usize..][..params.parts as usize];
-    for_costly_rows(partials, 1, CHUNK, |first, partials| {
-        partials.iter_mut().zip(g.chunks(CHUNK).skip(first)).for_each(|(partial, chunk)| *partial = reduce::sum_sq(chunk));
+    parallel!(for_costly_rows(partials, 1, CHUNK), |first, partials| {
+        for (partial, chunk) in partials.iter_mut().zip(g.chunks(CHUNK).skip(first)) {
+            *partial = reduce::sum_sq(chunk);
+        }
     });
 }
 

@@ -14,6 +14,7 @@ use crate::ops::ELEMENTS_PER_GROUP;
 use crate::tensor::Tensor;
 
 use super::norm::{self, control};
+use crate::parallel;
 
 /// Parameters that share settings.
 pub struct ParamGroup {
@@ -261,10 +262,10 @@ pub(super) fn round_into_halves<F: Float>(master: &[F], index: usize, mut args: 
         return;
     }
     match args.output_dtype(index) {
-        DType::F16 => for_row_blocks(args.output::<half::f16>(index), 1, |first, halves| {
+        DType::F16 => parallel!(for_row_blocks(args.output::<half::f16>(index), 1), |first, halves| {
             halves.iter_mut().zip(&master[first..]).for_each(|(y, x)| *y = half::f16::from_f32(x.to_f64() as f32));
         }),
-        DType::BF16 => for_row_blocks(args.output::<half::bf16>(index), 1, |first, halves| {
+        DType::BF16 => parallel!(for_row_blocks(args.output::<half::bf16>(index), 1), |first, halves| {
             halves.iter_mut().zip(&master[first..]).for_each(|(y, x)| *y = half::bf16::from_f32(x.to_f64() as f32));
         }),
         other => unreachable!("{other} parameters have no master copy"),

@@ -3,7 +3,7 @@
 use crate::cpu::parallel::for_row_blocks_of;
 use crate::cpu::{CpuArgs, Float};
 use crate::kernel::{Kernel, Shader};
-use crate::{kernel, kernel_params, wgsl};
+use crate::{kernel, kernel_params, parallel, wgsl};
 
 use super::norm::control;
 use super::optimiser::{Optimiser, Update, UpdateRule, round_into_halves};
@@ -63,7 +63,7 @@ fn step<F: Float>(params: &Params, mut args: CpuArgs) {
     }
     let [lr, decay, momentum] = [params.lr, params.decay, params.momentum].map(|value| F::of(f64::from(value)));
     let scale = control[control::SCALE];
-    for_row_blocks_of([(&mut *w, 1), (m, 1)], |first, [w, m]| {
+    parallel!(for_row_blocks_of([(&mut *w, 1), (m, 1)]), |first, [w, m]| {
         for (i, &gradient) in gradient[first..][..w.len()].iter().enumerate() {
             m[i] = momentum * m[i] + scale * gradient;
             w[i] = w[i] - decay * w[i] - lr * m[i];

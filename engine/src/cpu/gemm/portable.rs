@@ -8,6 +8,7 @@ use super::matrix::{Block, Form, Threads};
 use super::{Half, Product};
 use crate::cpu::parallel::for_chunks;
 use crate::cpu::{Float, reduce};
+use crate::parallel;
 
 /// Computes `c = alpha c + beta a b`; the arguments are `m, n, k`, then `c` with the distances between its columns and between its rows,
 /// whether `c` is read, `a` and `b` likewise with their distances, `alpha`, `beta`, which of the three to conjugate, and the threads.
@@ -121,7 +122,7 @@ fn multiply_few_rows<F: Float, H: Half>(form: &Form<F>, a: Block<F>, b: Block<H>
     };
     let mut products = vec![F::ZERO; n * m];
     let columns_per_task = (WIDEN_ELEMENTS / k.max(1)).max(1);
-    for_chunks(&mut products, columns_per_task * m, |task, products| {
+    parallel!(for_chunks(&mut products, columns_per_task * m), |task, products| {
         products.chunks_mut(m).enumerate().for_each(|(i, sums)| column(task * columns_per_task + i, sums));
     });
     for row in 0..m {
@@ -138,7 +139,7 @@ fn widen<'a, F: Float, H: Half>([rows, columns]: [usize; 2], from: Block<'_, H>,
     let (length, stride, step) = if along_rows { (rows, row_stride, col_stride) } else { (columns, col_stride, row_stride) };
     if !to.is_empty() {
         let lines_per_task = (WIDEN_ELEMENTS / length).max(1);
-        for_chunks(to, length * lines_per_task, |task, lines| {
+        parallel!(for_chunks(to, length * lines_per_task), |task, lines| {
             for (line, out) in lines.chunks_mut(length).enumerate() {
                 widen_line(&data[(task * lines_per_task + line) * step..], stride, out);
             }

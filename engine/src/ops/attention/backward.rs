@@ -12,6 +12,7 @@ use crate::cpu::{CpuArgs, Float};
 use super::Params;
 use super::forward::{KeyBlock, QUERIES, Sizes, grown};
 use super::table::Row;
+use crate::parallel;
 
 /// Fewer tasks than this, and heads that share a key head become tasks of their own, at the price of summing their gradients afterwards. The choice
 /// depends on the shapes alone, so that the result does not depend on the number of threads.
@@ -32,7 +33,7 @@ pub(super) fn attention_backward<F: Float + Product>(params: &Params, mut args: 
         let dq = Disjoint::new(dq);
         let dkv = Disjoint::new(if copies > 1 { &mut parts } else { &mut *dkv });
         let tasks: Vec<_> = families.iter().flat_map(|family| (0..heads).step_by(per_task).map(move |head| (family, head))).collect();
-        for_each_with(tasks.len(), Scratch::default, |scratch, task| {
+        parallel!(for_each_with(tasks.len(), Scratch::default), |scratch, task| {
             let (family, first_head) = tasks[task];
             scratch.start(family.keys.iter().map(|range| range.len()).sum::<usize>() * head_dim);
             for head in first_head..first_head + per_task {
@@ -62,7 +63,7 @@ pub(super) fn attention_backward<F: Float + Product>(params: &Params, mut args: 
         });
     }
     if copies > 1 {
-        for_row_blocks(dkv, 1, |start, sums| {
+        parallel!(for_row_blocks(dkv, 1), |start, sums| {
             sums.copy_from_slice(&parts[start..][..sums.len()]);
             for copy in parts.chunks_exact(kv_len).skip(1) {
                 for (sum, &part) in sums.iter_mut().zip(&copy[start..]) {
@@ -102,6 +103,7 @@ impl<F: Float + Product> Scratch<F> {
     }
 
     /// Adds to dk and dv what `rows` queries from `first` on give, and leaves their dq.
+    #[inline(always)]
     fn add_tile(&mut self, sizes: &Sizes<F>, inputs: &Inputs<F>, family: &Family, segment: &Row, head: usize, first: usize, rows: usize) {
         let &Sizes { heads, kv_heads, group, head_dim, scale } = sizes;
         let (stride, kv_stride) = (heads * head_dim, kv_heads * head_dim);

@@ -8,6 +8,7 @@ use crate::cpu::{CpuArgs, Float, reduce};
 
 use super::Params;
 use super::table::Row;
+use crate::parallel;
 
 /// Queries of a tile. Larger tiles multiply faster, but waste more on the diagonal of a causal segment.
 pub(super) const QUERIES: usize = 64;
@@ -21,7 +22,7 @@ pub(super) fn attention<F: Float + Product>(params: &Params, mut args: CpuArgs) 
     let (out, lse) = (Disjoint::new(args.output::<F>(0)), Disjoint::new(args.output::<F>(1)));
     let Sizes { heads, head_dim, .. } = sizes;
     let tiles = Tile::all(&Row::read(&args.input::<u32>(0)[..params.tile_table as usize]), &sizes);
-    for_each_with(tiles.len(), Scratch::default, |scratch, tile| {
+    parallel!(for_each_with(tiles.len(), Scratch::default), |scratch, tile| {
         let tile = &tiles[tile];
         tile.attend(&sizes, &q[tile.row(&sizes, 0) * head_dim..], k, v, scratch);
         let stride = if tile.heads > 1 { 1 } else { heads };
@@ -86,6 +87,7 @@ impl Tile {
     }
 
     /// Leaves the unnormalised output of the tile in the scratch. `q` begins at the tile's first row.
+    #[inline(always)]
     fn attend<F: Float + Product>(&self, sizes: &Sizes<F>, q: &[F], k: &[F], v: &[F], scratch: &mut Scratch<F>) {
         let &Sizes { heads, kv_heads, group, head_dim, scale } = sizes;
         let rows = self.rows();
@@ -145,6 +147,7 @@ impl<F: Float + Product> Scratch<F> {
     }
 
     /// Writes a row of the output and returns its log-sum-exp; zeros if the row saw no key.
+    #[inline(always)]
     fn finish(&self, row: usize, head_dim: usize, out: &mut [F]) -> F {
         let total = self.total[row];
         let norm = if total > F::ZERO { F::ONE / total } else { F::ZERO };

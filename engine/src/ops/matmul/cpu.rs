@@ -7,6 +7,7 @@ use crate::cpu::gemm::{Block, Half, Product, Threads, multiply_half, multiply_on
 use crate::cpu::parallel::for_chunks;
 use crate::cpu::{CpuArgs, Float};
 use crate::dtype::DType;
+use crate::parallel;
 
 pub(super) fn forward<F: Float + Product>(params: &Params, mut args: CpuArgs) {
     let keep = if args.constant("ACCUMULATE") == 1.0 { F::ONE } else { F::ZERO };
@@ -29,7 +30,7 @@ fn forward_full<F: Float + Product>(params: &Params, a: &[F], b: &[F], y: &mut [
     };
     if params.batches > 1 && size * k <= SMALL_BATCH {
         let per_task = (SMALL_BATCH / (size * k).max(1)).max(1);
-        for_chunks(&mut y[..size * params.batches as usize], size * per_task, |task, y| {
+        parallel!(for_chunks(&mut y[..size * params.batches as usize], size * per_task), |task, y| {
             y.chunks_mut(size).enumerate().for_each(|(i, y)| one(task * per_task + i, y, Threads::One));
         });
     } else {

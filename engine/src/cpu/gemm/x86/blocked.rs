@@ -23,6 +23,7 @@ use super::tile::{BY_ROWS, BY_STEPS, LINE, STEPS, Tile};
 use crate::cpu::disjoint::Disjoint;
 use crate::cpu::gemm::matrix::{Block, Threads};
 use crate::cpu::threads::for_each;
+use crate::parallel;
 
 /// Most columns of a packed right side.
 const COLUMNS: usize = 1024;
@@ -86,7 +87,7 @@ pub(super) fn multiply<T: Stored>(kernels: &Kernels, threads: Threads, product: 
 
 /// Calls `f` with `parts` ranges that together are `0..total`.
 fn split(total: usize, parts: usize, f: impl Fn(Range<usize>) + Sync) {
-    for_each(parts, |part| f(total * part / parts..total * (part + 1) / parts));
+    parallel!(for_each(parts), |part| f(total * part / parts..total * (part + 1) / parts));
 }
 
 /// Slices of at most `most`, as equal as can be; of nothing, one.
@@ -211,7 +212,7 @@ impl<T: Stored> Product<'_, T> {
         let parts: Vec<_> = slices(self.steps, DEEP_STEPS.min(self.steps / 8)).collect();
         let mut scratch = SUMS.take();
         let results = Disjoint::new(scratch.of(parts.len() * rows * columns));
-        for_each(parts.len(), |part| {
+        parallel!(for_each(parts.len()), |part| {
             let (first, steps) = parts[part];
             let product = Product { beta: 0.0, out_row: columns, ..self.of_steps(first, steps) };
             product.serial(kernels, Out { all: &results, start: part * rows * columns });

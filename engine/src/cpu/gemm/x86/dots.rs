@@ -37,12 +37,21 @@ pub(super) unsafe fn multiply<V: Vector, T: Source, const ROWS: usize, const COL
     // SAFETY: the caller's
     unsafe {
         let mut sums = [[V::splat(0.0); COLUMNS]; ROWS];
-        let rows: [*const f32; ROWS] = std::array::from_fn(|row| dots.left.add(row * dots.left_row));
-        let columns: [*const T; COLUMNS] = std::array::from_fn(|column| dots.right.add(column * dots.right_column));
+        let mut rows = [dots.left; ROWS];
+        for (row, pointer) in rows.iter_mut().enumerate() {
+            *pointer = dots.left.add(row * dots.left_row);
+        }
+        let mut columns = [dots.right; COLUMNS];
+        for (column, pointer) in columns.iter_mut().enumerate() {
+            *pointer = dots.right.add(column * dots.right_column);
+        }
         let whole = dots.steps / V::LANES * V::LANES;
         let mut at = 0;
         while at < whole {
-            let right: [V; COLUMNS] = std::array::from_fn(|column| T::load(columns[column].add(at)));
+            let mut right = [V::splat(0.0); COLUMNS];
+            for (register, column) in right.iter_mut().zip(columns) {
+                *register = T::load(column.add(at));
+            }
             for (row, sums) in sums.iter_mut().enumerate() {
                 let left = V::load(rows[row].add(at));
                 for (sum, &right) in sums.iter_mut().zip(&right) {

@@ -1,7 +1,6 @@
 //! Which kernels this processor runs: chosen when the program starts, not when it is built.
 
 use std::arch::x86_64::{__m256, __m512};
-use std::sync::OnceLock;
 
 use half::{bf16, f16};
 
@@ -10,6 +9,7 @@ use super::pack;
 use super::tile::{self, BY_ROWS, BY_STEPS, Tile};
 use super::vector::{Source, Vector};
 use crate::cpu::gemm::matrix::Block;
+use crate::cpu::simd::{Simd, simd};
 
 /// The kernels of one set of instructions.
 pub(super) struct Kernels {
@@ -67,18 +67,13 @@ impl Stored for f16 {
     }
 }
 
-/// The kernels of this processor; none if it has neither AVX-512 nor AVX2. `PERCEPT_SIMD=avx2` passes over AVX-512, `PERCEPT_SIMD=none` over both.
+/// The kernels for the instructions in use; none if they are the plain ones.
 pub(super) fn kernels() -> Option<&'static Kernels> {
-    static CHOSEN: OnceLock<Option<&'static Kernels>> = OnceLock::new();
-    *CHOSEN.get_or_init(|| {
-        let most = std::env::var("PERCEPT_SIMD").unwrap_or_default();
-        let has_avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c");
-        match most.as_str() {
-            "none" => None,
-            "" | "avx512" if has_avx2 && is_x86_feature_detected!("avx512f") => Some(&AVX512),
-            _ => has_avx2.then_some(&AVX2),
-        }
-    })
+    match simd() {
+        Simd::Avx512 => Some(&AVX512),
+        Simd::Avx2 => Some(&AVX2),
+        Simd::Plain => None,
+    }
 }
 
 macro_rules! kernels {

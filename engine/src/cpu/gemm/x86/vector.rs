@@ -1,7 +1,8 @@
 //! The vector registers that the kernels are written for: AVX-512 and AVX2 with fused multiply-add.
 //!
 //! The kernels are generic over [`Vector`] and inlined into functions that switch the instructions on (`#[target_feature]`), so that a program built for
-//! any x86-64 processor uses what it finds when it runs.
+//! any x86-64 processor uses what it finds when it runs. They are written with loops, not with closures: a closure that is not inlined is built without the
+//! instructions.
 
 use std::arch::x86_64::*;
 
@@ -62,10 +63,12 @@ impl Vector for __m512 {
     #[inline(always)]
     unsafe fn sums(four: [Self; 4]) -> __m128 {
         unsafe {
-            __m256::sums(four.map(|register| {
+            let mut halves = [_mm256_setzero_ps(); 4];
+            for (half, register) in halves.iter_mut().zip(four) {
                 let upper = _mm256_castpd_ps(_mm512_extractf64x4_pd::<1>(_mm512_castps_pd(register)));
-                _mm256_add_ps(_mm512_castps512_ps256(register), upper)
-            }))
+                *half = _mm256_add_ps(_mm512_castps512_ps256(register), upper);
+            }
+            __m256::sums(halves)
         }
     }
     #[inline(always)]
@@ -117,7 +120,11 @@ impl Vector for __m256 {
     #[inline(always)]
     unsafe fn sums(four: [Self; 4]) -> __m128 {
         unsafe {
-            let [a, b, c, d] = four.map(|register| _mm_add_ps(_mm256_castps256_ps128(register), _mm256_extractf128_ps::<1>(register)));
+            let mut halves = [_mm_setzero_ps(); 4];
+            for (half, register) in halves.iter_mut().zip(four) {
+                *half = _mm_add_ps(_mm256_castps256_ps128(register), _mm256_extractf128_ps::<1>(register));
+            }
+            let [a, b, c, d] = halves;
             _mm_hadd_ps(_mm_hadd_ps(a, b), _mm_hadd_ps(c, d))
         }
     }
