@@ -4,14 +4,19 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use crate::cpu::parallel::for_chunks;
+use crate::cpu::simd::{Simd, simd};
 use crate::cpu::threads::{for_each, threads};
 use crate::parallel;
 
 /// Multiplications with additions in a second, in billions of both together (GFLOP/s), of f32 in registers, on all threads: no product can be faster.
 pub fn fma_gflops() -> f64 {
     const STEPS: usize = 4_000_000; // long enough that the system has given every thread a core of its own
-    let work = (2 * LANES * CHAINS * STEPS * threads()) as f64;
-    1e-9 * work / best_of(9, || parallel!(for_each(threads()), |_| chains(STEPS)))
+    // a register for each chain; two to a chain are more than AVX2 has
+    let (lanes, seconds) = match simd() {
+        Simd::Avx512 => (16, best_of(9, || parallel!(for_each(threads()), |_| chains::<16>(STEPS)))),
+        _ => (8, best_of(9, || parallel!(for_each(threads()), |_| chains::<8>(STEPS)))),
+    };
+    1e-9 * (2 * lanes * CHAINS * STEPS * threads()) as f64 / seconds
 }
 
 /// Bytes read and written in a second by a copy of memory much larger than the caches, on all threads, in billions.
@@ -35,14 +40,13 @@ fn best_of(rounds: usize, mut f: impl FnMut()) -> f64 {
     (0..rounds).map(seconds).fold(f64::INFINITY, f64::min)
 }
 
-const LANES: usize = 16;
 const CHAINS: usize = 8;
 
 /// Independent chains, enough to hide the latency of the instruction; each in a variable of its own, or the compiler keeps them in memory.
 #[inline(always)]
-fn chains(steps: usize) {
+fn chains<const LANES: usize>(steps: usize) {
     #[inline(always)]
-    fn next(sum: [f32; LANES], x: &[f32; LANES], y: &[f32; LANES]) -> [f32; LANES] {
+    fn next<const LANES: usize>(sum: [f32; LANES], x: &[f32; LANES], y: &[f32; LANES]) -> [f32; LANES] {
         let mut result = sum;
         for lane in 0..LANES {
             result[lane] = sum[lane].mul_add(x[lane], y[lane]);

@@ -67,6 +67,12 @@ fn kernels_split_their_work_with_the_macro_that_inlines() {
         }
     }
     assert!(seen > 30, "{seen} calls found");
+    // vector instructions behind a closure that is not inlined are a hundred times slower
+    for (name, text) in sources(&["engine/src/cpu/gemm/x86"]).iter().filter(|(name, _)| !name.ends_with("blocked.rs")) {
+        let is_code = |line: &&str| !line.trim_start().starts_with("//");
+        let closure = text.lines().filter(is_code).find(|line| line.contains("from_fn") || line.contains(".map(") || line.contains("(|"));
+        assert_eq!(closure, None, "{name}: a closure between vector instructions");
+    }
 }
 
 #[test]

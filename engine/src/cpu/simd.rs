@@ -21,6 +21,17 @@ macro_rules! parallel {
     };
 }
 
+/// The value of a block that is built for the widest registers of the processor: `widest!({ .. })`. See [`widest`].
+#[macro_export]
+macro_rules! widest {
+    ($body:expr) => {
+        $crate::cpu::simd::widest(
+            #[inline(always)]
+            || $body,
+        )
+    };
+}
+
 /// What a processor has, from the least to the most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Simd {

@@ -15,8 +15,7 @@ use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicUsize, Ordering:
 use std::sync::{Mutex, OnceLock, TryLockError};
 use std::thread::{self, Thread};
 
-use super::simd::widest;
-use crate::parallel;
+use crate::{parallel, widest};
 
 /// How often an idle worker looks for a job before it sleeps: a few tens of microseconds.
 const LOOKS: u32 = 2_000;
@@ -46,16 +45,13 @@ pub fn for_each_with<S>(tasks: usize, start: impl Fn() -> S + Sync, f: impl Fn(&
         if task >= tasks {
             return;
         }
-        widest(
-            #[inline(always)]
-            || {
-                let mut state = start();
-                while task < tasks {
-                    f(&mut state, task);
-                    task = next.fetch_add(1, SeqCst);
-                }
-            },
-        );
+        widest!({
+            let mut state = start();
+            while task < tasks {
+                f(&mut state, task);
+                task = next.fetch_add(1, SeqCst);
+            }
+        });
     };
     if tasks > 1 && !BUSY.get() {
         let pool = pool();

@@ -12,6 +12,7 @@
 //!
 //! Reference: Pillow's `src/libImaging/Resample.c`, described in its documentation under "Filters".
 
+use percept_engine::widest;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -73,24 +74,26 @@ fn resize_width(image: &RgbImage, width: usize, filter: Filter) -> RgbImage {
         // The rows side by side, `[w, ROWS · 3]`, and behind them the zeros that a short last window reads.
         || vec![[0u8; 16]; from_width + windows.taps],
         |columns, (out, rows)| {
-            for (row, bytes) in rows.chunks_exact(from).enumerate() {
-                for (column, pixel) in columns.iter_mut().zip(bytes.as_chunks::<3>().0) {
-                    column[row * 3..row * 3 + 3].copy_from_slice(pixel);
-                }
-            }
-            for x in 0..width {
-                let (first, weights) = windows.get(x);
-                let mut sum = [HALF; 16];
-                for (column, &weight) in columns[first..first + weights.len()].iter().zip(weights) {
-                    for (sum, &value) in sum.iter_mut().zip(column) {
-                        *sum = multiply_add(*sum, value.into(), weight);
+            widest!({
+                for (row, bytes) in rows.chunks_exact(from).enumerate() {
+                    for (column, pixel) in columns.iter_mut().zip(bytes.as_chunks::<3>().0) {
+                        column[row * 3..row * 3 + 3].copy_from_slice(pixel);
                     }
                 }
-                let column = sum.map(clip);
-                for (row, out) in out.chunks_exact_mut(to).enumerate() {
-                    out[x * 3..x * 3 + 3].copy_from_slice(&column[row * 3..row * 3 + 3]);
+                for x in 0..width {
+                    let (first, weights) = windows.get(x);
+                    let mut sum = [HALF; 16];
+                    for (column, &weight) in columns[first..first + weights.len()].iter().zip(weights) {
+                        for (sum, &value) in sum.iter_mut().zip(column) {
+                            *sum = multiply_add(*sum, value.into(), weight);
+                        }
+                    }
+                    let column = sum.map(clip);
+                    for (row, out) in out.chunks_exact_mut(to).enumerate() {
+                        out[x * 3..x * 3 + 3].copy_from_slice(&column[row * 3..row * 3 + 3]);
+                    }
                 }
-            }
+            })
         },
     );
     from_bytes(width, height, pixels)
@@ -105,20 +108,22 @@ fn resize_height(image: &RgbImage, height: usize, filter: Filter) -> RgbImage {
     let stride = width * 3;
     let mut pixels = vec![0u8; height * stride];
     pixels.par_chunks_exact_mut(stride).enumerate().for_each(|(y, out)| {
-        let (first, weights) = windows.get(y);
-        let rows = &image.as_raw()[first * stride..];
-        for (block, out) in out.chunks_mut(BLOCK).enumerate() {
-            let mut sum = [HALF; BLOCK];
-            for (row, &weight) in rows.chunks_exact(stride).zip(weights) {
-                let row = &row[block * BLOCK..][..out.len()];
-                for (sum, &value) in sum.iter_mut().zip(row) {
-                    *sum = multiply_add(*sum, value.into(), weight);
+        widest!({
+            let (first, weights) = windows.get(y);
+            let rows = &image.as_raw()[first * stride..];
+            for (block, out) in out.chunks_mut(BLOCK).enumerate() {
+                let mut sum = [HALF; BLOCK];
+                for (row, &weight) in rows.chunks_exact(stride).zip(weights) {
+                    let row = &row[block * BLOCK..][..out.len()];
+                    for (sum, &value) in sum.iter_mut().zip(row) {
+                        *sum = multiply_add(*sum, value.into(), weight);
+                    }
+                }
+                for (out, &sum) in out.iter_mut().zip(&sum) {
+                    *out = clip(sum);
                 }
             }
-            for (out, &sum) in out.iter_mut().zip(&sum) {
-                *out = clip(sum);
-            }
-        }
+        })
     });
     from_bytes(width, height, pixels)
 }

@@ -73,10 +73,10 @@ unsafe fn transpose<T: Source>(source: *const T, line_stride: usize, lines: usiz
         for first in (0..width).step_by(SIDE) {
             let (present, places) = (lines.saturating_sub(first).min(SIDE), SIDE.min(width - first));
             for step in (0..squares).step_by(SIDE) {
-                let rows: [__m256; SIDE] = std::array::from_fn(|line| match line < present {
-                    true => T::load(source.add((first + line) * line_stride + step)),
-                    false => _mm256_setzero_ps(),
-                });
+                let mut rows = [_mm256_setzero_ps(); SIDE];
+                for (line, row) in rows.iter_mut().enumerate().take(present) {
+                    *row = T::load(source.add((first + line) * line_stride + step));
+                }
                 for (i, column) in turn(rows).into_iter().enumerate() {
                     let to = to.add((step + i) * width + first);
                     match places {
@@ -115,8 +115,6 @@ unsafe fn turn(r: [__m256; 8]) -> [__m256; 8] {
             _mm256_unpacklo_ps(r[6], r[7]),
             _mm256_unpackhi_ps(r[6], r[7]),
         ];
-        let low = |a, b| _mm256_shuffle_ps::<0b01_00_01_00>(a, b);
-        let high = |a, b| _mm256_shuffle_ps::<0b11_10_11_10>(a, b);
         let quads = [
             low(pairs[0], pairs[2]),
             high(pairs[0], pairs[2]),
@@ -127,8 +125,36 @@ unsafe fn turn(r: [__m256; 8]) -> [__m256; 8] {
             low(pairs[5], pairs[7]),
             high(pairs[5], pairs[7]),
         ];
-        let upper = |i: usize| _mm256_permute2f128_ps::<0x20>(quads[i], quads[i + 4]);
-        let lower = |i: usize| _mm256_permute2f128_ps::<0x31>(quads[i], quads[i + 4]);
-        [upper(0), upper(1), upper(2), upper(3), lower(0), lower(1), lower(2), lower(3)]
+        [
+            upper(quads[0], quads[4]),
+            upper(quads[1], quads[5]),
+            upper(quads[2], quads[6]),
+            upper(quads[3], quads[7]),
+            lower(quads[0], quads[4]),
+            lower(quads[1], quads[5]),
+            lower(quads[2], quads[6]),
+            lower(quads[3], quads[7]),
+        ]
     }
+}
+
+#[inline(always)]
+unsafe fn low(a: __m256, b: __m256) -> __m256 {
+    // SAFETY: the caller's, as in the next three
+    unsafe { _mm256_shuffle_ps::<0b01_00_01_00>(a, b) }
+}
+
+#[inline(always)]
+unsafe fn high(a: __m256, b: __m256) -> __m256 {
+    unsafe { _mm256_shuffle_ps::<0b11_10_11_10>(a, b) }
+}
+
+#[inline(always)]
+unsafe fn upper(a: __m256, b: __m256) -> __m256 {
+    unsafe { _mm256_permute2f128_ps::<0x20>(a, b) }
+}
+
+#[inline(always)]
+unsafe fn lower(a: __m256, b: __m256) -> __m256 {
+    unsafe { _mm256_permute2f128_ps::<0x31>(a, b) }
 }

@@ -60,25 +60,16 @@ pub(super) unsafe fn multiply<V: Vector, const ROWS: usize, const VECTORS: usize
     // SAFETY: the caller's
     unsafe {
         let mut sums = [[V::splat(0.0); VECTORS]; ROWS];
-        let mut at = (tile.left, tile.right);
-        let mut step = || {
-            let (left, right) = at;
-            let registers: [V; VECTORS] = std::array::from_fn(|vector| V::load(right.add(vector * V::LANES)));
-            for (row, sums) in sums.iter_mut().enumerate() {
-                let number = V::splat(*left.add(row * row_stride));
-                for (sum, &register) in sums.iter_mut().zip(&registers) {
-                    *sum = number.mul_add(register, *sum);
-                }
-            }
-            at = (left.add(step_stride), right.add(tile.right_step));
-        };
+        let (mut left, mut right) = (tile.left, tile.right);
         for _ in 0..tile.steps / UNROLLED {
             for _ in 0..UNROLLED {
-                step();
+                step(&mut sums, left, row_stride, right);
+                (left, right) = (left.add(step_stride), right.add(tile.right_step));
             }
         }
         for _ in 0..tile.steps % UNROLLED {
-            step();
+            step(&mut sums, left, row_stride, right);
+            (left, right) = (left.add(step_stride), right.add(tile.right_step));
         }
         let alpha = V::splat(tile.alpha);
         let last = tile.columns - (VECTORS - 1) * V::LANES;
@@ -92,6 +83,29 @@ pub(super) unsafe fn multiply<V: Vector, const ROWS: usize, const VECTORS: usize
                     result = before.mul_add(V::splat(tile.beta), result);
                 }
                 if is_whole { result.store(out) } else { result.store_first(out, last) }
+            }
+        }
+    }
+}
+
+/// Adds the products of one step.
+#[inline(always)]
+unsafe fn step<V: Vector, const ROWS: usize, const VECTORS: usize>(
+    sums: &mut [[V; VECTORS]; ROWS],
+    left: *const f32,
+    row_stride: usize,
+    right: *const f32,
+) {
+    // SAFETY: the caller's
+    unsafe {
+        let mut registers = [V::splat(0.0); VECTORS];
+        for (vector, register) in registers.iter_mut().enumerate() {
+            *register = V::load(right.add(vector * V::LANES));
+        }
+        for (row, sums) in sums.iter_mut().enumerate() {
+            let number = V::splat(*left.add(row * row_stride));
+            for (sum, &register) in sums.iter_mut().zip(&registers) {
+                *sum = number.mul_add(register, *sum);
             }
         }
     }
