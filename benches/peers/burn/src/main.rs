@@ -21,7 +21,7 @@ fn main() {
         let words: Vec<&str> = line.split_whitespace().collect();
         let seconds = match words[..] {
             ["product", kind, m, n, k] => product(&device, kind, [m, n, k].map(|size| size.parse().expect("a size"))),
-            ["blocks"] => {
+            ["blocks", ..] => {
                 let (model, optimiser, x) = blocks.get_or_insert_with(|| start(&device.clone().autodiff()));
                 repeat(&device, 3, 5, || {
                     let loss = model.as_ref().expect("a model").forward(x.clone()).square().mean();
