@@ -5,7 +5,7 @@
 //! | part | where a method says it | shared pieces |
 //! |---|---|---|
 //! | which other pictures a response is read on | [`Method::views`] | [`view`] |
-//! | how good each response of a group was | [`Method::advantages`] | [`advantages`] |
+//! | how good each response of a group was, and which groups are worth an update | [`Method::advantages`], [`Method::keeps`] | [`advantages`], [`filter`] |
 //! | a score of every token, a weight made from it, and a factor on the response | [`Method::weigh`] | [`signal`], [`selection`] |
 //! | the loss, as a sum of terms | [`Method::terms`] | [`term`], [`policy`], [`divergence`], [`micro_batch`] |
 //!
@@ -17,6 +17,7 @@
 
 pub mod advantages;
 pub mod divergence;
+pub mod filter;
 pub mod micro_batch;
 pub mod policy;
 pub mod selection;
@@ -166,6 +167,10 @@ methods! {
     papo: Papo,
     /// Decoupled Clip and Dynamic Sampling Policy Optimization (arXiv 2503.14476).
     dapo: Dapo,
+    /// Visually-Perceptive Policy Optimization (arXiv 2510.09285).
+    vppo: Vppo,
+    /// Perception-Grounded Policy Optimization (arXiv 2604.01840).
+    pgpo: Pgpo,
 }
 
 /// The method that runs if a configuration names none.

@@ -3,10 +3,12 @@
 use percept_cppo::methods::divergence::Divergence;
 use percept_cppo::methods::micro_batch::MicroBatch;
 use percept_cppo::methods::papo::Papo;
+use percept_cppo::methods::pgpo::{Pgpo, Threshold};
 use percept_cppo::methods::policy::{PolicyConfig, policy_terms};
-use percept_cppo::methods::signal::{Signal, Weighing, Weights};
+use percept_cppo::methods::signal::{Reading, Signal, Weighing, Weights};
 use percept_cppo::methods::term::Term;
 use percept_cppo::methods::view::{Drawn, Moment, SeenBy, Shown, View, ViewGradient, ViewUse};
+use percept_cppo::methods::vppo::Vppo;
 use percept_cppo::methods::{AnyMethod, Method};
 use percept_cppo::problems::views::{Perturbation, PerturbationSet, Removing};
 use percept_cppo::training::group::{Group, GroupView};
@@ -211,4 +213,79 @@ fn hidden_pictures_change_nothing_that_is_read() {
     let responses = without.iter().flat_map(|group| &group.responses);
     let without: Vec<Vec<f32>> = responses.map(|r| r.signal.on(View::Original).unwrap().log_probs.clone()).collect();
     assert!(without != hidden, "the picture's places are gone");
+}
+
+/// A response whose tokens depend on the picture by these amounts.
+fn depending(dependency: &[f32]) -> Signal {
+    let values = || vec![0.0; dependency.len()];
+    let divergences = vec![(Divergence::K3, dependency.to_vec())];
+    let reading = Reading { view: View::Removed, log_probs: values(), entropy: values(), divergences };
+    Signal { readings: vec![reading], advantage: 1.0, ..Signal::default() }
+}
+
+fn weigh(method: &dyn Method, dependencies: &[&[f32]]) -> Vec<Weights> {
+    let signals: Vec<Signal> = dependencies.iter().map(|dependency| depending(dependency)).collect();
+    method.weigh(&signals.iter().collect::<Vec<_>>(), 0).responses
+}
+
+/// Equation 8 and 9 by hand: means 0, 1, 2 are 0, ½, 1 of the way, ½ on average, so the highest factor is 0.9 + 0.1 / 0.5.
+#[test]
+fn vppo_masks_tokens_and_scales_responses() {
+    let weights = weigh(&Vppo::default(), &[&[0.0, 0.0], &[0.5, 2.0, 0.5, 1.5, 0.5], &[2.0, 2.0, 2.0]]);
+    for (weights, expected) in weights.iter().zip([0.9, 1.0, 1.1]) {
+        assert!((weights.factor - expected).abs() < 1e-6, "{weights:?}");
+    }
+    // ceil(0.4 n) of the largest; of equal ones the first
+    let masks: [&[f32]; 3] = [&[1.0, 0.0], &[0.0, 1.0, 0.0, 1.0, 0.0], &[1.0, 1.0, 0.0]];
+    assert_eq!(weights.iter().map(|weights| weights.tokens.as_slice()).collect::<Vec<_>>(), masks);
+
+    // a single response, and responses that depend equally, have nothing to be scaled by
+    assert_eq!(weigh(&Vppo::default(), &[&[0.3, 0.1]])[0].factor, 1.0);
+    assert!(weigh(&Vppo::default(), &[&[0.3, 0.1], &[0.2, 0.2]]).iter().all(|weights| weights.factor == 1.0));
+    assert!(weigh(&Vppo::default(), &[]).is_empty());
+}
+
+/// With two tokens of five at the same loss, two fifths of the loss are left: the divisor is the number of all tokens.
+#[test]
+fn vppo_of_all_tokens_without_factors_is_its_base() {
+    let model = model(DType::F64, 1);
+    let all = Vppo { token_fraction: 1.0, lowest_factor: 1.0, entropy_coef: 0.0, ..Vppo::default() };
+    let update = |method: &dyn Method| {
+        let mut groups = with_own_views(method, 10_000);
+        gradients(&model, &compute(method, &policy(), 10_000, &model, None, &mut groups))
+    };
+    let base = AnyMethod::named("grpo").unwrap();
+    let expected = gradients(&model, &compute(base.as_method(), &policy(), 10_000, &model, None, &mut groups(&model)));
+    assert_same_gradients(&update(&all), &expected, 1e-9, "all tokens, no factors, no penalty");
+    let masked = update(&Vppo { token_fraction: 0.4, ..all });
+    assert!(masked.iter().zip(&expected).any(|(a, b)| (a - b).abs() > 1e-4), "the mask changes nothing");
+}
+
+/// Dependencies of e^x − 1 have the scores x.
+#[test]
+fn pgpo_weights_follow_its_curve() {
+    let of = |method: &Pgpo, scores: &[f32]| method.weights(&scores.iter().map(|score| score.exp_m1()).collect::<Vec<_>>());
+    let close = |got: &[f32], expected: &[f32]| {
+        assert!(got.len() == expected.len() && got.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-5), "{got:?}, not {expected:?}");
+    };
+    let plain = Pgpo { conserve: false, ..Pgpo::default() };
+    // importances 0, 0.2, 0.4, 0.7, 1: below the threshold I/τ, above 1 + 2 (I − 0.4) / 0.6
+    let scores = [0.5, 0.6, 0.7, 0.85, 1.0];
+    close(&of(&plain, &scores), &[0.0, 0.5, 1.0, 2.0, 3.0]);
+    close(&of(&Pgpo::default(), &scores), &[0.0, 5.0 / 13.0, 10.0 / 13.0, 20.0 / 13.0, 30.0 / 13.0]);
+    close(&of(&Pgpo { lowest_weight: 0.1, ..plain.clone() }, &scores), &[0.1, 0.5, 1.0, 2.0, 3.0]);
+    // of five in ascending order number 0.3 · 5, rounded down, is the threshold: 0.2
+    let quantile = Pgpo { threshold_is: Threshold::Quantile, threshold: 0.3, ..plain.clone() };
+    close(&of(&quantile, &scores), &[0.0, 1.0, 1.5, 2.25, 3.0]);
+    // continuous at the threshold
+    let [below, above] = [0.399_999, 0.400_001].map(|importance| of(&plain, &[0.0, importance, 1.0])[1]);
+    assert!((below - 1.0).abs() < 1e-4 && (above - 1.0).abs() < 1e-4, "{below} {above}");
+
+    // equal tokens weigh 1 each, whatever they depend on; a lone one too; without tokens there are no weights
+    for scores in [&[0.3f32; 4][..], &[0.0; 3], &[1.0]] {
+        close(&of(&Pgpo::default(), scores), &vec![1.0; scores.len()]);
+    }
+    assert!(of(&Pgpo::default(), &[]).is_empty());
+    let sum: f32 = of(&Pgpo::default(), &[0.0, 0.1, 3.0, 0.2, 0.2, 0.9, 0.05]).iter().sum();
+    assert!((sum - 7.0).abs() < 1e-4, "{sum}");
 }

@@ -6,6 +6,7 @@ use std::sync::OnceLock;
 use percept_cppo::config::{Config, LoraSection, MethodConfig, ModelConfig as ModelSection, OptimConfig, SftConfig};
 use percept_cppo::methods::AnyMethod;
 use percept_cppo::methods::dapo::Dapo;
+use percept_cppo::methods::filter::GroupFilter;
 use percept_cppo::methods::view::View;
 use percept_cppo::problems::data::{Dataset, Example, ImageSource, RowPlace};
 use percept_cppo::problems::prompts::{Encoder, Problems};
@@ -348,7 +349,7 @@ fn a_checkpoint_that_does_not_fit_changes_nothing() {
 fn dapo_replaces_groups_without_a_signal() {
     let refills = |max_refills: usize| {
         let mut trainer = trainer("dapo", |config| {
-            config.method.own = AnyMethod::Dapo(Dapo { max_refills, ..Dapo::default() });
+            config.method.own = AnyMethod::Dapo(Dapo { filter: GroupFilter { max_refills, ..GroupFilter::default() } });
             config.method.group_size = 8;
         });
         let output = trainer.step().unwrap();

@@ -5,9 +5,11 @@ use percept_cppo::methods::cppo::{ContrastiveConfig, Cppo, Objective};
 use percept_cppo::methods::divergence::Divergence;
 use percept_cppo::methods::grpo::Grpo;
 use percept_cppo::methods::papo::Papo;
+use percept_cppo::methods::pgpo::Pgpo;
 use percept_cppo::methods::policy::PolicyConfig;
 use percept_cppo::methods::selection::{Detector, Gate, Selection, SelectionConfig};
 use percept_cppo::methods::view::{Moment, View, ViewGradient};
+use percept_cppo::methods::vppo::Vppo;
 use percept_cppo::methods::{AnyMethod, Method};
 use percept_cppo::problems::prompts::EncodedPrompt;
 use percept_cppo::random::Random;
@@ -184,6 +186,8 @@ fn variants() -> Vec<(&'static str, Settings)> {
         ("cppo", Settings::default()),
         ("grpo", Settings::grpo()),
         ("papo", Settings::papo()),
+        ("vppo", Settings { method: AnyMethod::Vppo(Vppo { entropy_coef: 0.1, ..Vppo::default() }), ..Settings::default() }),
+        ("pgpo", Settings { method: AnyMethod::Pgpo(Pgpo::default()), ..Settings::default() }),
         ("k1", Settings::cppo(|cppo| cppo.contrastive.divergence = Divergence::K1)),
         ("full", Settings::cppo(|cppo| cppo.contrastive.divergence = Divergence::Full)),
         ("cpl only", Settings::cppo(|cppo| cppo.contrastive.objective = Objective::CplOnly)),

@@ -104,6 +104,13 @@ pub fn policy_terms(batch: &MicroBatch<'_>, config: &PolicyConfig) -> Vec<Term> 
     terms
 }
 
+/// [`policy_terms`] with the policy loss of each token times its weight. The divisor stays the number of all response tokens.
+pub fn weighted_policy_terms(batch: &MicroBatch<'_>, config: &PolicyConfig) -> Vec<Term> {
+    let mut terms = policy_terms(batch, config);
+    terms[0].per_token = terms[0].per_token.as_ref().map(|loss| loss.mul(&batch.weights()));
+    terms
+}
+
 /// 1 where the clipped ratio takes the place of the ratio, else 0. `ratio [tokens], advantages [tokens] -> [tokens]`
 fn is_clipped(ratio: &Tensor, advantages: &Tensor, config: &PolicyConfig) -> Tensor {
     no_grad(|| {
