@@ -171,6 +171,8 @@ methods! {
     vppo: Vppo,
     /// Perception-Grounded Policy Optimization (arXiv 2604.01840).
     pgpo: Pgpo,
+    /// Differential Visual Reasoning Policy (arXiv 2601.06801).
+    dvrp: Dvrp,
 }
 
 /// The method that runs if a configuration names none.

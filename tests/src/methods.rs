@@ -1,6 +1,7 @@
 //! The methods against values that can be computed by hand, and the seam against a method that is not in the list.
 
 use percept_cppo::methods::divergence::Divergence;
+use percept_cppo::methods::dvrp::Dvrp;
 use percept_cppo::methods::micro_batch::MicroBatch;
 use percept_cppo::methods::papo::Papo;
 use percept_cppo::methods::pgpo::{Pgpo, Threshold};
@@ -288,4 +289,36 @@ fn pgpo_weights_follow_its_curve() {
     assert!(of(&Pgpo::default(), &[]).is_empty());
     let sum: f32 = of(&Pgpo::default(), &[0.0, 0.1, 3.0, 0.2, 0.2, 0.9, 0.05]).iter().sum();
     assert!((sum - 7.0).abs() < 1e-4, "{sum}");
+}
+
+/// The two divergences have opposite signs, so that on one and the same picture they cancel; on different ones they do not.
+#[test]
+fn dvrp_with_equal_views_is_its_base() {
+    let model = model(DType::F64, 1);
+    let dvrp = Dvrp { necessity_coef: 0.5, robustness_coef: 0.5, entropy_coef: 0.0, ..Dvrp::default() };
+    let uses = views_with(ViewGradient::Stops, &dvrp, MOMENT);
+    let update = |method: &dyn Method, mut groups: Vec<Group>| {
+        score(&model, &mut groups, &uses, 0.9, 10_000).unwrap();
+        gradients(&model, &compute(method, &policy(), 10_000, &model, None, &mut groups))
+    };
+    let same = |mut group: Group| {
+        group.views[0].tiles = group.views[1].tiles.clone();
+        group
+    };
+    let same: Vec<Group> = groups(&model).into_iter().map(same).collect();
+    let base = AnyMethod::named("grpo").unwrap();
+    let expected = update(base.as_method(), same.clone());
+    assert_same_gradients(&update(&dvrp, same), &expected, 1e-9, "one picture for both");
+    let other = update(&dvrp, groups(&model));
+    let distance: f64 = other.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+    assert!(distance > 1e-3, "the divergences move nothing: {distance}");
+}
+
+/// At steepness 30, 40 of 60 steps before the midpoint the sigmoid is 2e-9: the stage is one below its start, rounded down. Half-way it is half.
+#[test]
+fn the_noise_of_dvrp_falls_over_the_run() {
+    let dvrp = Dvrp { noise_midpoint: 40.0, ..Dvrp::default() };
+    let stage = |step: u64| dvrp.stage(Moment { step, steps: 60 });
+    assert_eq!([stage(1), stage(41)], [499, 250]);
+    assert!((1..60).all(|step| stage(step) >= stage(step + 1)) && stage(60) == 0, "{}", stage(60));
 }

@@ -3,6 +3,7 @@
 use percept_cppo::methods::advantages::group_advantages;
 use percept_cppo::methods::cppo::{ContrastiveConfig, Cppo, Objective};
 use percept_cppo::methods::divergence::Divergence;
+use percept_cppo::methods::dvrp::Dvrp;
 use percept_cppo::methods::grpo::Grpo;
 use percept_cppo::methods::papo::Papo;
 use percept_cppo::methods::pgpo::Pgpo;
@@ -186,6 +187,13 @@ fn variants() -> Vec<(&'static str, Settings)> {
         ("cppo", Settings::default()),
         ("grpo", Settings::grpo()),
         ("papo", Settings::papo()),
+        (
+            "dvrp",
+            Settings {
+                method: AnyMethod::Dvrp(Dvrp { necessity_coef: 0.3, robustness_coef: 0.2, ..Dvrp::default() }),
+                ..Settings::default()
+            },
+        ),
         ("vppo", Settings { method: AnyMethod::Vppo(Vppo { entropy_coef: 0.1, ..Vppo::default() }), ..Settings::default() }),
         ("pgpo", Settings { method: AnyMethod::Pgpo(Pgpo::default()), ..Settings::default() }),
         ("k1", Settings::cppo(|cppo| cppo.contrastive.divergence = Divergence::K1)),

@@ -16,6 +16,7 @@
 mod colour;
 mod config;
 pub mod contact_sheet;
+pub mod diffusion;
 mod geometry;
 mod removing;
 
@@ -46,6 +47,8 @@ pub enum Perturbation {
     Preserving(Preserving),
     /// The question can hardly be answered.
     Removing(Removing),
+    /// Noise of this stage of a diffusion schedule, 0 to 999; how much can still be read depends on the stage. See `views/diffusion.rs`.
+    Diffused(u16),
 }
 
 /// What a perturbation is drawn from.
@@ -83,6 +86,7 @@ pub fn draw_perturbed(picture: &RgbImage, sets: &[PerturbationSet], config: &Vie
     let perturb = |how: Perturbation| match how {
         Perturbation::Preserving(preserving) => Perturbed { picture: preserve(picture, preserving, config, random), how },
         Perturbation::Removing(removing) => Perturbed { picture: remove(picture, removing, config, random), how },
+        Perturbation::Diffused(stage) => Perturbed { picture: diffusion::diffuse(picture, stage, random), how },
     };
     drawn.into_iter().map(perturb).collect()
 }
