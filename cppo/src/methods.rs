@@ -5,7 +5,7 @@
 //! | part | where a method says it | shared pieces |
 //! |---|---|---|
 //! | which other pictures a response is read on | [`Method::views`] | [`view`] |
-//! | how good each response of a group was, and which groups are worth an update | [`Method::advantages`], [`Method::keeps`] | [`advantages`], [`filter`] |
+//! | how good each response of a group was, and which groups are worth an update | [`Method::advantages`], [`Method::filter`] | [`advantages`], [`filter`] |
 //! | a score of every token, a weight made from it, and a factor on the response | [`Method::weigh`] | [`signal`], [`selection`] |
 //! | the loss, as a sum of terms | [`Method::terms`] | [`term`], [`policy`], [`divergence`], [`micro_batch`] |
 //!
@@ -32,14 +32,13 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use advantages::group_advantages;
+use filter::GroupFilter;
 use micro_batch::MicroBatch;
 use policy::PolicyConfig;
 use selection::SelectionConfig;
 use signal::{Signal, Weighing};
 use term::Term;
 use view::{Moment, ViewUse};
-
-use crate::problems::reward::Reward;
 
 /// What makes a method different from the others. Every function except [`terms`](Method::terms) does by default what plain policy optimisation does.
 pub trait Method {
@@ -61,15 +60,9 @@ pub trait Method {
         group_advantages(rewards, rewards.len())
     }
 
-    /// Whether a group is worth an update. `rewards [group_size]`
-    fn keeps(&self, rewards: &[Reward]) -> bool {
-        let _ = rewards;
-        true
-    }
-
-    /// How many times, at most, a step replaces groups that are not worth an update with responses to fresh prompts.
-    fn refills(&self) -> usize {
-        0
+    /// Which groups are worth an update, if not all are; the others are replaced with responses to fresh prompts.
+    fn filter(&self) -> Option<&GroupFilter> {
+        None
     }
 
     /// The other pictures that responses are read on at this moment of a run, in the order in which they are drawn.

@@ -6,13 +6,12 @@ use percept_cppo::methods::micro_batch::MicroBatch;
 use percept_cppo::methods::papo::Papo;
 use percept_cppo::methods::pgpo::{Pgpo, Threshold};
 use percept_cppo::methods::policy::{PolicyConfig, policy_terms};
-use percept_cppo::methods::signal::{Reading, Signal, Weighing, Weights};
+use percept_cppo::methods::signal::{Reading, Signal, Weights};
 use percept_cppo::methods::term::Term;
 use percept_cppo::methods::view::{Drawn, Moment, SeenBy, Shown, View, ViewGradient, ViewUse};
 use percept_cppo::methods::vppo::Vppo;
 use percept_cppo::methods::{AnyMethod, Method};
-use percept_cppo::problems::views::{Perturbation, PerturbationSet, Removing};
-use percept_cppo::training::group::{Group, GroupView};
+use percept_cppo::training::group::{Group, GroupView, Response};
 use percept_cppo::training::update::{score, views_with};
 use percept_engine::DType;
 
@@ -21,53 +20,6 @@ use crate::update::{MOMENT, assert_same_gradients, compute, gradients, groups, m
 /// Without a reference policy.
 fn policy() -> PolicyConfig {
     PolicyConfig { kl_coef: 0.0, ..PolicyConfig::default() }
-}
-
-/// As VPPO does (arXiv 2510.09285): a mask drawn for every response, the most dependent tokens alone, and a factor on each response that needs
-/// the smallest and largest mean of the whole update. Nothing in the product knows it.
-struct Dependent {
-    share: f64,
-}
-
-impl Method for Dependent {
-    fn views(&self, _: Moment) -> Vec<ViewUse> {
-        vec![ViewUse {
-            view: View::Removed,
-            shown: Shown::Perturbed(PerturbationSet::Only(Perturbation::Removing(Removing::PatchMask))),
-            drawn: Drawn::PerResponse,
-            gradient: ViewGradient::Stops,
-            seen_by: SeenBy::All,
-            divergences: vec![Divergence::K3],
-        }]
-    }
-
-    fn weighs(&self) -> bool {
-        true
-    }
-
-    fn weigh(&self, responses: &[&Signal], _: u64) -> Weighing {
-        let dependency = |signal: &&Signal| signal.on(View::Removed).unwrap().divergence(Divergence::K3).to_vec();
-        let dependencies: Vec<Vec<f32>> = responses.iter().map(dependency).collect();
-        let means: Vec<f32> = dependencies.iter().map(|d| d.iter().sum::<f32>() / d.len() as f32).collect();
-        let (low, high) = means.iter().fold((f32::MAX, f32::MIN), |(low, high), mean| (low.min(*mean), high.max(*mean)));
-        let weights = |(dependency, mean): (Vec<f32>, f32)| {
-            let mut order: Vec<usize> = (0..dependency.len()).collect();
-            order.sort_by(|a, b| dependency[*b].total_cmp(&dependency[*a]));
-            let mut tokens = vec![0.0; dependency.len()];
-            order[..(self.share * dependency.len() as f64).ceil() as usize].iter().for_each(|token| tokens[*token] = 1.0);
-            Weights { tokens, factor: if high > low { 0.9 + (mean - low) / (high - low) } else { 1.0 } }
-        };
-        let responses: Vec<Weights> = dependencies.into_iter().zip(means).map(weights).collect();
-        let factor = responses.iter().map(|weights| f64::from(weights.factor)).sum::<f64>() / responses.len() as f64;
-        Weighing { responses, metrics: vec![("response_factor", factor)] }
-    }
-
-    fn terms(&self, batch: &MicroBatch<'_>, policy: &PolicyConfig) -> Vec<Term> {
-        let mut terms = policy_terms(batch, policy);
-        let weighted = terms[0].per_token.as_ref().unwrap().mul(&batch.weights());
-        terms[0].per_token = Some(weighted);
-        terms
-    }
 }
 
 /// The groups with a mask for every response, read by the policy that sampled them.
@@ -89,9 +41,10 @@ fn with_own_views(method: &dyn Method, budget: usize) -> Vec<Group> {
     groups
 }
 
+/// VPPO's factors need the smallest and largest mean dependency of the whole update; together they have the mean 1.
 #[test]
 fn a_method_that_needs_the_whole_update_does_not_depend_on_micro_batches() {
-    let (model, method) = (model(DType::F64, 1), Dependent { share: 0.4 });
+    let (model, method) = (model(DType::F64, 1), Vppo { entropy_coef: 0.0, ..Vppo::default() });
     let updates = [1, 60, 10_000].map(|budget| {
         let mut groups = with_own_views(&method, budget);
         let update = compute(&method, &policy(), budget, &model, None, &mut groups);
@@ -100,17 +53,19 @@ fn a_method_that_needs_the_whole_update_does_not_depend_on_micro_batches() {
     });
     let [(_, one, _), _, (expected, all, factors)] = &updates;
     assert!(one.micro_batches > 6 && all.micro_batches == 1, "{one:?}");
-    assert!(factors.contains(&0.9) && factors.iter().any(|factor| *factor > 1.8), "{factors:?}");
+    let mean = factors.iter().sum::<f32>() / factors.len() as f32;
+    assert!(factors.contains(&0.9) && (mean - 1.0).abs() < 1e-5, "{factors:?}");
     for (gradients, metrics, factors_here) in &updates {
         assert_same_gradients(gradients, expected, 1e-6, "the whole update");
         assert_eq!((metrics.counts, factors_here), (all.counts, factors));
-        assert!((metrics.get("response_factor") - all.get("response_factor")).abs() < 1e-9 && metrics.get("response_factor") > 0.9);
+        let dependency = metrics.get("perception/dependency");
+        assert!((dependency - all.get("perception/dependency")).abs() < 1e-9 && dependency > 0.0, "{dependency}");
     }
 }
 
 #[test]
 fn responses_are_read_on_pictures_of_their_own() {
-    let method = Dependent { share: 1.0 };
+    let method = Vppo::default();
     let own = with_own_views(&method, 10_000);
     let readings = |groups: &[Group]| -> Vec<Vec<f32>> {
         groups.iter().flat_map(|group| &group.responses).map(|r| r.signal.on(View::Removed).unwrap().log_probs.clone()).collect()
@@ -150,23 +105,28 @@ fn papo_without_a_difference_is_grpo() {
     assert!(distance > 1e-3, "the perception term moves nothing: {distance}");
 }
 
-/// Half of the policy gradient's tokens at weight 1 of equal losses: the divisor stays the number of all tokens.
+/// Under the policy that sampled them all tokens of a response have the loss −Â. Of the masked ones nothing is left, and the divisor stays the number of all tokens.
 #[test]
 fn a_mask_does_not_change_the_divisor() {
-    let (model, all, none) = (model(DType::F64, 1), Dependent { share: 1.0 }, Dependent { share: 0.0 });
-    let update = |method: &Dependent| {
+    let model = model(DType::F64, 1);
+    let update = |method: &dyn Method| {
         let mut groups = with_own_views(method, 10_000);
-        // a factor of 1 for all
-        groups.iter_mut().flat_map(|group| &mut group.responses).for_each(|response| {
-            let divergences = response.signal.readings.iter_mut().flat_map(|reading| &mut reading.divergences);
-            divergences.for_each(|(_, values)| values.fill(1.0));
-        });
-        compute(method, &policy(), 10_000, &model, None, &mut groups)
+        groups.iter_mut().flat_map(|group| &mut group.responses).for_each(|response| response.signal.old_log_probs = None);
+        let update = compute(method, &policy(), 10_000, &model, None, &mut groups);
+        (update, groups)
     };
+    let masked = |token_fraction| Vppo { token_fraction, lowest_factor: 1.0, entropy_coef: 0.0, ..Vppo::default() };
+    for share in [0.4, 1.0] {
+        let (update, groups) = update(&masked(share));
+        let responses = || groups.iter().flat_map(|group| &group.responses);
+        let length = |response: &Response| response.completion.tokens.len() as f64;
+        let of = |response: &Response| -f64::from(response.signal.advantage) * (share * length(response)).ceil();
+        let expected = responses().map(of).sum::<f64>() / responses().map(length).sum::<f64>();
+        assert!(expected.abs() > 1e-3 && (update.metrics.loss - expected).abs() < 1e-6, "{share}: {} not {expected}", update.metrics.loss);
+    }
     let grpo = AnyMethod::named("grpo").unwrap();
-    let expected = compute(grpo.as_method(), &policy(), 10_000, &model, None, &mut groups(&model));
-    assert_same_gradients(&gradients(&model, &update(&all)), &gradients(&model, &expected), 1e-9, "all tokens");
-    assert_eq!(update(&none).metrics.loss, 0.0);
+    let expected = gradients(&model, &update(grpo.as_method()).0);
+    assert_same_gradients(&gradients(&model, &update(&masked(1.0)).0), &expected, 1e-9, "all tokens");
 }
 
 /// A view on which the visual tokens are hidden.
@@ -229,7 +189,7 @@ fn weigh(method: &dyn Method, dependencies: &[&[f32]]) -> Vec<Weights> {
     method.weigh(&signals.iter().collect::<Vec<_>>(), 0).responses
 }
 
-/// Equation 8 and 9 by hand: means 0, 1, 2 are 0, ½, 1 of the way, ½ on average, so the highest factor is 0.9 + 0.1 / 0.5.
+/// By hand: means 0, 1, 2 are 0, ½, 1 of the way, ½ on average, so the highest factor is 0.9 + 0.1 / 0.5.
 #[test]
 fn vppo_masks_tokens_and_scales_responses() {
     let weights = weigh(&Vppo::default(), &[&[0.0, 0.0], &[0.5, 2.0, 0.5, 1.5, 0.5], &[2.0, 2.0, 2.0]]);
@@ -244,22 +204,6 @@ fn vppo_masks_tokens_and_scales_responses() {
     assert_eq!(weigh(&Vppo::default(), &[&[0.3, 0.1]])[0].factor, 1.0);
     assert!(weigh(&Vppo::default(), &[&[0.3, 0.1], &[0.2, 0.2]]).iter().all(|weights| weights.factor == 1.0));
     assert!(weigh(&Vppo::default(), &[]).is_empty());
-}
-
-/// With two tokens of five at the same loss, two fifths of the loss are left: the divisor is the number of all tokens.
-#[test]
-fn vppo_of_all_tokens_without_factors_is_its_base() {
-    let model = model(DType::F64, 1);
-    let all = Vppo { token_fraction: 1.0, lowest_factor: 1.0, entropy_coef: 0.0, ..Vppo::default() };
-    let update = |method: &dyn Method| {
-        let mut groups = with_own_views(method, 10_000);
-        gradients(&model, &compute(method, &policy(), 10_000, &model, None, &mut groups))
-    };
-    let base = AnyMethod::named("grpo").unwrap();
-    let expected = gradients(&model, &compute(base.as_method(), &policy(), 10_000, &model, None, &mut groups(&model)));
-    assert_same_gradients(&update(&all), &expected, 1e-9, "all tokens, no factors, no penalty");
-    let masked = update(&Vppo { token_fraction: 0.4, ..all });
-    assert!(masked.iter().zip(&expected).any(|(a, b)| (a - b).abs() > 1e-4), "the mask changes nothing");
 }
 
 /// Dependencies of e^x − 1 have the scores x.

@@ -21,7 +21,6 @@ use super::filter::GroupFilter;
 use super::micro_batch::MicroBatch;
 use super::policy::{PolicyConfig, policy_terms};
 use super::term::Term;
-use crate::problems::reward::Reward;
 
 /// The table `[method.dapo]`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -37,15 +36,11 @@ impl Method for Dapo {
     }
 
     fn policy_defaults(&self) -> PolicyConfig {
-        PolicyConfig { clip_high: 0.28, kl_coef: 0.0, ..PolicyConfig::default() }
+        PolicyConfig::clip_higher()
     }
 
-    fn keeps(&self, rewards: &[Reward]) -> bool {
-        self.filter.keeps(rewards)
-    }
-
-    fn refills(&self) -> usize {
-        self.filter.max_refills
+    fn filter(&self) -> Option<&GroupFilter> {
+        Some(&self.filter)
     }
 
     fn terms(&self, batch: &MicroBatch<'_>, policy: &PolicyConfig) -> Vec<Term> {

@@ -1,4 +1,4 @@
-//! DVRP: Differential Visual Reasoning Policy (arXiv 2601.06801), with GRPO underneath.
+//! DVRP: Differential Visual Reasoning Policy (Yan et al. 2026, arXiv 2601.06801), with GRPO underneath.
 //!
 //! A policy that looks at the picture should answer differently when much of it is blackened (I⁻), and alike when it is only noisy (I⁺). So the divergence from the policy
 //! on I⁻ is made larger and that from the policy on I⁺ smaller, on all tokens of all responses; a further term keeps up the probability of the sampled tokens:
@@ -31,7 +31,7 @@ use super::divergence::k3;
 use super::micro_batch::MicroBatch;
 use super::policy::{PolicyConfig, policy_terms};
 use super::signal::Signal;
-use super::term::{Over, Term};
+use super::term::Term;
 use super::view::{Drawn, Moment, SeenBy, Shown, View, ViewGradient, ViewUse};
 use crate::problems::views::diffusion::STAGES;
 use crate::problems::views::{Perturbation, PerturbationSet, Removing};
@@ -116,10 +116,9 @@ impl Method for Dvrp {
     fn terms(&self, batch: &MicroBatch<'_>, policy: &PolicyConfig) -> Vec<Term> {
         let mut terms = policy_terms(batch, policy);
         let log_probs = batch.log_probs();
-        let term = |name, weight, per_token| Term { name, weight, per_token: Some(per_token), over: Over::Tokens, metrics: Vec::new() };
-        terms.push(term("necessity_kl", -self.necessity_coef, k3(&log_probs, &batch.read_log_probs(View::Removed))));
-        terms.push(term("robustness_kl", self.robustness_coef, k3(&log_probs, &batch.read_log_probs(View::Preserved))));
-        terms.push(term("entropy_penalty", self.entropy_coef, log_probs.neg()));
+        terms.push(Term::over_tokens("necessity_kl", -self.necessity_coef, k3(&log_probs, &batch.read_log_probs(View::Removed))));
+        terms.push(Term::over_tokens("robustness_kl", self.robustness_coef, k3(&log_probs, &batch.read_log_probs(View::Preserved))));
+        terms.push(Term::over_tokens("entropy_penalty", self.entropy_coef, log_probs.neg()));
         terms
     }
 }

@@ -1,4 +1,4 @@
-//! Which groups are worth an update: those whose responses are neither all right nor all wrong (DAPO, arXiv 2503.14476, equation 11).
+//! Which groups are worth an update: those whose responses are neither all right nor all wrong (the dynamic sampling of DAPO, arXiv 2503.14476).
 //!
 //! A group in which every response is as good as the others has no advantages and teaches nothing; responses to a fresh prompt take its place:
 //!

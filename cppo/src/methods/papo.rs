@@ -28,7 +28,7 @@ use super::divergence::k3;
 use super::micro_batch::MicroBatch;
 use super::policy::{PolicyConfig, policy_terms};
 use super::signal::Signal;
-use super::term::{Over, Term};
+use super::term::Term;
 use super::view::{Drawn, Moment, SeenBy, Shown, View, ViewGradient, ViewUse};
 use crate::problems::views::{Perturbation, PerturbationSet, Removing};
 
@@ -81,9 +81,8 @@ impl Method for Papo {
     fn terms(&self, batch: &MicroBatch<'_>, policy: &PolicyConfig) -> Vec<Term> {
         let mut terms = policy_terms(batch, policy);
         let log_probs = batch.log_probs();
-        let term = |name, weight, per_token| Term { name, weight, per_token: Some(per_token), over: Over::Tokens, metrics: Vec::new() };
-        terms.push(term("perception_kl", -self.perception_coef, k3(&log_probs, &batch.read_log_probs(View::Removed))));
-        terms.push(term("entropy_penalty", self.entropy_coef, log_probs.neg()));
+        terms.push(Term::over_tokens("perception_kl", -self.perception_coef, k3(&log_probs, &batch.read_log_probs(View::Removed))));
+        terms.push(Term::over_tokens("entropy_penalty", self.entropy_coef, log_probs.neg()));
         terms
     }
 }

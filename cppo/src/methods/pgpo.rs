@@ -1,4 +1,4 @@
-//! PGPO: Perception-Grounded Policy Optimization (arXiv 2604.01840), on the base of DAPO.
+//! PGPO: Perception-Grounded Policy Optimization (Ye et al. 2026, arXiv 2604.01840), on the base of DAPO.
 //!
 //! The loss of a token weighs the more, the more the token depends on the picture. How much it depends on it is the divergence between the policy that sees the visual
 //! tokens and the same policy when no other token does. Small dependencies are scaled down, large ones up, and the sum of a response's weights stays that of ones:
@@ -32,7 +32,6 @@ use super::policy::{PolicyConfig, weighted_policy_terms};
 use super::signal::{Signal, Weighing, Weights};
 use super::term::Term;
 use super::view::{Drawn, Moment, SeenBy, Shown, View, ViewGradient, ViewUse};
-use crate::problems::reward::Reward;
 
 /// The table `[method.pgpo]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -90,15 +89,11 @@ impl Method for Pgpo {
     }
 
     fn policy_defaults(&self) -> PolicyConfig {
-        PolicyConfig { clip_high: 0.28, kl_coef: 0.0, ..PolicyConfig::default() }
+        PolicyConfig::clip_higher()
     }
 
-    fn keeps(&self, rewards: &[Reward]) -> bool {
-        self.filter.keeps(rewards)
-    }
-
-    fn refills(&self) -> usize {
-        self.filter.max_refills
+    fn filter(&self) -> Option<&GroupFilter> {
+        Some(&self.filter)
     }
 
     fn views(&self, _: Moment) -> Vec<ViewUse> {

@@ -44,6 +44,11 @@ impl Default for PolicyConfig {
 }
 
 impl PolicyConfig {
+    /// The defaults of DAPO (arXiv 2503.14476) and what builds on it: the ratio may rise further than it may fall, and there is no reference policy.
+    pub fn clip_higher() -> PolicyConfig {
+        PolicyConfig { clip_high: 0.28, kl_coef: 0.0, ..PolicyConfig::default() }
+    }
+
     /// The first field that is out of range, in words.
     pub fn check(&self) -> Result<(), String> {
         let checks = [
@@ -98,8 +103,7 @@ pub fn policy_terms(batch: &MicroBatch<'_>, config: &PolicyConfig) -> Vec<Term> 
         per_token: Some(policy.loss),
     }];
     if let Some(reference) = &batch.reference_log_probs {
-        let kl = Some(k3(&log_probs, reference));
-        terms.push(Term { name: "kl", weight: config.kl_coef, over: Over::Tokens, per_token: kl, metrics: Vec::new() });
+        terms.push(Term::over_tokens("kl", config.kl_coef, k3(&log_probs, reference)));
     }
     terms
 }

@@ -22,6 +22,13 @@ pub struct Term {
     pub metrics: Vec<(&'static str, Tensor)>,
 }
 
+impl Term {
+    /// The mean over all response tokens of the update, without further metrics. `per_token [tokens]`
+    pub fn over_tokens(name: &'static str, weight: f64, per_token: Tensor) -> Term {
+        Term { name, per_token: Some(per_token), weight, over: Over::Tokens, metrics: Vec::new() }
+    }
+}
+
 /// What the mean of a term is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Over {

@@ -31,9 +31,8 @@ use super::filter::GroupFilter;
 use super::micro_batch::MicroBatch;
 use super::policy::{PolicyConfig, weighted_policy_terms};
 use super::signal::{Signal, Weighing, Weights};
-use super::term::{Over, Term};
+use super::term::Term;
 use super::view::{Drawn, Moment, SeenBy, Shown, View, ViewGradient, ViewUse};
-use crate::problems::reward::Reward;
 use crate::problems::views::{Perturbation, PerturbationSet, Removing};
 
 /// The table `[method.vppo]`.
@@ -74,15 +73,11 @@ impl Method for Vppo {
     }
 
     fn policy_defaults(&self) -> PolicyConfig {
-        PolicyConfig { clip_high: 0.28, kl_coef: 0.0, ..PolicyConfig::default() }
+        PolicyConfig::clip_higher()
     }
 
-    fn keeps(&self, rewards: &[Reward]) -> bool {
-        self.filter.keeps(rewards)
-    }
-
-    fn refills(&self) -> usize {
-        self.filter.max_refills
+    fn filter(&self) -> Option<&GroupFilter> {
+        Some(&self.filter)
     }
 
     fn views(&self, _: Moment) -> Vec<ViewUse> {
@@ -122,8 +117,7 @@ impl Method for Vppo {
 
     fn terms(&self, batch: &MicroBatch<'_>, policy: &PolicyConfig) -> Vec<Term> {
         let mut terms = weighted_policy_terms(batch, policy);
-        let per_token = Some(batch.log_probs().neg());
-        terms.push(Term { name: "entropy_penalty", weight: self.entropy_coef, per_token, over: Over::Tokens, metrics: Vec::new() });
+        terms.push(Term::over_tokens("entropy_penalty", self.entropy_coef, batch.log_probs().neg()));
         terms
     }
 }

@@ -61,12 +61,13 @@ pub fn collect(
     let own = world.share(wanted);
     let seed = Random::new(run.seed, "rollout", step).next_u64();
     let mut collected = Collected { groups: Vec::new(), numbers: Vec::new(), problems: 0 };
-    for _ in 0..=method.refills() {
+    let filter = method.filter();
+    for _ in 0..=filter.map_or(0, |filter| filter.max_refills) {
         let number = collected.problems + own.start as u64;
         let prompts = problems.training(first + number..first + number + own.len() as u64, run.seed)?;
         let sampled = rollout(model, encoder, prompts, number, *group_size, of_rollout, seed)?;
         collected.problems += wanted as u64;
-        collected.groups.extend(sampled.into_iter().filter(|group| method.keeps(&rewards(group))));
+        collected.groups.extend(sampled.into_iter().filter(|group| filter.is_none_or(|filter| filter.keeps(&rewards(group)))));
         collected.numbers = numbers(&collected.groups, world);
         if collected.numbers.len() >= wanted {
             break;

@@ -26,7 +26,7 @@ impl<'a, T> Disjoint<'a, T> {
     ///
     /// # Panics
     /// If the piece reaches past the end.
-    #[allow(clippy::mut_from_ref)]
+    #[allow(clippy::mut_from_ref)] // that is what it is for: pieces do not overlap, by the contract above
     pub unsafe fn piece(&self, offset: usize, len: usize) -> &mut [T] {
         assert!(offset + len <= self.len, "piece {offset}..{} of {} elements", offset + len, self.len);
         // SAFETY: inside the slice that `new` borrowed, and nobody else's while it lives, by this function's contract.
