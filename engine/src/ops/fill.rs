@@ -27,7 +27,7 @@ impl Tensor {
         y
     }
 
-    /// Overwrites every element with `value`, in place.
+    /// Overwrites every element with `value`, in place. No gradient is recorded.
     #[track_caller]
     pub fn fill_(&self, value: f64) {
         // 32 bits at a time: halves are filled in pairs, an f64 is known by its f32 (the oracle is filled with small constants only)
