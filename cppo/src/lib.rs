@@ -7,6 +7,7 @@ pub mod random;
 
 /// The configuration of a run. It is plain data: nothing is loaded or drawn here.
 pub mod config {
+    mod compare;
     mod keys;
     mod load;
     mod method;
@@ -16,6 +17,7 @@ pub mod config {
     mod sft;
     mod train;
 
+    pub use compare::{Budget, CompareConfig, CompareSection, Row, Variation, cell_name};
     pub use load::{ConfigError, Settings};
     pub use method::MethodConfig;
     pub use model::{LoraSection, ModelConfig, WeightPrecision};
@@ -61,7 +63,9 @@ pub mod training {
 /// What is learnt about a model, or about a machine, without a run.
 pub mod studies {
     pub mod bench;
+    pub mod compare;
     pub mod inspect;
+    pub mod robustness;
 }
 
 /// The program `percept`: one file for each subcommand, with its arguments and what it prints. The work is done elsewhere.
@@ -69,6 +73,7 @@ pub mod commands {
     mod arguments;
     mod bench;
     mod cli;
+    mod compare;
     mod data;
     mod device;
     mod doctor;

@@ -6,7 +6,7 @@ use std::io::Write;
 use clap::{Parser, Subcommand};
 
 use super::outcome::{Outcome, outcome_of};
-use super::{bench, data, doctor, eval, generate, inspect, report, score, sft, train};
+use super::{bench, compare, data, doctor, eval, generate, inspect, report, score, sft, train};
 use crate::methods::AnyMethod;
 
 /// Reinforcement learning for vision-language models on any GPU.
@@ -21,6 +21,8 @@ struct Cli {
 enum Command {
     /// Measure this machine: products, generation and a training step, beside what the processor could do.
     Bench(bench::Args),
+    /// Compare methods over several seeds: what each reaches, on what it fails, what it costs, with paired intervals.
+    Compare(compare::Args),
     /// Make, import and look at problems.
     #[command(subcommand)]
     Data(data::Command),
@@ -69,6 +71,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, out: &mut dyn Write, e
     };
     let result = match cli.command {
         Command::Bench(args) => bench::run(&args, out),
+        Command::Compare(args) => compare::run(&args, out),
         Command::Data(command) => data::run(&command, out),
         Command::Doctor(args) => doctor::run(&args),
         Command::Eval(args) => eval::run(&args, out),

@@ -38,13 +38,18 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome> {
         Some(folder) => folder.config()?,
         None => args.config.load()?,
     };
+    train_run(&config, old, out)
+}
+
+/// Trains in the folder `old`, from its last checkpoint on, or in a new one.
+pub(super) fn train_run(config: &Config, old: Option<RunFolder>, out: &mut dyn Write) -> Result<Outcome> {
     let device = open_device(&config.run.device)?;
-    let mut trainer = new_trainer(&config, &device, out)?;
-    let evaluation = evaluation_problems(&config, out)?;
+    let mut trainer = new_trainer(config, &device, out)?;
+    let evaluation = evaluation_problems(config, out)?;
     // a folder is made when there is something to put into it
     let folder = match old {
         Some(folder) => folder,
-        None => RunFolder::create(&config)?,
+        None => RunFolder::create(config)?,
     };
     folder.check_start(&config.model.path)?;
     restore_last(&folder, |checkpoint| trainer.restore(checkpoint))?;
@@ -58,7 +63,7 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome> {
     let path = folder.path().display().to_string();
     let mut session = Session::new(folder, plan, trainer.progress().step, out)?;
     session.say(format_args!("{} on {device}; run folder {path}", config.method.own.name()));
-    let outcome = train(&config, &mut trainer, evaluation.as_ref(), &mut session).map_err(|error| session.advise(error))?;
+    let outcome = train(config, &mut trainer, evaluation.as_ref(), &mut session).map_err(|error| session.advise(error))?;
     // under PERCEPT_TRACE=1
     let times = device.take_trace()?;
     if !times.is_empty() {
@@ -67,7 +72,7 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome> {
     Ok(outcome)
 }
 
-fn new_trainer(config: &Config, device: &Device, out: &mut dyn Write) -> Result<Trainer> {
+pub(super) fn new_trainer(config: &Config, device: &Device, out: &mut dyn Write) -> Result<Trainer> {
     let model = load_policy(&config.model, device, config.run.seed)?;
     let encoder = load_encoder(&config.model)?;
     let problems = match &config.data {

@@ -33,6 +33,16 @@ pub(super) fn leaves(table: &Table) -> Vec<(Vec<String>, &Value)> {
     found
 }
 
+/// Lays `over` over `table`: tables are merged, other values replaced.
+pub(super) fn merge(table: &mut Table, over: Table) {
+    for (name, value) in over {
+        match (table.get_mut(&name), value) {
+            (Some(Value::Table(inner)), Value::Table(over)) => merge(inner, over),
+            (_, value) => drop(table.insert(name, value)),
+        }
+    }
+}
+
 /// Tables around `value`, so that it stands at `path`.
 pub(super) fn table_of(path: &[String], value: Value) -> Table {
     let (first, rest) = path.split_first().expect("a path has a part");

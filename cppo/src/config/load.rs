@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
-use super::keys::{known_keys, leaves, moved, nearest, table_of};
+use super::keys::{known_keys, leaves, merge, moved, nearest, table_of};
 use super::run::RunConfig;
 
 /// Why there is no configuration.
@@ -103,10 +103,7 @@ pub trait Settings: Clone + Default + Serialize + DeserializeOwned {
         let mut whole: Table = toml::from_str(text).map_err(syntax)?;
         check_table::<Self>(&whole, origin)?;
         for assignment in overrides {
-            let (path, value) = parse_assignment(assignment)?;
-            let origin = format!("--set {assignment}");
-            check_table::<Self>(&table_of(&path, value.clone()), &origin)?;
-            set(&mut whole, &path, value);
+            merge(&mut whole, Self::assignment(assignment)?);
         }
         let origin = || match overrides {
             [] => origin.to_owned(),
@@ -115,6 +112,17 @@ pub trait Settings: Clone + Default + Serialize + DeserializeOwned {
         let settings = Self::deserialize(Value::Table(whole)).map_err(|e| ConfigError::Range { origin: origin(), problem: message(&e) })?;
         settings.check().map_err(|problem| ConfigError::Range { origin: origin(), problem })?;
         Ok(settings)
+    }
+
+    /// What `key=value` sets, as a table to be laid over a file's.
+    ///
+    /// # Errors
+    /// An unknown key, or a value of the wrong type.
+    fn assignment(assignment: &str) -> Result<Table, ConfigError> {
+        let (path, value) = parse_assignment(assignment)?;
+        let table = table_of(&path, value);
+        check_table::<Self>(&table, &format!("--set {assignment}"))?;
+        Ok(table)
     }
 
     /// All settings, defaults included, as TOML. [`Settings::parse`] reads it back to the same settings.
@@ -161,22 +169,6 @@ fn parse_assignment(assignment: &str) -> Result<(Vec<String>, Value), ConfigErro
     match value {
         Some(Value::Datetime(_)) | None => Ok((path, Value::String(text.to_owned()))),
         Some(value) => Ok((path, value)),
-    }
-}
-
-/// Puts `value` at `path`, making tables on the way. [`check_table`] has made sure that no value is in the way.
-fn set(table: &mut Table, path: &[String], value: Value) {
-    match path {
-        [] => {}
-        [last] => {
-            table.insert(last.clone(), value);
-        }
-        [first, rest @ ..] => {
-            let inner = table.entry(first.clone()).or_insert_with(|| Value::Table(Table::new()));
-            if let Value::Table(inner) = inner {
-                set(inner, rest, value);
-            }
-        }
     }
 }
 

@@ -163,6 +163,11 @@ impl Task {
         &self.config
     }
 
+    /// What scenes of digits look like.
+    pub fn digits(&self) -> &DigitsConfig {
+        &self.digits
+    }
+
     /// Problem `index` of `split`.
     pub fn problem(&self, split: Split, index: u64) -> Problem {
         let stream = match split {

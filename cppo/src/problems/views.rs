@@ -13,6 +13,7 @@
 //!
 //! The draw for a picture is a function of (seed, `views`, prompt, epoch), see [`crate::random`].
 
+pub mod changes;
 mod colour;
 mod config;
 pub mod contact_sheet;

@@ -14,6 +14,13 @@ pub(super) fn rotate(picture: &RgbImage, degrees: f32) -> RgbImage {
     })
 }
 
+/// Moves each row sideways by the tangent of the angle times its height above the middle, black where it uncovers nothing.
+pub(super) fn shear(picture: &RgbImage, degrees: f32) -> RgbImage {
+    let slope = libm::tan(f64::from(degrees).to_radians());
+    let middle = f64::from(picture.height()) / 2.0;
+    resample(picture, Outside::Black, |x, y| (x + slope * (y - middle), y))
+}
+
 /// Moves each corner inwards by up to `distortion` of half the picture (torchvision's `RandomPerspective`), black outside.
 pub(super) fn perspective(picture: &RgbImage, distortion: f32, random: &mut Random) -> RgbImage {
     let (width, height) = (f64::from(picture.width()), f64::from(picture.height()));
