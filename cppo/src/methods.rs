@@ -27,8 +27,8 @@ pub mod view;
 
 use std::fmt;
 
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use advantages::group_advantages;
@@ -38,7 +38,20 @@ use policy::PolicyConfig;
 use selection::SelectionConfig;
 use signal::{Signal, Weighing};
 use term::Term;
-use view::{Moment, ViewUse};
+use view::{Moment, RolloutView, ViewUse};
+
+/// Whose settings a method has where none are given.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Preset {
+    /// Those that the fields' documentation names: the paper's as far as they do not depend on the model and the data.
+    #[default]
+    Default,
+    /// The paper's, with its group size.
+    Paper,
+    /// Those of the code that the authors have released.
+    Code,
+}
 
 /// What makes a method different from the others. Every function except [`terms`](Method::terms) does by default what plain policy optimisation does.
 pub trait Method {
@@ -55,6 +68,15 @@ pub trait Method {
         PolicyConfig::default()
     }
 
+    /// Settings of the section `method` that differ from the defaults where it says `preset = "paper"` or `"code"`; none if nothing does.
+    fn preset(preset: Preset) -> Option<Value>
+    where
+        Self: Sized,
+    {
+        let _ = preset;
+        None
+    }
+
     /// The advantages of one group: how much better each response was than the others. `rewards [group_size] -> [group_size]`
     fn advantages(&self, rewards: &[f32]) -> Vec<f32> {
         group_advantages(rewards, rewards.len())
@@ -69,6 +91,12 @@ pub trait Method {
     fn views(&self, moment: Moment) -> Vec<ViewUse> {
         let _ = moment;
         Vec::new()
+    }
+
+    /// A picture besides the original that some responses of every group are sampled on at this moment of a run.
+    fn rollout_view(&self, moment: Moment) -> Option<RolloutView> {
+        let _ = moment;
+        None
     }
 
     /// Whether a response has a gradient of its own, apart from those through perturbed pictures and the reference policy. Responses without any
@@ -134,6 +162,18 @@ macro_rules! methods {
                 }
             }
 
+            /// What the section `method` says with a preset, besides what is written in it.
+            pub fn preset(name: &str, preset: Preset) -> Map<String, Value> {
+                let settings = match name {
+                    $(stringify!($name) => <$name::$Type as Method>::preset(preset),)*
+                    _ => None,
+                };
+                match settings {
+                    Some(Value::Object(settings)) => settings,
+                    _ => Map::new(),
+                }
+            }
+
             /// Its settings, as the table that [`read`](AnyMethod::read) accepts.
             pub fn table(&self) -> Map<String, Value> {
                 match self {
@@ -166,6 +206,10 @@ methods! {
     pgpo: Pgpo,
     /// Differential Visual Reasoning Policy (arXiv 2601.06801).
     dvrp: Dvrp,
+    /// NoisyRollout (arXiv 2504.13055).
+    noisy_rollout: NoisyRollout,
+    /// View-Consistent Policy Optimization, a method of this project.
+    vcpo: Vcpo,
 }
 
 /// The method that runs if a configuration names none.

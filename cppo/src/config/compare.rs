@@ -46,7 +46,7 @@ pub struct CompareConfig {
 pub struct CompareSection {
     /// A title for reports. Default: the file's name.
     pub title: String,
-    /// Folder of the cells and of the results. Default `runs/compare-` and the file's name.
+    /// Folder of the cells and of the results. Default `runs/` and the file's name.
     pub folder: PathBuf,
     /// The row that the others are compared with. Default `grpo`.
     pub base: String,
@@ -152,7 +152,7 @@ impl CompareConfig {
             compare.title = name.to_owned();
         }
         if compare.folder.as_os_str().is_empty() {
-            compare.folder = PathBuf::from("runs").join(format!("compare-{name}"));
+            compare.folder = PathBuf::from("runs").join(name);
         }
         compare.check().map_err(|problem| range(format!("compare.{problem}")))?;
         let rows = compare.rows();

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use crate::methods::policy::PolicyConfig;
 use crate::methods::selection::SelectionConfig;
-use crate::methods::{AnyMethod, DEFAULT, Method};
+use crate::methods::{AnyMethod, DEFAULT, Method, Preset};
 
 /// The algorithm and its settings.
 ///
@@ -20,11 +20,13 @@ use crate::methods::{AnyMethod, DEFAULT, Method};
 /// cpl_coef = 0.01
 /// ```
 ///
-/// Shared fields that are left out take the method's own defaults. Tables of other methods are checked but not used, so one file can serve several methods.
+/// Fields that are left out, shared or the method's own, take the values of the `preset`: `default`, `paper` or `code`. Tables of other methods are checked but not used, so one file can serve several methods.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MethodConfig {
     /// The method with its own settings: the key `name`, and the table of that name. Default `cppo`.
     pub own: AnyMethod,
+    /// Where the values of fields come from that are not given. Default `default`.
+    pub preset: Preset,
     /// Responses per prompt (G), at least 2. Default 8.
     pub group_size: usize,
     /// Limits on how far the policy may change: `clip_low`, `clip_high`, `dual_clip`, `kl_coef`.
@@ -35,6 +37,7 @@ pub struct MethodConfig {
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Shared {
+    preset: Preset,
     group_size: usize,
     clip_low: f64,
     clip_high: f64,
@@ -53,7 +56,7 @@ impl MethodConfig {
     pub fn named(name: &str) -> MethodConfig {
         let Some(own) = AnyMethod::named(name) else { panic!("MethodConfig::named: {name}: expected one of {:?}", AnyMethod::NAMES) };
         let policy = own.as_method().policy_defaults();
-        MethodConfig { own, group_size: GROUP_SIZE, policy }
+        MethodConfig { own, preset: Preset::Default, group_size: GROUP_SIZE, policy }
     }
 
     /// What the method does.
@@ -77,7 +80,7 @@ impl MethodConfig {
 
     fn shared(&self) -> Shared {
         let PolicyConfig { clip_low, clip_high, dual_clip, kl_coef } = self.policy;
-        Shared { group_size: self.group_size, clip_low, clip_high, dual_clip, kl_coef }
+        Shared { preset: self.preset, group_size: self.group_size, clip_low, clip_high, dual_clip, kl_coef }
     }
 
     /// The tables of all methods, for the list of keys that exist.
@@ -116,24 +119,35 @@ impl<'de> Deserialize<'de> for MethodConfig {
             Some(Value::String(name)) => name,
             Some(other) => return Err(D::Error::custom(format!("expected one of {}, got {other}", AnyMethod::NAMES.join(", ")))),
         };
-        let mut own = AnyMethod::read(&name, Map::new()).map_err(D::Error::custom)?;
+        let preset = match given.get("preset") {
+            Some(preset) => Preset::deserialize(preset).map_err(|e| D::Error::custom(format!("preset: {e}")))?,
+            None => Preset::Default,
+        };
+        let mut of_preset = AnyMethod::preset(&name, preset);
+        let own_of_preset = match of_preset.remove(&name) {
+            Some(Value::Object(table)) => table,
+            _ => Map::new(),
+        };
+        let mut own = AnyMethod::read(&name, own_of_preset.clone()).map_err(D::Error::custom)?;
         for known in AnyMethod::NAMES {
             let table = match given.remove(*known) {
                 None => continue,
                 Some(Value::Object(table)) => table,
                 Some(other) => return Err(D::Error::custom(format!("{known}: expected a table, got {other}"))),
             };
-            let read = AnyMethod::read(known, table).map_err(D::Error::custom)?;
+            let read = AnyMethod::read(known, table.clone()).map_err(D::Error::custom)?;
             if *known == name {
-                own = read;
+                let mut whole = own_of_preset.clone();
+                whole.extend(table);
+                own = if whole.is_empty() { read } else { AnyMethod::read(known, whole).map_err(D::Error::custom)? };
             }
         }
-        let defaults = MethodConfig { policy: own.as_method().policy_defaults(), group_size: GROUP_SIZE, own };
+        let defaults = MethodConfig { policy: own.as_method().policy_defaults(), preset, group_size: GROUP_SIZE, own };
         let mut shared = serde_json::to_value(defaults.shared()).map_err(D::Error::custom)?;
-        for (field, value) in given {
+        for (field, value) in of_preset.into_iter().chain(given) {
             shared[field] = value;
         }
-        let Shared { group_size, clip_low, clip_high, dual_clip, kl_coef } = Shared::deserialize(shared).map_err(D::Error::custom)?;
+        let Shared { preset: _, group_size, clip_low, clip_high, dual_clip, kl_coef } = Shared::deserialize(shared).map_err(D::Error::custom)?;
         Ok(MethodConfig { group_size, policy: PolicyConfig { clip_low, clip_high, dual_clip, kl_coef }, ..defaults })
     }
 }

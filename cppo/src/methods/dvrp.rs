@@ -126,8 +126,6 @@ impl Method for Dvrp {
 impl Dvrp {
     /// The stage of the noise at a moment of a run.
     pub fn stage(&self, moment: Moment) -> u16 {
-        let passed = moment.step.saturating_sub(1) as f64 - self.noise_midpoint;
-        let falling = 1.0 / (1.0 + (self.noise_steepness * passed / moment.steps.max(1) as f64).exp());
-        (f64::from(self.noise_start) * falling) as u16
+        (f64::from(self.noise_start) * moment.falling(self.noise_midpoint, self.noise_steepness)) as u16
     }
 }

@@ -143,6 +143,13 @@ impl MicroBatch<'_> {
         self.constant(&advantages)
     }
 
+    /// The advantage of each token with a weight, in the order of [`selected_at`](MicroBatch::selected_at). `-> [selected tokens]`
+    pub fn selected_advantages(&self) -> Tensor {
+        let of = |signal: &&Signal| std::iter::repeat_n(signal.advantage * signal.weights.factor, signal.weights.selected());
+        let advantages: Vec<f32> = self.signals.iter().flat_map(of).collect();
+        self.constant(&advantages)
+    }
+
     /// The weight of each token; 0 in responses that were not weighed. `-> [tokens]`
     pub fn weights(&self) -> Tensor {
         let of = |(item, signal): (&Item, &&Signal)| match signal.weights.tokens.as_slice() {

@@ -108,10 +108,13 @@ pub fn policy_terms(batch: &MicroBatch<'_>, config: &PolicyConfig) -> Vec<Term> 
     terms
 }
 
-/// [`policy_terms`] with the policy loss of each token times its weight. The divisor stays the number of all response tokens.
+/// [`policy_terms`] with the policy loss of each token times its weight. The divisor stays the number of all response tokens. The metric `policy_weight` is the
+/// mean absolute weight.
 pub fn weighted_policy_terms(batch: &MicroBatch<'_>, config: &PolicyConfig) -> Vec<Term> {
     let mut terms = policy_terms(batch, config);
-    terms[0].per_token = terms[0].per_token.as_ref().map(|loss| loss.mul(&batch.weights()));
+    let weights = batch.weights();
+    terms[0].per_token = terms[0].per_token.as_ref().map(|loss| loss.mul(&weights));
+    terms[0].metrics.push(("policy_weight", weights.abs()));
     terms
 }
 

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::divergence::Divergence;
-use crate::problems::views::PerturbationSet;
+use crate::problems::views::{Perturbation, PerturbationSet};
 
 /// Which picture a response is read on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -38,6 +38,23 @@ pub struct Moment {
     pub step: u64,
     /// Number of steps of the whole run.
     pub steps: u64,
+}
+
+impl Moment {
+    /// From 1 to 0 over the run, one half at step `midpoint` (counted from 0): `1 − sigmoid(steepness · (t − midpoint) / T)`.
+    pub fn falling(&self, midpoint: f64, steepness: f64) -> f64 {
+        let passed = self.step.saturating_sub(1) as f64 - midpoint;
+        1.0 / (1.0 + (steepness * passed / self.steps.max(1) as f64).exp())
+    }
+}
+
+/// A picture besides the original that some responses of every group are sampled on. All are trained on the original.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct RolloutView {
+    /// How the picture is made, anew for every prompt.
+    pub how: Perturbation,
+    /// Share of the group that is sampled on it, rounded down to whole responses: the last ones.
+    pub share: f64,
 }
 
 /// A picture besides the original that a method reads responses on.

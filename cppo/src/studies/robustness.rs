@@ -187,7 +187,7 @@ fn greedy(model: &Model, encoder: &Encoder, prompts: Vec<Prompt>, max_new_tokens
     let mut groups = Vec::new();
     let mut prompts = prompts.into_iter().peekable();
     while prompts.peek().is_some() {
-        groups.extend(rollout(model, encoder, prompts.by_ref().take(PROBLEMS_AT_ONCE).collect(), 0, 1, &config, 0)?);
+        groups.extend(rollout(model, encoder, prompts.by_ref().take(PROBLEMS_AT_ONCE).collect(), 0, 1, &config, None, 0)?);
     }
     Ok(groups)
 }

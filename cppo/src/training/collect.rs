@@ -5,10 +5,11 @@ use percept_model::Model;
 use crate::config::{Config, MethodConfig};
 use crate::error::TrainError;
 use crate::methods::Method;
+use crate::methods::view::Moment;
 use crate::problems::prompts::{Encoder, Problems};
 use crate::random::Random;
 use crate::training::group::{Group, rewards};
-use crate::training::rollout::rollout;
+use crate::training::rollout::{OnView, rollout};
 use crate::training::world::World;
 
 /// What a step trains on.
@@ -56,16 +57,18 @@ pub fn collect(
     step: u64,
     first: u64,
 ) -> Result<Collected, TrainError> {
-    let Config { rollout: of_rollout, run, method: MethodConfig { group_size, .. }, .. } = config;
+    let Config { rollout: of_rollout, run, views, train, method: MethodConfig { group_size, .. }, .. } = config;
     let wanted = of_rollout.prompts_per_step;
     let own = world.share(wanted);
     let seed = Random::new(run.seed, "rollout", step).next_u64();
     let mut collected = Collected { groups: Vec::new(), numbers: Vec::new(), problems: 0 };
     let filter = method.filter();
+    let moment = Moment { step, steps: train.steps };
+    let on_view = method.rollout_view(moment).map(|view| OnView { view, config: views, seed: run.seed });
     for _ in 0..=filter.map_or(0, |filter| filter.max_refills) {
         let number = collected.problems + own.start as u64;
         let prompts = problems.training(first + number..first + number + own.len() as u64, run.seed)?;
-        let sampled = rollout(model, encoder, prompts, number, *group_size, of_rollout, seed)?;
+        let sampled = rollout(model, encoder, prompts, number, *group_size, of_rollout, on_view, seed)?;
         collected.problems += wanted as u64;
         collected.groups.extend(sampled.into_iter().filter(|group| filter.is_none_or(|filter| filter.keeps(&rewards(group)))));
         collected.numbers = numbers(&collected.groups, world);

@@ -52,7 +52,7 @@ pub fn evaluate(
         if some.is_empty() {
             break;
         }
-        for group in rollout(model, encoder, some, 0, samples, &config, seed.wrapping_add(part))? {
+        for group in rollout(model, encoder, some, 0, samples, &config, None, seed.wrapping_add(part))? {
             count(&mut categories[0], &group);
             let Some(problem) = &group.prompt.problem else { continue };
             let category = format!("{} {}", problem.family.name(), problem.level);

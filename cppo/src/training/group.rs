@@ -61,6 +61,8 @@ pub struct Response {
     pub text: String,
     /// What it is worth.
     pub reward: Reward,
+    /// Whether it was sampled on another picture than the one it is trained on.
+    pub is_off_policy: bool,
     /// What the method knows of it.
     pub signal: Signal,
 }
@@ -131,7 +133,7 @@ impl Group {
 impl Response {
     /// A response as it was sampled.
     pub fn new(completion: Completion, text: String, reward: Reward) -> Response {
-        Response { completion, text, reward, signal: Signal::default() }
+        Response { completion, text, reward, is_off_policy: false, signal: Signal::default() }
     }
 
     /// A response that was not sampled: tokens alone.

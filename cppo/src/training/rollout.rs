@@ -1,16 +1,49 @@
 //! Responses from the policy, and what they are worth.
 
+use image::RgbImage;
 use percept_engine::Sampling;
+use percept_model::image::Patches;
 use percept_model::{Completion, GenerationOptions, GenerationRequest, Model, generate};
 use rayon::prelude::*;
 
 use crate::config::RolloutConfig;
 use crate::error::TrainError;
+use crate::methods::view::RolloutView;
 use crate::problems::prompts::{Encoder, Prompt};
 use crate::problems::reward::reward;
+use crate::problems::views::{PerturbationSet, ViewsConfig, draw_perturbed, view_random};
+use crate::random::Random;
 use crate::training::group::{Group, Response};
 
-/// Samples `group_size` responses to each prompt on its original picture, and rewards them. The prompts are numbers `first`, `first + 1`, ... of the step:
+/// Another picture that some responses of every group are sampled on, and where its random draws come from.
+#[derive(Clone, Copy)]
+pub struct OnView<'a> {
+    /// Which picture, and how many responses.
+    pub view: RolloutView,
+    /// Strengths of the perturbations.
+    pub config: &'a ViewsConfig,
+    /// Seed of the run.
+    pub seed: u64,
+}
+
+impl OnView<'_> {
+    /// Number of responses of a group that are sampled on it.
+    fn responses(&self, group_size: usize) -> usize {
+        (self.view.share * group_size as f64) as usize
+    }
+
+    /// The pictures of a prompt, perturbed and preprocessed. The draw is a function of the run's seed, the prompt and its epoch.
+    fn tiles(&self, prompt: &Prompt, encoder: &Encoder) -> Vec<Patches> {
+        let perturbed = |(number, picture)| {
+            let random = view_random(self.seed, prompt.id, number, prompt.epoch).next_u64();
+            let set = PerturbationSet::Only(self.view.how);
+            draw_perturbed(picture, &[set], self.config, &mut Random::new(random, "rollout", 0)).swap_remove(0).picture
+        };
+        encoder.tiles(&prompt.pictures.iter().enumerate().map(perturbed).collect::<Vec<RgbImage>>())
+    }
+}
+
+/// Samples `group_size` responses to each prompt, on its original picture but for those that `on_view` wants, and rewards them. The prompts are numbers `first`, `first + 1`, ... of the step:
 /// the draws are a function of `seed`, a prompt's number and a response's place in its group.
 ///
 /// # Errors
@@ -22,6 +55,7 @@ pub fn rollout(
     first: u64,
     group_size: usize,
     config: &RolloutConfig,
+    on_view: Option<OnView<'_>>,
     seed: u64,
 ) -> Result<Vec<Group>, TrainError> {
     let group = |(i, prompt): (usize, Prompt)| {
@@ -29,28 +63,37 @@ pub fn rollout(
         Ok(Group { number: first + i as u64, prompt, encoded, views: Vec::new(), responses: Vec::new() })
     };
     let mut groups = prompts.into_par_iter().enumerate().map(group).collect::<Result<Vec<_>, TrainError>>()?;
-    let streams = |number: u64| number as u32 * group_size as u32..(number as u32 + 1) * group_size as u32;
-    let requests: Vec<GenerationRequest<'_>> = groups
-        .iter()
-        .map(|of| GenerationRequest { prompt: &of.encoded.tokens, pictures: &of.encoded.tiles, streams: streams(of.number) })
-        .collect();
+    let others = on_view.map_or(0, |on_view| on_view.responses(group_size));
+    let of_views = |group: &Group| on_view.filter(|_| others > 0).map(|on_view| on_view.tiles(&group.prompt, encoder));
+    let tiles_of_views: Vec<Option<Vec<Patches>>> = groups.par_iter().map(of_views).collect();
+    let mut requests = Vec::new();
+    for (group, tiles) in groups.iter().zip(&tiles_of_views) {
+        let (first, end) = (group.number as u32 * group_size as u32, (group.number as u32 + 1) * group_size as u32);
+        let request = |pictures, streams| GenerationRequest { prompt: &group.encoded.tokens, pictures, streams };
+        let original = end - others as u32;
+        if original > first {
+            requests.push(request(&group.encoded.tiles, first..original));
+        }
+        requests.extend(tiles.as_ref().map(|tiles| request(tiles, original..end)));
+    }
     let options = GenerationOptions {
         max_new_tokens: config.max_new_tokens,
         sampling: Sampling { temperature: config.temperature, top_k: None, top_p: config.top_p, seed },
         stop_tokens: encoder.end_tokens().to_vec(),
         check_every: None,
     };
-    let completions = generate(model, &requests, &options)?;
-    if completions.iter().flatten().flat_map(|completion| &completion.log_probs).any(|log_prob| log_prob.is_nan()) {
+    let completions: Vec<Completion> = generate(model, &requests, &options)?.into_iter().flatten().collect();
+    if completions.iter().flat_map(|completion| &completion.log_probs).any(|log_prob| log_prob.is_nan()) {
         return Err(TrainError::NotANumber { what: "the probability that the model gives a token".into() });
     }
-    groups.par_iter_mut().zip(completions).try_for_each(|(group, completions)| {
-        let rewarded = |completion: Completion| {
+    groups.par_iter_mut().zip(completions.par_chunks(group_size)).try_for_each(|(group, completions)| {
+        let rewarded = |(number, completion): (usize, &Completion)| {
             let text = encoder.text(completion.content())?;
             let reward = reward(&text, &group.prompt.answer);
-            Ok(Response::new(completion, text, reward))
+            let is_off_policy = number + others >= group_size;
+            Ok(Response { is_off_policy, ..Response::new(completion.clone(), text, reward) })
         };
-        group.responses = completions.into_iter().map(rewarded).collect::<Result<Vec<_>, TrainError>>()?;
+        group.responses = completions.iter().enumerate().map(rewarded).collect::<Result<Vec<_>, TrainError>>()?;
         Ok::<(), TrainError>(())
     })?;
     Ok(groups)

@@ -118,7 +118,7 @@ impl Change {
 pub enum Removal {
     /// Nothing but the mean colour.
     Blank,
-    /// Squares of an eighth of the picture's side, in random order.
+    /// Squares of a sixteenth of the picture's side, in random order; larger ones leave enough for a policy that puts pieces together.
     Scrambled,
     /// The picture of another problem.
     Swapped,
@@ -190,7 +190,7 @@ fn low_resolution(picture: &RgbImage, share: f32) -> RgbImage {
 }
 
 fn scramble(picture: &RgbImage, random: &mut Random) -> RgbImage {
-    const SQUARES: u32 = 8;
+    const SQUARES: u32 = 16;
     let (width, height) = (picture.width() / SQUARES, picture.height() / SQUARES);
     let mut order: Vec<u32> = (0..SQUARES * SQUARES).collect();
     random.shuffle(&mut order);

@@ -43,6 +43,7 @@ const NAMES: &[MetricName] = &[
     metric("perception/delta_entropy", "Entropy shift", "mean ΔH of perception tokens, nats"),
     metric("loss", "Loss", "policy loss + β·KL + λ·CPL; of supervised training, −log π of a reference token"),
     metric("policy_loss", "Policy loss", "token mean of the clipped policy loss"),
+    metric("policy_weight", "Token weight", "mean absolute weight of a token in the policy loss, of methods that weigh tokens"),
     metric("grad_norm", "Gradient norm", "of all weights together, before clipping; mean over updates"),
     metric("updates/skipped", "Skipped updates", "updates skipped because a gradient was not finite"),
     metric("lr", "Learning rate", "of the step"),

@@ -70,7 +70,7 @@ fn decode(
     config: &RolloutConfig,
     seed: u64,
 ) -> Result<Vec<Responded>, InspectError> {
-    let groups = rollout(model, encoder, prompts, 0, 1, config, seed)?;
+    let groups = rollout(model, encoder, prompts, 0, 1, config, None, seed)?;
     let responded = groups.into_iter().map(|mut group| {
         let response = group.responses.swap_remove(0);
         finish(encoder, group.prompt, group.encoded, response.completion.tokens)

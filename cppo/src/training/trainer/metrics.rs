@@ -121,10 +121,10 @@ fn deviation(group: &Group) -> f64 {
     (rewards.iter().map(|reward| (reward - mean).powi(2)).sum::<f64>() / (rewards.len() - 1) as f64).sqrt()
 }
 
-/// Over the responses of this rank that went through the model again; 0 if none did.
+/// Over the responses of this rank that were sampled on the picture they are trained on, and went through the model again; 0 if none did.
 fn log_prob_gap(groups: &[Group]) -> f64 {
     let mut gap = 0.0_f64;
-    for response in groups.iter().flat_map(|group| &group.responses) {
+    for response in groups.iter().flat_map(|group| &group.responses).filter(|response| !response.is_off_policy) {
         let Some(reading) = response.signal.on(View::Original) else { continue };
         for (sampling, training) in response.completion.log_probs.iter().zip(&reading.log_probs) {
             gap = gap.max(f64::from((sampling - training).abs()));
