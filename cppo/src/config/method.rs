@@ -4,7 +4,7 @@ use serde::de::{Deserializer, Error};
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Map, Value};
 
-use crate::methods::policy::PolicyConfig;
+use crate::methods::policy::{Base, PolicyConfig};
 use crate::methods::selection::SelectionConfig;
 use crate::methods::{AnyMethod, DEFAULT, Method, Preset};
 
@@ -29,7 +29,7 @@ pub struct MethodConfig {
     pub preset: Preset,
     /// Responses per prompt (G), at least 2. Default 8.
     pub group_size: usize,
-    /// Limits on how far the policy may change: `clip_low`, `clip_high`, `dual_clip`, `kl_coef`.
+    /// Limits on how far the policy may change: `base`, `clip_low`, `clip_high`, `dual_clip`, `kl_coef`.
     pub policy: PolicyConfig,
 }
 
@@ -39,6 +39,8 @@ pub struct MethodConfig {
 struct Shared {
     preset: Preset,
     group_size: usize,
+    base: Base,
+    longest_length: usize,
     clip_low: f64,
     clip_high: f64,
     dual_clip: f64,
@@ -79,8 +81,8 @@ impl MethodConfig {
     }
 
     fn shared(&self) -> Shared {
-        let PolicyConfig { clip_low, clip_high, dual_clip, kl_coef } = self.policy;
-        Shared { preset: self.preset, group_size: self.group_size, clip_low, clip_high, dual_clip, kl_coef }
+        let PolicyConfig { base, longest_length, clip_low, clip_high, dual_clip, kl_coef } = self.policy;
+        Shared { preset: self.preset, group_size: self.group_size, base, longest_length, clip_low, clip_high, dual_clip, kl_coef }
     }
 
     /// The tables of all methods, for the list of keys that exist.
@@ -147,7 +149,7 @@ impl<'de> Deserialize<'de> for MethodConfig {
         for (field, value) in of_preset.into_iter().chain(given) {
             shared[field] = value;
         }
-        let Shared { preset: _, group_size, clip_low, clip_high, dual_clip, kl_coef } = Shared::deserialize(shared).map_err(D::Error::custom)?;
-        Ok(MethodConfig { group_size, policy: PolicyConfig { clip_low, clip_high, dual_clip, kl_coef }, ..defaults })
+        let Shared { preset: _, group_size, base, longest_length, clip_low, clip_high, dual_clip, kl_coef } = Shared::deserialize(shared).map_err(D::Error::custom)?;
+        Ok(MethodConfig { group_size, policy: PolicyConfig { base, longest_length, clip_low, clip_high, dual_clip, kl_coef }, ..defaults })
     }
 }

@@ -26,6 +26,15 @@ pub fn group_advantages(rewards: &[f32], group_size: usize) -> Vec<f32> {
     rewards.chunks(group_size).flat_map(advantages_of_group).collect()
 }
 
+/// How much better each response of a group was than their mean, without division by the deviation (Dr. GRPO, arXiv 2503.20783). `[group_size] -> [group_size]`
+pub fn centred(rewards: &[f32]) -> Vec<f32> {
+    if all_equal(rewards) {
+        return vec![0.0; rewards.len()];
+    }
+    let mean = rewards.iter().map(|&r| f64::from(r)).sum::<f64>() / rewards.len() as f64;
+    rewards.iter().map(|&r| (f64::from(r) - mean) as f32).collect()
+}
+
 /// How many groups have rewards that are all equal (TRL's `frac_reward_zero_std` times the number of groups).
 ///
 /// # Panics

@@ -191,6 +191,32 @@ impl MicroBatch<'_> {
         self.constant(&values)
     }
 
+    /// One over the length of each token's response: summed over the tokens, the mean over a response. `-> [tokens]`
+    pub fn shares_of_responses(&self) -> Tensor {
+        let shares = self.pass.items.iter().flat_map(|item| std::iter::repeat_n(1.0 / item.length as f32, item.length));
+        self.constant(&shares.collect::<Vec<f32>>())
+    }
+
+    /// The mean over each response, at each of its tokens, with its gradient. `values [tokens] -> [tokens]`
+    pub fn mean_over_responses(&self, values: &Tensor) -> Tensor {
+        let longest = self.pass.items.iter().map(|item| item.length).max().unwrap_or(0);
+        if longest == 0 {
+            return values.clone();
+        }
+        // responses as rows, filled up with a zero that stands behind all tokens
+        let zero = values.len() as u32;
+        let (mut rows, mut responses, mut first) = (Vec::new(), Vec::new(), 0);
+        for (number, item) in self.pass.items.iter().enumerate() {
+            rows.extend((0..longest).map(|t| if t < item.length { first + t as u32 } else { zero }));
+            responses.extend(std::iter::repeat_n(number as u32, item.length));
+            first += item.length as u32;
+        }
+        let device = values.device();
+        let filled = Tensor::concat(&[&values.mul(&self.shares_of_responses()), &Tensor::zeros(device, &[1], values.dtype())], 0);
+        let means = filled.index_select(&Indices::new(device, &rows, &[self.pass.items.len(), longest])).sum(&[1]);
+        means.index_select(&Indices::new(device, &responses, &[responses.len()]))
+    }
+
     fn constant(&self, values: &[f32]) -> Tensor {
         Tensor::from_f32(self.pass.log_probs.device(), values, &[values.len()], self.pass.log_probs.dtype())
     }

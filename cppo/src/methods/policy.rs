@@ -9,11 +9,21 @@
 //! loss    = mean L + β · mean k3(ℓ, ℓ_ref)                                                            [`policy_terms`]
 //! ```
 //!
+//! That is the base loss `grpo`. The others ([`Base`]) have, with n the length of a response:
+//!
+//! ```text
+//! dr_grpo   Â = r − mean(r), and the sum of L over tokens divided by (responses · longest length)      Liu et al. 2025, arXiv 2503.20783
+//! gspo      ratio = exp(mean_t (ℓ_t − ℓ_old_t)) for all tokens of a response; mean over responses of the mean over tokens    Zheng et al. 2025, arXiv 2507.18071, equation 5
+//! cispo     L_t = −Â · sg[clip(ratio_t, 1 − ε_low, 1 + ε_high)] · ℓ_t                                    MiniMax 2025, arXiv 2506.13585, equation 4
+//! ```
+//!
 //! | symbol | here |
 //! |---|---|
 //! | ℓ, ℓ_old, ℓ_ref | log-probabilities of the sampled tokens: `log_probs`, `old_log_probs`, `reference_log_probs` |
 //! | Â | `advantages`, one per token |
 //! | ε_low, ε_high, c, β | `clip_low`, `clip_high`, `dual_clip`, `kl_coef` |
+//! | longest length | `longest_length` |
+//! | sg | a constant, no gradient |
 
 use percept_engine::{Tensor, no_grad};
 use serde::{Deserialize, Serialize};
@@ -27,6 +37,10 @@ use super::term::{Over, Term};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct PolicyConfig {
+    /// The loss that a method builds on. Default `grpo`.
+    pub base: Base,
+    /// With `dr_grpo`, the length that sums over tokens are divided by, tokens. Default 48, as `rollout.max_new_tokens`.
+    pub longest_length: usize,
     /// The ratio is clipped at 1 minus this from below (ε_low), in `[0, 1]`. Default 0.2.
     pub clip_low: f64,
     /// The ratio is clipped at 1 plus this from above (ε_high), 0 or more. Default 0.2 (DAPO: 0.28).
@@ -37,9 +51,24 @@ pub struct PolicyConfig {
     pub kl_coef: f64,
 }
 
+/// The loss that a method builds on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Base {
+    /// The clipped ratio of every token, and the mean over tokens.
+    #[default]
+    Grpo,
+    /// Without division by the standard deviation of the rewards and by the length of responses.
+    DrGrpo,
+    /// The clipped ratio of whole responses. Ratios of responses move less: clip at 0.0003 and 0.0004.
+    Gspo,
+    /// Every token keeps its gradient; the ratio is a clipped, constant weight.
+    Cispo,
+}
+
 impl Default for PolicyConfig {
     fn default() -> Self {
-        Self { clip_low: 0.2, clip_high: 0.2, dual_clip: 3.0, kl_coef: 0.01 }
+        Self { base: Base::Grpo, longest_length: 48, clip_low: 0.2, clip_high: 0.2, dual_clip: 3.0, kl_coef: 0.01 }
     }
 }
 
@@ -55,6 +84,7 @@ impl PolicyConfig {
             ((0.0..=1.0).contains(&self.clip_low), "clip_low: expected 0 to 1", self.clip_low),
             (self.clip_high >= 0.0, "clip_high: expected 0 or more", self.clip_high),
             (self.dual_clip > 1.0, "dual_clip: expected above 1", self.dual_clip),
+            (self.longest_length > 0, "longest_length: expected at least 1", self.longest_length as f64),
             (self.kl_coef >= 0.0 && self.kl_coef.is_finite(), "kl_coef: expected 0 or more", self.kl_coef),
         ];
         checks.iter().find(|(holds, ..)| !holds).map_or(Ok(()), |(_, message, got)| Err(format!("{message}, got {got}")))
@@ -90,18 +120,37 @@ pub fn policy_loss(log_probs: &Tensor, old_log_probs: &Tensor, advantages: &Tens
     PolicyLoss { loss, ratio: ratio.detach() }
 }
 
+/// The loss of CISPO: every token has a gradient, with the clipped ratio as its weight. Shapes as [`policy_loss`].
+fn clipped_weight_loss(log_probs: &Tensor, old_log_probs: &Tensor, advantages: &Tensor, config: &PolicyConfig) -> PolicyLoss {
+    let ratio = log_probs.detach().sub(old_log_probs).clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT).exp();
+    let weight = ratio.clamp((1.0 - config.clip_low) as f32, (1.0 + config.clip_high) as f32).mul(advantages);
+    PolicyLoss { loss: log_probs.mul(&weight).neg(), ratio }
+}
+
 /// The term `policy_loss` and, with a reference policy, the term `kl`, both over all response tokens of the update. The first also gives the metric
 /// `clip_ratio`: the share of all response tokens whose ratio is clipped.
 pub fn policy_terms(batch: &MicroBatch<'_>, config: &PolicyConfig) -> Vec<Term> {
     let (log_probs, advantages) = (batch.log_probs(), batch.advantages());
-    let policy = policy_loss(&log_probs, &batch.old_log_probs(), &advantages, config);
-    let mut terms = vec![Term {
-        name: "policy_loss",
-        weight: 1.0,
-        over: Over::Tokens,
-        metrics: vec![("clip_ratio", is_clipped(&policy.ratio, &advantages, config))],
-        per_token: Some(policy.loss),
-    }];
+    let old = batch.old_log_probs();
+    let policy = match config.base {
+        Base::Grpo | Base::DrGrpo => policy_loss(&log_probs, &old, &advantages, config),
+        Base::Gspo => {
+            // the mean of a response takes the place of each of its tokens, with its gradient
+            let shift = batch.mean_over_responses(&log_probs.sub(&old));
+            policy_loss(&old.add(&shift), &old, &advantages, config)
+        }
+        Base::Cispo => clipped_weight_loss(&log_probs, &old, &advantages, config),
+    };
+    let (over, loss) = match config.base {
+        Base::Grpo | Base::Cispo => (Over::Tokens, policy.loss),
+        Base::DrGrpo => (Over::Responses, policy.loss.mul_scalar(1.0 / config.longest_length as f32)),
+        Base::Gspo => (Over::Responses, policy.loss.mul(&batch.shares_of_responses())),
+    };
+    let mut terms = vec![Term { name: "policy_loss", weight: 1.0, over, metrics: Vec::new(), per_token: Some(loss) }];
+    let clipped = is_clipped(&policy.ratio, &advantages, config);
+    // a share of tokens, whatever the loss is a mean over
+    let clipped = if over == Over::Responses { clipped.mul(&batch.shares_of_responses()) } else { clipped };
+    terms[0].metrics.push(("clip_ratio", clipped));
     if let Some(reference) = &batch.reference_log_probs {
         terms.push(Term::over_tokens("kl", config.kl_coef, k3(&log_probs, reference)));
     }

@@ -36,6 +36,8 @@ pub enum Over {
     Tokens,
     /// The tokens of the update with a weight ([`Weights`](super::signal::Weights)).
     Selected,
+    /// The responses of the update: the sum over tokens is divided by their number.
+    Responses,
 }
 
 /// The counts of a whole update, over all its micro-batches and ranks.
@@ -45,6 +47,8 @@ pub struct Counts {
     pub tokens: usize,
     /// Tokens with a weight.
     pub selected: usize,
+    /// Responses.
+    pub responses: usize,
 }
 
 impl Counts {
@@ -53,6 +57,7 @@ impl Counts {
         match over {
             Over::Tokens => (self.tokens as f64).max(1.0),
             Over::Selected => self.selected as f64 + SELECTED_EPSILON,
+            Over::Responses => (self.responses as f64).max(1.0),
         }
     }
 
@@ -61,6 +66,7 @@ impl Counts {
         let count = match over {
             Over::Tokens => self.tokens,
             Over::Selected => self.selected,
+            Over::Responses => self.responses,
         };
         if count == 0 { 0.0 } else { sum / count as f64 }
     }

@@ -8,7 +8,7 @@
 //! loss = GRPO's + λ · Σ m·C / (Σ m + 1e-8) + κ · Σ m·Â·(−ℓ⁺) / (Σ m + 1e-8)
 //! ```
 //!
-//! The sums are over the tokens of all responses with Â > 0 (m). The last term, off by default, takes these responses as examples on I⁺ as well, weighted by their advantage.
+//! The sums are over the tokens of all responses with Â > 0 (m). The last term takes these responses as examples on I⁺ as well, weighted by their advantage.
 //!
 //! | symbol | here |
 //! |---|---|
@@ -40,13 +40,13 @@ pub struct Vcpo {
     pub consistency_coef: f64,
     /// How that divergence is computed. Default `full`.
     pub divergence: Divergence,
-    /// Weight of the rewarded responses as examples on the changed picture (κ), 0 or more. Default 0.
+    /// Weight of the rewarded responses as examples on the changed picture (κ), 0 or more. Default 0.3.
     pub imitation_coef: f64,
 }
 
 impl Default for Vcpo {
     fn default() -> Self {
-        Self { consistency_coef: 0.3, divergence: Divergence::Full, imitation_coef: 0.0 }
+        Self { consistency_coef: 0.3, divergence: Divergence::Full, imitation_coef: 0.3 }
     }
 }
 

@@ -15,6 +15,8 @@ use percept_model::{Completion, Finish};
 use rayon::prelude::*;
 
 use crate::methods::Method;
+use crate::methods::advantages::centred;
+use crate::methods::policy::Base;
 use crate::methods::signal::Signal;
 use crate::methods::view::{Drawn, Shown, View, ViewUse};
 use crate::problems::prompts::{EncodedPrompt, Encoder, Prompt};
@@ -164,10 +166,13 @@ pub fn rewards(group: &Group) -> Vec<Reward> {
 }
 
 /// Fills in the advantages and numbers of all responses.
-pub fn set_advantages(groups: &mut [Group], method: &dyn Method) {
+pub fn set_advantages(groups: &mut [Group], method: &dyn Method, base: Base) {
     for group in groups {
         let totals: Vec<f32> = rewards(group).iter().map(|reward| reward.total).collect();
-        let advantages = method.advantages(&totals);
+        let advantages = match base {
+            Base::DrGrpo => centred(&totals),
+            Base::Grpo | Base::Gspo | Base::Cispo => method.advantages(&totals),
+        };
         for (i, (response, advantage)) in group.responses.iter_mut().zip(advantages).enumerate() {
             (response.signal.number, response.signal.advantage) = (response_number(group.number, i), advantage);
         }

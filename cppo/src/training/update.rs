@@ -202,8 +202,8 @@ fn count(groups: &[Group], world: &World) -> Counts {
     let responses = || groups.iter().flat_map(|group| &group.responses);
     let tokens: usize = responses().map(|response| response.tokens().len()).sum();
     let selected: usize = responses().map(|response| response.signal.weights.selected()).sum();
-    let [tokens, selected] = world.sum_of([tokens as f64, selected as f64]);
-    Counts { tokens: tokens as usize, selected: selected as usize }
+    let [tokens, selected, responses] = world.sum_of([tokens as f64, selected as f64, responses().count() as f64]);
+    Counts { tokens: tokens as usize, selected: selected as usize, responses: responses as usize }
 }
 
 /// Sums over micro-batches, from which the metrics become means.
