@@ -36,7 +36,7 @@ use filter::GroupFilter;
 use micro_batch::MicroBatch;
 use policy::PolicyConfig;
 use selection::SelectionConfig;
-use signal::{Signal, Weighing};
+use signal::{Measure, Signal, Weighing};
 use term::Term;
 use view::{Moment, RolloutView, ViewUse};
 
@@ -90,6 +90,11 @@ pub trait Method {
     /// The other pictures that responses are read on at this moment of a run, in the order in which they are drawn.
     fn views(&self, moment: Moment) -> Vec<ViewUse> {
         let _ = moment;
+        Vec::new()
+    }
+
+    /// What [`weigh`](Method::weigh) wants to know of the tokens on the original picture besides probability and entropy.
+    fn measures(&self) -> Vec<Measure> {
         Vec::new()
     }
 
@@ -206,6 +211,10 @@ methods! {
     pgpo: Pgpo,
     /// Differential Visual Reasoning Policy (arXiv 2601.06801).
     dvrp: Dvrp,
+    /// Token Reweighting by reasoning and perception (arXiv 2603.25077).
+    tor: Tor,
+    /// Visual-Entropy Policy Optimization (arXiv 2606.03937).
+    vepo: Vepo,
     /// NoisyRollout (arXiv 2504.13055).
     noisy_rollout: NoisyRollout,
     /// View-Consistent Policy Optimization, a method of this project.

@@ -1,5 +1,7 @@
 //! How far apart two distributions of a token are: at the sampled token, or over the whole vocabulary.
 
+use std::ops::Range;
+
 use percept_engine::{Head, Tensor, linear_kl};
 use serde::{Deserialize, Serialize};
 
@@ -14,11 +16,13 @@ pub enum Divergence {
     K1,
     /// The KL divergence over the whole vocabulary, [`full_kl`].
     Full,
+    /// The Jensen–Shannon divergence over the whole vocabulary, [`jensen_shannon`].
+    JensenShannon,
 }
 
 impl Divergence {
     /// All measures.
-    pub const ALL: [Divergence; 3] = [Divergence::K3, Divergence::K1, Divergence::Full];
+    pub const ALL: [Divergence; 4] = [Divergence::K3, Divergence::K1, Divergence::Full, Divergence::JensenShannon];
 }
 
 /// Schulman's k3 estimate of the KL divergence of two policies: `exp(d) − d − 1`, where d = ℓ' − ℓ is the difference of the token's log-probabilities.
@@ -53,6 +57,67 @@ pub fn k1(log_probs: &Tensor, other_log_probs: &Tensor) -> Tensor {
 #[track_caller]
 pub fn full_kl(hidden: &Tensor, other_hidden: &Tensor, weight: &Tensor, temperature: f32) -> Tensor {
     linear_kl(Head { hidden, weight }, Head { hidden: other_hidden, weight }, temperature)
+}
+
+/// Tokens whose distributions are in memory at once.
+const TOKENS_AT_ONCE: usize = 512;
+
+/// The Jensen–Shannon divergence over the whole vocabulary, `½ KL(p ‖ m) + ½ KL(p' ‖ m)` with `m = ½ (p + p')`, from the hidden states of both and the head's weight
+/// `[vocab, hidden]`. It is symmetric, between 0 and ln 2, and the mutual information in nats between a token drawn from either distribution and which one it was (Lin 1991, "Divergence
+/// measures based on the Shannon entropy"). `hidden [tokens, hidden], other_hidden [tokens, hidden] -> [tokens]`
+pub fn jensen_shannon(hidden: &Tensor, other_hidden: &Tensor, weight: &Tensor, temperature: f32) -> Tensor {
+    let of_rows = |rows: Range<usize>| {
+        let [p, q] = [hidden, other_hidden].map(|hidden| distributions(hidden, weight, temperature, rows.clone()));
+        let log_mean = p.add(&q).affine(0.5, TINY).log();
+        let half = |p: &Tensor| p.mul(&p.add_scalar(TINY).log().sub(&log_mean)).sum(&[1]);
+        half(&p).add(&half(&q)).mul_scalar(0.5)
+    };
+    by_rows(hidden, of_rows)
+}
+
+/// The entropy of each token's distribution when only the most probable tokens that together have the probability `top_p` are kept, and scaled to one: nats. The least probability that is
+/// kept is found by bisection. `hidden [tokens, hidden] -> [tokens]`
+pub fn nucleus_entropy(hidden: &Tensor, weight: &Tensor, temperature: f32, top_p: f32) -> Tensor {
+    let of_rows = |rows: Range<usize>| {
+        let p = distributions(hidden, weight, temperature, rows);
+        let wide = |bound: &Tensor| bound.reshape(&[bound.len(), 1]);
+        // a share of the probability of at least top_p lies above `low`, less of it above `high`
+        let (mut low, mut high) = (p.max(&[1]).mul_scalar(0.0), p.max(&[1]));
+        for _ in 0..BISECTIONS {
+            let middle = low.add(&high).mul_scalar(0.5);
+            let mass = p.mul(&p.gt(&wide(&middle))).sum(&[1]);
+            let is_enough = mass.gt(&mass.affine(0.0, top_p - 1e-6));
+            low = is_enough.mul(&middle.sub(&low)).add(&low);
+            high = middle.sub(&high).mul(&is_enough.affine(-1.0, 1.0)).add(&high);
+        }
+        let kept = p.mul(&p.gt(&wide(&low)));
+        let mass = kept.sum(&[1]);
+        let surprise = kept.mul(&kept.add_scalar(TINY).log()).sum(&[1]).neg();
+        surprise.div(&mass).add(&mass.log())
+    };
+    by_rows(hidden, of_rows)
+}
+
+/// Keeps logarithms of zero away; a probability below it counts as none.
+const TINY: f32 = 1e-20;
+
+/// Halvings of an interval of probabilities, down to the rounding of f32.
+const BISECTIONS: usize = 40;
+
+/// The distributions of some rows. `-> [rows, vocab]`
+fn distributions(hidden: &Tensor, weight: &Tensor, temperature: f32, rows: Range<usize>) -> Tensor {
+    let logits = hidden.slice(0, rows.start, rows.len()).matmul(&weight.cast(hidden.dtype()).t());
+    logits.mul_scalar(1.0 / temperature).softmax()
+}
+
+/// `of` for blocks of rows, one after the other. `hidden [tokens, hidden] -> [tokens]`
+fn by_rows(hidden: &Tensor, of: impl Fn(Range<usize>) -> Tensor) -> Tensor {
+    let tokens = hidden.dim(0);
+    if tokens == 0 {
+        return Tensor::zeros(hidden.device(), &[0], hidden.dtype());
+    }
+    let blocks: Vec<Tensor> = (0..tokens).step_by(TOKENS_AT_ONCE).map(|first| of(first..(first + TOKENS_AT_ONCE).min(tokens))).collect();
+    Tensor::concat(&blocks.iter().collect::<Vec<_>>(), 0)
 }
 
 /// Largest absolute value of k3.

@@ -10,8 +10,8 @@ use std::ops::Range;
 
 use percept_engine::{DType, Indices, Tensor};
 
-use super::divergence::{Divergence, full_kl, k1, k3};
-use super::signal::Signal;
+use super::divergence::{Divergence, full_kl, jensen_shannon, k1, k3, nucleus_entropy};
+use super::signal::{Measure, NUCLEUS, Signal};
 use super::view::View;
 
 /// One forward pass over the responses of a micro-batch.
@@ -89,10 +89,20 @@ impl Pass {
         self.hidden.index_select(&Indices::new(self.hidden.device(), &rows, &[rows.len()]))
     }
 
+    /// What a measure says of the tokens at `positions`. `[n] -> [n]`
+    pub fn measure(&self, which: Measure, positions: &[u32]) -> Tensor {
+        match which {
+            Measure::NucleusEntropy => nucleus_entropy(&self.hidden_at(positions), &self.head, self.temperature, NUCLEUS),
+        }
+    }
+
     /// How far the distributions of the tokens at `positions` are from those of the same tokens on another picture, at `others`. `[n], [n] -> [n]`
     pub fn divergence(&self, which: Divergence, positions: &[u32], others: &[u32]) -> Tensor {
         match which {
             Divergence::Full => full_kl(&self.hidden_at(positions), &self.hidden_at(others), &self.head, self.temperature),
+            Divergence::JensenShannon => {
+                jensen_shannon(&self.hidden_at(positions), &self.hidden_at(others), &self.head, self.temperature)
+            }
             Divergence::K3 => k3(&self.log_probs_at(positions), &self.log_probs_at(others)),
             Divergence::K1 => k1(&self.log_probs_at(positions), &self.log_probs_at(others)),
         }

@@ -228,3 +228,12 @@ fn keep_count(candidates: usize, config: &SelectionConfig, round: fn(f64) -> f64
     let share = config.perception_fraction * candidates as f64;
     (round(share) as usize).clamp(1, candidates.max(1)).min(candidates)
 }
+
+/// Which of the values are the `count` largest; of equal ones the first are taken. `[n] -> [n]`
+pub fn largest(values: &[f32], count: usize) -> Vec<bool> {
+    let mut order: Vec<usize> = (0..values.len()).collect();
+    order.sort_by(|&a, &b| values[b].total_cmp(&values[a])); // stable
+    let mut mask = vec![false; values.len()];
+    order.iter().take(count).for_each(|&at| mask[at] = true);
+    mask
+}

@@ -31,7 +31,24 @@ pub struct Reading {
     pub entropy: Vec<f32>,
     /// How far that distribution is from the one on the original picture, for each divergence that was asked for.
     pub divergences: Vec<(Divergence, Vec<f32>)>,
+    /// What else was asked for on this picture.
+    pub measures: Vec<(Measure, Vec<f32>)>,
 }
+
+/// Something else than probability and entropy that a method may want to know of a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Measure {
+    /// Entropy of the distribution without its least probable tokens, [`nucleus_entropy`](super::divergence::nucleus_entropy) with [`NUCLEUS`].
+    NucleusEntropy,
+}
+
+impl Measure {
+    /// All of them.
+    pub const ALL: [Measure; 1] = [Measure::NucleusEntropy];
+}
+
+/// The probability of the tokens that [`Measure::NucleusEntropy`] keeps (ToR, arXiv 2603.25077).
+pub const NUCLEUS: f32 = 0.95;
 
 /// The weights that a method gives to the tokens of a response.
 #[derive(Clone, Debug, PartialEq)]
@@ -88,6 +105,17 @@ impl Reading {
         let Some((_, values)) = found else { panic!("Reading::divergence: {which:?} was not asked for on {:?}", self.view) };
         values
     }
+
+    /// What `which` says of each token. `-> [tokens]`
+    ///
+    /// # Panics
+    /// If it was not asked for.
+    #[track_caller]
+    pub fn measure(&self, which: Measure) -> &[f32] {
+        let found = self.measures.iter().find(|(measure, _)| *measure == which);
+        let Some((_, values)) = found else { panic!("Reading::measure: {which:?} was not asked for on {:?}", self.view) };
+        values
+    }
 }
 
 impl Weights {
@@ -114,6 +142,11 @@ impl Signal {
                 bytes.extend((*which as u32).to_le_bytes());
                 write_list(bytes, values);
             }
+            bytes.extend((reading.measures.len() as u32).to_le_bytes());
+            for (which, values) in &reading.measures {
+                bytes.extend((*which as u32).to_le_bytes());
+                write_list(bytes, values);
+            }
         }
     }
 
@@ -133,7 +166,12 @@ impl Signal {
                     (which, read_list(&mut bytes))
                 });
                 let divergences = divergences.collect();
-                Reading { view, log_probs, entropy, divergences }
+                let measures = (0..u32::from_le_bytes(take(&mut bytes))).map(|_| {
+                    let which = Measure::ALL[u32::from_le_bytes(take(&mut bytes)) as usize];
+                    (which, read_list(&mut bytes))
+                });
+                let measures = measures.collect();
+                Reading { view, log_probs, entropy, divergences, measures }
             });
             let readings = readings.collect();
             signals.push(Signal { number, advantage, old_log_probs, readings, weights: Weights::default() });

@@ -52,6 +52,9 @@ impl Default for Vcpo {
 
 impl Method for Vcpo {
     fn check(&self) -> Result<(), String> {
+        if self.divergence == Divergence::JensenShannon {
+            return Err("divergence: expected full, k3 or k1, got jensen_shannon".into());
+        }
         let coefs = [("consistency_coef", self.consistency_coef), ("imitation_coef", self.imitation_coef)];
         let wrong = coefs.iter().find(|(_, value)| !(*value >= 0.0 && value.is_finite()));
         wrong.map_or(Ok(()), |(name, value)| Err(format!("{name}: expected 0 or more, got {value}")))
@@ -103,6 +106,7 @@ impl Vcpo {
         match self.divergence {
             Divergence::K3 => at_sampled(k3),
             Divergence::K1 => at_sampled(k1),
+            Divergence::JensenShannon => unreachable!("check refuses it: it is symmetric, so it has no side that could be fixed"),
             Divergence::Full => {
                 let (target, head) = (pass.hidden_at(anchor).detach(), pass.head.detach());
                 let target = Head { hidden: &target, weight: &head };

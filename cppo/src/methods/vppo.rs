@@ -30,6 +30,7 @@ use super::divergence::Divergence;
 use super::filter::GroupFilter;
 use super::micro_batch::MicroBatch;
 use super::policy::{PolicyConfig, weighted_policy_terms};
+use super::selection::largest;
 use super::signal::{Signal, Weighing, Weights};
 use super::term::Term;
 use super::view::{Drawn, Moment, SeenBy, Shown, View, ViewGradient, ViewUse};
@@ -109,7 +110,8 @@ impl Method for Vppo {
             true => self.factors(&means.iter().map(|mean| (mean - lowest) / spread).collect::<Vec<f32>>()),
             false => vec![1.0; means.len()],
         };
-        let tokens = |d: &[f32]| most_dependent(d, (self.token_fraction * d.len() as f64).ceil() as usize);
+        let mask = |d: &[f32]| largest(d, (self.token_fraction * d.len() as f64).ceil() as usize);
+        let tokens = |d: &[f32]| mask(d).into_iter().map(|chosen| f32::from(u8::from(chosen))).collect();
         let weights = dependencies.iter().zip(&factors).map(|(d, &factor)| Weights { tokens: tokens(d), factor });
         let mean = means.iter().map(|&mean| f64::from(mean)).sum::<f64>() / means.len().max(1) as f64;
         Weighing { responses: weights.collect(), metrics: vec![("perception/dependency", mean)] }
@@ -134,13 +136,4 @@ impl Vppo {
 /// How much each token depends on the picture. `-> [tokens]`
 fn dependency(signal: &Signal) -> &[f32] {
     signal.on(View::Removed).expect("every response is read on the masked picture").divergence(Divergence::K3)
-}
-
-/// 1 for the `count` largest values, 0 for the others; of equal ones the first are taken. `[tokens] -> [tokens]`
-fn most_dependent(values: &[f32], count: usize) -> Vec<f32> {
-    let mut order: Vec<usize> = (0..values.len()).collect();
-    order.sort_by(|&a, &b| values[b].total_cmp(&values[a]));
-    let mut mask = vec![0.0; values.len()];
-    order.iter().take(count).for_each(|&token| mask[token] = 1.0);
-    mask
 }

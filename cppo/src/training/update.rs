@@ -123,7 +123,7 @@ pub fn compute_update(
             let is_all = parts.len() == 1;
             let run = || forward(model, groups, part, &uses, config.temperature);
             let pass = if is_all { run()? } else { no_grad(run)? };
-            read(&pass, groups, &uses)?;
+            read(&pass, groups, &uses, &config.method.measures())?;
             pass_of_all = is_all.then_some(pass);
         }
     }
@@ -145,7 +145,7 @@ pub fn compute_update(
             None => forward(model, groups, part, &uses, config.temperature)?,
         };
         if !weighs {
-            read(&pass, groups, &uses)?;
+            read(&pass, groups, &uses, &[])?;
         }
         let reference_log_probs = match reference {
             Some(reference) => Some(no_grad(|| forward(reference, groups, part, &[], config.temperature))?.log_probs),

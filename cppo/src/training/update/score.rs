@@ -7,7 +7,7 @@ use super::forward::forward;
 use super::plan::micro_batches;
 use crate::methods::divergence::Divergence;
 use crate::methods::micro_batch::Pass;
-use crate::methods::signal::Reading;
+use crate::methods::signal::{Measure, Reading};
 use crate::methods::view::{View, ViewUse};
 use crate::training::group::Group;
 
@@ -23,26 +23,31 @@ use crate::training::group::Group;
 pub fn score(model: &Model, groups: &mut [Group], uses: &[ViewUse], temperature: f32, micro_batch_tokens: usize) -> Result<(), ModelError> {
     for part in micro_batches(groups, uses, micro_batch_tokens, |_, _| true) {
         let pass = no_grad(|| forward(model, groups, &part, uses, temperature))?;
-        read(&pass, groups, uses)?;
+        read(&pass, groups, uses, &[])?;
     }
     Ok(())
 }
 
-/// Fills in the readings of the responses of a pass.
-pub(super) fn read(pass: &Pass, groups: &mut [Group], uses: &[ViewUse]) -> Result<(), ModelError> {
+/// Fills in the readings of the responses of a pass, with `measures` of the original picture.
+pub(super) fn read(pass: &Pass, groups: &mut [Group], uses: &[ViewUse], measures: &[Measure]) -> Result<(), ModelError> {
     let (log_probs, entropy) = (pass.log_probs.to_f32_vec()?, pass.entropy.to_f32_vec()?);
     let divergences = uses.iter().map(|of| divergences(pass, of)).collect::<Result<Vec<_>, ModelError>>()?;
+    let on_original: Vec<u32> = pass.range(View::Original).map(|at| at as u32).collect();
+    let measure = |&which: &Measure| Ok((which, no_grad(|| pass.measure(which, &on_original)).to_f32_vec()?));
+    let measured = measures.iter().map(measure).collect::<Result<Vec<_>, ModelError>>()?;
     for item in &pass.items {
         let signal = &mut groups[item.group].responses[item.response].signal;
         for &(view, start) in &item.starts {
             let tokens = pass.at(item, view).expect("the item starts there");
             let of_view = uses.iter().zip(&divergences).find(|(of, _)| of.view == view);
             let of_item = |(which, values): &(Divergence, Vec<f32>)| (*which, values[start..start + item.length].to_vec());
+            let of_original = |(which, values): &(Measure, Vec<f32>)| (*which, values[start..start + item.length].to_vec());
             signal.set_reading(Reading {
                 view,
                 log_probs: log_probs[tokens.clone()].to_vec(),
                 entropy: entropy[tokens].to_vec(),
                 divergences: of_view.map_or(Vec::new(), |(_, divergences)| divergences.iter().map(of_item).collect()),
+                measures: if view == View::Original { measured.iter().map(of_original).collect() } else { Vec::new() },
             });
         }
     }
