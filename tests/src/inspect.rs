@@ -131,7 +131,7 @@ fn perception_tokens_of_a_reference_are_its_perception_spans() {
 
 #[test]
 fn detectors_are_measured_over_all_responses() {
-    let reading = |view, entropy: &[f32], divergences| Reading { view, log_probs: Vec::new(), entropy: entropy.to_vec(), divergences };
+    let reading = |view, entropy: &[f32], divergences| Reading { view, log_probs: Vec::new(), entropy: entropy.to_vec(), divergences, measures: Vec::new() };
     let judged = |entropy: &[f32], entropy_removed: &[f32], k3: &[f32], truth: &[bool]| {
         let divergences = vec![(Divergence::K3, k3.to_vec()), (Divergence::Full, vec![0.0; k3.len()])];
         let readings = vec![reading(View::Original, entropy, Vec::new()), reading(View::Removed, entropy_removed, divergences)];

@@ -1,19 +1,23 @@
 //! The methods against values that can be computed by hand, and the seam against a method that is not in the list.
 
-use percept_cppo::methods::divergence::Divergence;
+use percept_cppo::methods::divergence::{Divergence, jensen_shannon, nucleus_entropy};
 use percept_cppo::methods::dvrp::Dvrp;
 use percept_cppo::methods::micro_batch::MicroBatch;
 use percept_cppo::methods::papo::Papo;
 use percept_cppo::methods::pgpo::{Pgpo, Threshold};
-use percept_cppo::methods::policy::{PolicyConfig, policy_terms};
-use percept_cppo::methods::signal::{Reading, Signal, Weights};
+use percept_cppo::methods::noisy_rollout::NoisyRollout;
+use percept_cppo::methods::policy::{Base, PolicyConfig, policy_terms};
+use percept_cppo::methods::signal::{Measure, Reading, Signal, Weights};
 use percept_cppo::methods::term::Term;
 use percept_cppo::methods::view::{Drawn, Moment, SeenBy, Shown, View, ViewGradient, ViewUse};
+use percept_cppo::methods::tor::Tor;
+use percept_cppo::methods::vcpo::Vcpo;
+use percept_cppo::methods::vepo::Vepo;
 use percept_cppo::methods::vppo::Vppo;
-use percept_cppo::methods::{AnyMethod, Method};
+use percept_cppo::methods::{AnyMethod, Method, Preset};
 use percept_cppo::training::group::{Group, GroupView, Response};
 use percept_cppo::training::update::{score, views_with};
-use percept_engine::DType;
+use percept_engine::{DType, Device, Tensor};
 
 use crate::update::{MOMENT, assert_same_gradients, compute, gradients, groups, model};
 
@@ -180,7 +184,7 @@ fn hidden_pictures_change_nothing_that_is_read() {
 fn depending(dependency: &[f32]) -> Signal {
     let values = || vec![0.0; dependency.len()];
     let divergences = vec![(Divergence::K3, dependency.to_vec())];
-    let reading = Reading { view: View::Removed, log_probs: values(), entropy: values(), divergences };
+    let reading = Reading { view: View::Removed, log_probs: values(), entropy: values(), divergences, measures: Vec::new() };
     Signal { readings: vec![reading], advantage: 1.0, ..Signal::default() }
 }
 
@@ -265,4 +269,135 @@ fn the_noise_of_dvrp_falls_over_the_run() {
     let stage = |step: u64| dvrp.stage(Moment { step, steps: 60 });
     assert_eq!([stage(1), stage(41)], [499, 250]);
     assert!((1..60).all(|step| stage(step) >= stage(step + 1)) && stage(60) == 0, "{}", stage(60));
+}
+
+/// METHODS' trap: at the midpoint's 20 half-widths the sigmoid is 2e-9, so that the stage, rounded down, is one below its start in both published settings.
+#[test]
+fn the_noise_of_noisy_rollout_begins_one_stage_below_its_start() {
+    let geometry = NoisyRollout::default();
+    let k12 = NoisyRollout { noise_start: 450, noise_midpoint: 1.0 / 3.0, noise_steepness: 60.0, ..geometry.clone() };
+    let at = |method: &NoisyRollout, step: u64, steps: u64| method.stage(Moment { step, steps });
+    assert_eq!([at(&geometry, 1, 60), at(&geometry, 41, 60), at(&geometry, 60, 60)], [499, 250, 0]);
+    assert_eq!([at(&k12, 1, 120), at(&k12, 41, 120), at(&k12, 120, 120)], [449, 225, 0]);
+}
+
+fn reading(view: View, log_probs: &[f32], entropy: &[f32]) -> Reading {
+    Reading { view, log_probs: log_probs.to_vec(), entropy: entropy.to_vec(), divergences: Vec::new(), measures: Vec::new() }
+}
+
+/// Ten tokens in two responses: three with the largest cut entropy, three with the largest shift without the picture, of which one is among the former.
+#[test]
+fn tor_takes_its_shares_of_the_whole_update() {
+    let response = |nucleus: &[f32], shift: &[f32]| {
+        let zeros = vec![0.0; nucleus.len()];
+        let mut original = reading(View::Original, &zeros, &zeros);
+        original.measures = vec![(Measure::NucleusEntropy, nucleus.to_vec())];
+        Signal { readings: vec![original, reading(View::Removed, shift, &zeros)], advantage: 1.0, ..Signal::default() }
+    };
+    let signals = [response(&[0.9, 0.1, 0.0, 0.8], &[0.0, -3.0, 0.5, 2.0]), response(&[0.0, 0.2, 0.7, 0.1, 0.0, 0.0], &[0.0, 0.0, 0.0, 0.1, 0.0, 0.0])];
+    let weighed = Tor::default().weigh(&signals.iter().collect::<Vec<_>>(), 0).responses;
+    assert_eq!(weighed[0].tokens, [1.0, 0.5, 0.5, 1.0]);
+    assert_eq!(weighed[1].tokens, [0.0, 0.0, 1.0, 0.0, 0.0, 0.0]);
+}
+
+/// By hand, with α = 0.7: scores 0, (1 − 0.5^0.7 · 0.5^0.3) · 1 = 0.5, (1 − 0 · …) · 0.5 = 0.5, 0; one in five tokens, of equal ones the first.
+#[test]
+fn vepo_scores_what_changes_where_it_hesitates() {
+    let signal = |divergence: &[f32], entropy: &[f32], noisy: &[f32]| {
+        let zeros = vec![0.0; entropy.len()];
+        let mut removed = reading(View::Removed, &zeros, noisy);
+        removed.divergences = vec![(Divergence::JensenShannon, divergence.to_vec())];
+        Signal { readings: vec![reading(View::Original, &zeros, entropy), removed], advantage: 1.0, ..Signal::default() }
+    };
+    let one = signal(&[0.0, 0.3, 0.6, 0.0], &[0.0, 1.0, 0.5, 0.2], &[0.0, 1.5, 1.5, 0.2]);
+    let weighed = |method: &Vepo| method.weigh(&[&one], 0).responses[0].tokens.clone();
+    assert_eq!(weighed(&Vepo::default()), [0.0, 1.0, 0.0, 0.0]);
+    assert_eq!(weighed(&Vepo { token_fraction: 0.5, ..Vepo::default() }), [0.0, 1.0, 1.0, 0.0]);
+    // where nothing differs there is nothing to divide by
+    let flat = signal(&[0.2; 3], &[0.1; 3], &[0.1; 3]);
+    assert_eq!(Vepo::default().weigh(&[&flat], 0).responses[0].tokens, [1.0, 0.0, 0.0]);
+}
+
+/// Distributions (½, ½, 0) and (0, ½, ½), so m = (¼, ½, ¼): the divergence is ½ ln 2, and that of equal ones 0. Logits of 40 below stand for zero.
+#[test]
+fn jensen_shannon_and_the_nucleus_are_those_of_small_distributions() {
+    let device = Device::cpu();
+    let rows = |values: &[f64]| Tensor::from_f64(&device, values, &[values.len() / 3, 3], DType::F64);
+    let eye = rows(&[1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0]);
+    let (p, q) = (rows(&[0.0, 0.0, -40.0, 1.0, 2.0, 3.0]), rows(&[-40.0, 0.0, 0.0, 1.0, 2.0, 3.0]));
+    let got = jensen_shannon(&p, &q, &eye, 1.0).to_f64_vec().unwrap();
+    assert!((got[0] - 0.5 * 2f64.ln()).abs() < 1e-6 && got[1].abs() < 1e-9, "{got:?}");
+
+    // 0.6, 0.36, 0.04: at 95 % the last is cut, and 5/8, 3/8 are left; of equal probabilities none is more probable than another
+    let p = [0.6f64, 0.36, 0.04].map(f64::ln);
+    let got = nucleus_entropy(&rows(&[p[0], p[1], p[2], 0.0, 0.0, 0.0]), &eye, 1.0, 0.95).to_f64_vec().unwrap();
+    let expected = -(0.625f64 * 0.625f64.ln() + 0.375 * 0.375f64.ln());
+    assert!((got[0] - expected).abs() < 1e-5 && (got[1] - 3f64.ln()).abs() < 1e-5, "{got:?} {expected}");
+}
+
+/// With one update a step, ratios are 1: GSPO's gradient is the mean over responses of GRPO's means, and CISPO's is GRPO's.
+#[test]
+fn base_losses_are_related_where_the_policy_has_not_moved() {
+    let model = model(DType::F64, 1);
+    let update = |base: Base| {
+        let mut groups = groups(&model);
+        groups.iter_mut().flat_map(|group| &mut group.responses).for_each(|response| response.signal.old_log_probs = None);
+        let grpo = AnyMethod::named("grpo").unwrap();
+        let update = compute(grpo.as_method(), &PolicyConfig { base, ..policy() }, 10_000, &model, None, &mut groups);
+        (gradients(&model, &update), update.metrics.loss, groups)
+    };
+    let ((grpo, ..), (cispo, ..)) = (update(Base::Grpo), update(Base::Cispo));
+    assert_same_gradients(&cispo, &grpo, 1e-9, "cispo");
+    let (_, loss, groups) = update(Base::Gspo);
+    let advantages: Vec<f64> = groups.iter().flat_map(|group| &group.responses).map(|response| f64::from(response.signal.advantage)).collect();
+    let expected = -advantages.iter().sum::<f64>() / advantages.len() as f64;
+    assert!((loss - expected).abs() < 1e-9, "gspo: {loss} not {expected}");
+    let (_, loss, groups) = update(Base::DrGrpo);
+    let sum: f64 = groups.iter().flat_map(|g| &g.responses).map(|r| f64::from(r.signal.advantage) * r.tokens().len() as f64).sum();
+    let expected = -sum / (advantages.len() as f64 * 48.0);
+    assert!((loss - expected).abs() < 1e-9, "dr_grpo: {loss} not {expected}");
+}
+
+/// On one and the same picture the policy agrees with itself: the consistency loss is 0 and so is its gradient. The picture it learns from takes none in any case.
+#[test]
+fn vcpo_teaches_the_changed_picture_alone() {
+    let model = model(DType::F64, 1);
+    let vcpo = |consistency_coef| Vcpo { consistency_coef, imitation_coef: 0.0, ..Vcpo::default() };
+    let update = |method: &dyn Method, mut groups: Vec<Group>| {
+        groups.iter_mut().for_each(|group| group.views.retain(|of| of.view == View::Preserved));
+        let update = compute(method, &policy(), 10_000, &model, None, &mut groups);
+        (gradients(&model, &update), update.metrics)
+    };
+    let same = |mut group: Group| {
+        group.views[0].tiles = Some(group.encoded.tiles.clone());
+        group
+    };
+    let (base, _) = update(&vcpo(0.0), groups(&model));
+    let (on_same, metrics) = update(&vcpo(0.7), groups(&model).into_iter().map(same).collect());
+    assert!(metrics.get("consistency_loss").abs() < 1e-9, "{metrics:?}");
+    assert_same_gradients(&on_same, &base, 1e-9, "one picture");
+    let (on_other, metrics) = update(&vcpo(0.7), groups(&model));
+    let distance: f64 = on_other.iter().zip(&base).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+    assert!(distance > 1e-3 && metrics.get("consistency_loss") > 0.0, "the term moves nothing: {distance} {metrics:?}");
+}
+
+/// A preset is a method's settings as a configuration would write them, and what is written beside it has the last word.
+#[test]
+fn presets_are_settings_that_a_configuration_could_hold() {
+    use percept_cppo::config::{Config, Settings};
+    for name in AnyMethod::NAMES {
+        for preset in ["default", "paper", "code"] {
+            let config = Config::parse("", "test", &[format!("method.name={name}"), format!("method.preset={preset}")]);
+            let config = config.unwrap_or_else(|error| panic!("{name}, {preset}: {error}"));
+            assert_eq!(Config::parse(&config.to_toml(), "again", &[]).unwrap(), config, "{name}, {preset}");
+        }
+        for preset in [Preset::Paper, Preset::Code] {
+            let of_preset = AnyMethod::preset(name, preset);
+            assert!(of_preset.keys().all(|key| key == name || ["group_size", "kl_coef", "clip_low", "clip_high"].contains(&key.as_str())), "{of_preset:?}");
+        }
+    }
+    let config = Config::parse("", "test", &["method.name=noisy_rollout".into(), "method.preset=paper".into()]).unwrap();
+    assert_eq!(config.method.group_size, 12);
+    let given = ["method.name=noisy_rollout", "method.preset=paper", "method.group_size=4"].map(str::to_owned);
+    assert_eq!(Config::parse("", "test", &given).unwrap().method.group_size, 4);
 }

@@ -106,7 +106,8 @@ const BISECTIONS: usize = 40;
 
 /// The distributions of some rows. `-> [rows, vocab]`
 fn distributions(hidden: &Tensor, weight: &Tensor, temperature: f32, rows: Range<usize>) -> Tensor {
-    let logits = hidden.slice(0, rows.start, rows.len()).matmul(&weight.cast(hidden.dtype()).t());
+    let weight = if weight.dtype() == hidden.dtype() { weight.clone() } else { weight.cast(hidden.dtype()) };
+    let logits = hidden.slice(0, rows.start, rows.len()).matmul(&weight.t());
     logits.mul_scalar(1.0 / temperature).softmax()
 }
 

@@ -223,7 +223,8 @@ impl MicroBatch<'_> {
         }
         let device = values.device();
         let filled = Tensor::concat(&[&values.mul(&self.shares_of_responses()), &Tensor::zeros(device, &[1], values.dtype())], 0);
-        let means = filled.index_select(&Indices::new(device, &rows, &[self.pass.items.len(), longest])).sum(&[1]);
+        let padded = filled.index_select(&Indices::new(device, &rows, &[rows.len()])).reshape(&[self.pass.items.len(), longest]);
+        let means = padded.sum(&[1]);
         means.index_select(&Indices::new(device, &responses, &[responses.len()]))
     }
 

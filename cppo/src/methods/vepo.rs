@@ -73,6 +73,11 @@ impl Method for Vepo {
         }]
     }
 
+    /// Every response: the chosen tokens of those without an advantage count in the divisor.
+    fn trains(&self, _: &Signal) -> bool {
+        true
+    }
+
     fn weighs(&self) -> bool {
         true
     }
