@@ -41,6 +41,8 @@ mod bench;
 #[cfg(feature = "cppo")]
 mod cli;
 #[cfg(feature = "cppo")]
+mod compare;
+#[cfg(feature = "cppo")]
 mod config;
 #[cfg(feature = "cppo")]
 mod cppo_golden;
