@@ -190,7 +190,8 @@ fn changes_grow_with_their_strength_and_repeat() {
     };
     for change in Change::ALL {
         let at = |strength: usize, problem: u64| change.apply(&original, strength, problem);
-        let distances: Vec<f64> = (1..=STRENGTHS).map(|strength| (0..8).map(|problem| distance(&at(strength, problem))).sum::<f64>() / 8.0).collect();
+        let distances: Vec<f64> =
+            (1..=STRENGTHS).map(|strength| (0..8).map(|problem| distance(&at(strength, problem))).sum::<f64>() / 8.0).collect();
         assert!(distances[0] > 0.0 && distances.is_sorted() && distances[2] < 128.0, "{}: {distances:?}", change.name());
         assert_eq!((at(2, 5), at(2, 5).dimensions()), (at(2, 5), (64, 64)), "{}", change.name());
     }

@@ -199,7 +199,10 @@ fn every_shipped_configuration_can_be_read() {
     let mut names: Vec<String> =
         std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();
-    assert!(["digits.toml", "sft-digits.toml", "compare-digits.toml"].iter().all(|name| names.iter().any(|found| found == name)), "{names:?}");
+    assert!(
+        ["digits.toml", "sft-digits.toml", "compare-digits.toml"].iter().all(|name| names.iter().any(|found| found == name)),
+        "{names:?}"
+    );
     for name in names {
         let path = folder.join(&name);
         let read = match name.split('-').next() {

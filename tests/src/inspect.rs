@@ -131,9 +131,16 @@ fn perception_tokens_of_a_reference_are_its_perception_spans() {
 
 #[test]
 fn detectors_are_measured_over_all_responses() {
-    let reading = |view, entropy: &[f32], divergences| Reading { view, log_probs: Vec::new(), entropy: entropy.to_vec(), divergences, measures: Vec::new() };
+    let reading = |view, entropy: &[f32], divergences| Reading {
+        view,
+        log_probs: vec![0.0; entropy.len()],
+        entropy: entropy.to_vec(),
+        divergences,
+        measures: Vec::new(),
+    };
     let judged = |entropy: &[f32], entropy_removed: &[f32], k3: &[f32], truth: &[bool]| {
-        let divergences = vec![(Divergence::K3, k3.to_vec()), (Divergence::Full, vec![0.0; k3.len()])];
+        let zeros = || vec![0.0; k3.len()];
+        let divergences = vec![(Divergence::K3, k3.to_vec()), (Divergence::Full, zeros()), (Divergence::JensenShannon, zeros())];
         let readings = vec![reading(View::Original, entropy, Vec::new()), reading(View::Removed, entropy_removed, divergences)];
         Judged { signal: Signal { readings, ..Signal::default() }, truth: truth.to_vec() }
     };
@@ -145,10 +152,20 @@ fn detectors_are_measured_over_all_responses() {
     let selection = SelectionConfig { perception_fraction: 0.7, ..SelectionConfig::default() };
     let rows = detector_rows(Some(Removing::NoImage), &judged, &selection);
     let row = |detector, floor| rows.iter().find(|row| row.detector == detector && row.min_delta_entropy == floor).unwrap().detection;
-    assert_eq!(rows.len(), 6);
+    assert_eq!(rows.len(), 14);
     // Entropy, no floor: of 3 candidates 2 (tokens 0 and 3), of 2 candidates 1 (token 1): two hits in three of three.
     // AUC: positives 0.5, 0, 0.75 against 0.0196, 0.6, 0.0196: 2 + 0 + 3 of 9 pairs.
-    let expected = Detection { precision: 2.0 / 3.0, recall: 2.0 / 3.0, auc: 5.0 / 9.0, positives: 3, negatives: 3, chosen: 3 };
+    // In falling order true, not, true, two that are not, true: precisions 1, 2/3 and 3/6 at the true ones; of the first three two are true.
+    let expected = Detection {
+        precision: 2.0 / 3.0,
+        recall: 2.0 / 3.0,
+        auc: 5.0 / 9.0,
+        average_precision: (1.0 + 2.0 / 3.0 + 0.5) / 3.0,
+        precision_at_equal: 2.0 / 3.0,
+        positives: 3,
+        negatives: 3,
+        chosen: 3,
+    };
     assert_close(row(Detector::Entropy, 0.0), expected);
     // With the floor 2 and 1 candidates are left, of which 1 and 1 are kept: tokens 3 and 1.
     assert_close(row(Detector::Entropy, 0.05), Detection { precision: 0.5, recall: 1.0 / 3.0, chosen: 2, ..expected });
@@ -156,21 +173,26 @@ fn detectors_are_measured_over_all_responses() {
     let close = |got: f64, expected: f64| (got - expected).abs() < 1e-6;
     assert!(close(of_entropy.shift_of_perception, (0.5 - 0.2 + 0.3) / 3.0) && close(of_entropy.shift_of_others, (0.02 + 0.6 + 0.01) / 3.0));
     // k3: candidates 3.0, 2.0, 0.1, of which 2; and 1.0: all three positives, which lie above all negatives.
-    let perfect = Detection { precision: 1.0, recall: 1.0, auc: 1.0, positives: 3, negatives: 3, chosen: 3 };
+    let perfect = Detection { precision: 1.0, recall: 1.0, auc: 1.0, average_precision: 1.0, precision_at_equal: 1.0, ..expected };
     assert_close(row(Detector::K3, 0.0), perfect);
     // Nothing moves: nothing is chosen, and every pair is a tie.
     let nothing = row(Detector::FullKl, 0.0);
     assert!(nothing.precision.is_nan() && nothing.recall == 0.0 && nothing.auc == 0.5 && nothing.chosen == 0);
+    assert!(nothing.average_precision == 0.5 && nothing.precision_at_equal == 0.5, "{nothing:?}");
     // A floor of one's own is compared with the others.
     let own = SelectionConfig { min_delta_entropy: 0.3, ..selection };
-    assert_eq!(detector_rows(None, &judged, &own).len(), 9);
+    assert_eq!(detector_rows(None, &judged, &own).len(), 21);
 }
 
 #[track_caller]
 fn assert_close(got: Detection, expected: Detection) {
     let close = |a: f64, b: f64| (a - b).abs() < 1e-9;
     assert!(
-        close(got.precision, expected.precision) && close(got.recall, expected.recall) && close(got.auc, expected.auc),
+        close(got.precision, expected.precision)
+            && close(got.recall, expected.recall)
+            && close(got.auc, expected.auc)
+            && close(got.average_precision, expected.average_precision)
+            && close(got.precision_at_equal, expected.precision_at_equal),
         "{got:?} and {expected:?}"
     );
     assert_eq!((got.positives, got.negatives, got.chosen), (expected.positives, expected.negatives, expected.chosen));

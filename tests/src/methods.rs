@@ -3,16 +3,16 @@
 use percept_cppo::methods::divergence::{Divergence, jensen_shannon, nucleus_entropy};
 use percept_cppo::methods::dvrp::Dvrp;
 use percept_cppo::methods::micro_batch::MicroBatch;
+use percept_cppo::methods::noisy_rollout::NoisyRollout;
 use percept_cppo::methods::papo::Papo;
 use percept_cppo::methods::pgpo::{Pgpo, Threshold};
-use percept_cppo::methods::noisy_rollout::NoisyRollout;
 use percept_cppo::methods::policy::{Base, PolicyConfig, policy_terms};
 use percept_cppo::methods::signal::{Measure, Reading, Signal, Weights};
 use percept_cppo::methods::term::Term;
-use percept_cppo::methods::view::{Drawn, Moment, SeenBy, Shown, View, ViewGradient, ViewUse};
 use percept_cppo::methods::tor::Tor;
 use percept_cppo::methods::vcpo::Vcpo;
 use percept_cppo::methods::vepo::Vepo;
+use percept_cppo::methods::view::{Drawn, Moment, SeenBy, Shown, View, ViewGradient, ViewUse};
 use percept_cppo::methods::vppo::Vppo;
 use percept_cppo::methods::{AnyMethod, Method, Preset};
 use percept_cppo::training::group::{Group, GroupView, Response};
@@ -294,7 +294,10 @@ fn tor_takes_its_shares_of_the_whole_update() {
         original.measures = vec![(Measure::NucleusEntropy, nucleus.to_vec())];
         Signal { readings: vec![original, reading(View::Removed, shift, &zeros)], advantage: 1.0, ..Signal::default() }
     };
-    let signals = [response(&[0.9, 0.1, 0.0, 0.8], &[0.0, -3.0, 0.5, 2.0]), response(&[0.0, 0.2, 0.7, 0.1, 0.0, 0.0], &[0.0, 0.0, 0.0, 0.1, 0.0, 0.0])];
+    let signals = [
+        response(&[0.9, 0.1, 0.0, 0.8], &[0.0, -3.0, 0.5, 2.0]),
+        response(&[0.0, 0.2, 0.7, 0.1, 0.0, 0.0], &[0.0, 0.0, 0.0, 0.1, 0.0, 0.0]),
+    ];
     let weighed = Tor::default().weigh(&signals.iter().collect::<Vec<_>>(), 0).responses;
     assert_eq!(weighed[0].tokens, [1.0, 0.5, 0.5, 1.0]);
     assert_eq!(weighed[1].tokens, [0.0, 0.0, 1.0, 0.0, 0.0, 0.0]);
@@ -349,7 +352,8 @@ fn base_losses_are_related_where_the_policy_has_not_moved() {
     let ((grpo, ..), (cispo, ..)) = (update(Base::Grpo), update(Base::Cispo));
     assert_same_gradients(&cispo, &grpo, 1e-9, "cispo");
     let (_, loss, groups) = update(Base::Gspo);
-    let advantages: Vec<f64> = groups.iter().flat_map(|group| &group.responses).map(|response| f64::from(response.signal.advantage)).collect();
+    let advantages: Vec<f64> =
+        groups.iter().flat_map(|group| &group.responses).map(|response| f64::from(response.signal.advantage)).collect();
     let expected = -advantages.iter().sum::<f64>() / advantages.len() as f64;
     assert!((loss - expected).abs() < 1e-9, "gspo: {loss} not {expected}");
     let (_, loss, groups) = update(Base::DrGrpo);
@@ -393,7 +397,10 @@ fn presets_are_settings_that_a_configuration_could_hold() {
         }
         for preset in [Preset::Paper, Preset::Code] {
             let of_preset = AnyMethod::preset(name, preset);
-            assert!(of_preset.keys().all(|key| key == name || ["group_size", "kl_coef", "clip_low", "clip_high"].contains(&key.as_str())), "{of_preset:?}");
+            assert!(
+                of_preset.keys().all(|key| key == name || ["group_size", "kl_coef", "clip_low", "clip_high"].contains(&key.as_str())),
+                "{of_preset:?}"
+            );
         }
     }
     let config = Config::parse("", "test", &["method.name=noisy_rollout".into(), "method.preset=paper".into()]).unwrap();

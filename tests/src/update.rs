@@ -9,10 +9,10 @@ use percept_cppo::methods::papo::Papo;
 use percept_cppo::methods::pgpo::Pgpo;
 use percept_cppo::methods::policy::{Base, PolicyConfig};
 use percept_cppo::methods::selection::{Detector, Gate, Selection, SelectionConfig};
-use percept_cppo::methods::view::{Moment, View, ViewGradient};
 use percept_cppo::methods::tor::Tor;
 use percept_cppo::methods::vcpo::Vcpo;
 use percept_cppo::methods::vepo::Vepo;
+use percept_cppo::methods::view::{Moment, View, ViewGradient};
 use percept_cppo::methods::vppo::Vppo;
 use percept_cppo::methods::{AnyMethod, Method};
 use percept_cppo::problems::prompts::EncodedPrompt;
@@ -207,10 +207,7 @@ fn variants() -> Vec<(&'static str, Settings)> {
         ("tor", Settings { method: AnyMethod::Tor(Tor::default()), ..Settings::default() }),
         ("vepo", Settings { method: AnyMethod::Vepo(Vepo::default()), ..Settings::default() }),
         ("vcpo", Settings { method: AnyMethod::Vcpo(Vcpo::default()), ..Settings::default() }),
-        (
-            "vcpo k3",
-            Settings { method: AnyMethod::Vcpo(Vcpo { divergence: Divergence::K3, ..Vcpo::default() }), ..Settings::default() },
-        ),
+        ("vcpo k3", Settings { method: AnyMethod::Vcpo(Vcpo { divergence: Divergence::K3, ..Vcpo::default() }), ..Settings::default() }),
         ("dr_grpo", Settings::based_on(Base::DrGrpo)),
         ("gspo", Settings::based_on(Base::Gspo)),
         ("cispo", Settings::based_on(Base::Cispo)),

@@ -198,7 +198,8 @@ fn same_settings(folder: &RunFolder, expected: &Config) -> Result<()> {
     let other = found.lines().zip(expected.lines()).find(|(found, expected)| found != expected);
     let (found, expected) = other.unwrap_or(("other lines", "these"));
     let error = anyhow!("{}/config.toml: expected `{expected}`, got `{found}`", folder.path().display());
-    let advice = "the cell was begun with other settings: remove its folder to make it anew, or give the comparison another compare.folder".to_owned();
+    let advice = "the cell was begun with other settings: remove its folder to make it anew, or give the comparison another compare.folder"
+        .to_owned();
     Err(Advised { error, advice, outcome: Outcome::BadInput }.into())
 }
 
@@ -232,7 +233,8 @@ fn steps_of(config: &CompareConfig, out: &mut dyn Write) -> Result<Vec<(String, 
     }
     let path = config.compare.folder.join(BUDGET);
     if let Ok(text) = fs::read_to_string(&path) {
-        return serde_json::from_str(&text).map_err(|error| input_error(path.display().to_string(), format!("{error}; remove it to measure anew")));
+        return serde_json::from_str(&text)
+            .map_err(|error| input_error(path.display().to_string(), format!("{error}; remove it to measure anew")));
     }
     writeln!(out, "measuring the time of a step of each row")?;
     let (mut times, mut steps) = (Vec::new(), 0);
@@ -263,7 +265,8 @@ fn write_results(args: &Args, config: &CompareConfig, out: &mut dyn Write) -> Re
     for name in names(config).iter().filter(|name| is_done(config, name)) {
         let path = folder_of(config, name).join(CELL);
         let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
-        let cell: Cell = serde_json::from_str(&text).map_err(|error| input_error(path.display().to_string(), format!("{error}; remove it to measure the cell anew")))?;
+        let cell: Cell = serde_json::from_str(&text)
+            .map_err(|error| input_error(path.display().to_string(), format!("{error}; remove it to measure the cell anew")))?;
         cells.push(cell);
     }
     let start = cells.iter().position(|cell| cell.row == START).map(|at| cells.remove(at));
@@ -322,7 +325,13 @@ fn facts(args: &Args, config: &CompareConfig) -> Result<Vec<(&'static str, Strin
         ("Batch", format!("{} prompts × {} responses", of_base.rollout.prompts_per_step, of_base.method.group_size)),
         ("Learning rate", format!("{:e}", of_base.optim.learning_rate)),
         ("Seeds", seeds.join(", ")),
-        ("Test problems", format!("{}, {} responses each; {} for changes", config.compare.problems, config.compare.samples, config.compare.robustness_problems)),
+        (
+            "Test problems",
+            format!(
+                "{}, {} responses each; {} for changes",
+                config.compare.problems, config.compare.samples, config.compare.robustness_problems
+            ),
+        ),
         ("File", args.config.file_name().map_or(String::new(), |name| Path::new(name).display().to_string())),
     ])
 }

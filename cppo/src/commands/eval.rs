@@ -11,11 +11,13 @@ use serde::Serialize;
 use super::arguments::ConfigArgs;
 use super::device::open_device;
 use super::outcome::Outcome;
+use crate::config::{Config, ConfigError};
 use crate::problems::data::import;
-use crate::problems::prompts::{Problems, Prompt, test_prompts};
+use crate::problems::prompts::{Encoder, Problems, Prompt, test_prompts};
 use crate::problems::tasks::Task;
 use crate::records::run::{CategoryResult, Evaluation};
 use crate::records::statistics::{Estimate, average_at_n, pass_at_k};
+use crate::studies::robustness::{Changed, Robustness, measure};
 use crate::training::evaluate::{Decoding, evaluate};
 use crate::training::policy::load_encoder;
 
@@ -27,6 +29,9 @@ pub(super) struct Args {
     /// The model: a Hugging Face directory or a checkpoint of a run. Default: the configuration's `model.path`.
     #[arg(long)]
     model: Option<PathBuf>,
+    /// Measure on changed pictures, by kind and strength, and without the information, in place of the plain evaluation. One greedy response to each of `eval.problems` pictures.
+    #[arg(long)]
+    robustness: bool,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -67,6 +72,9 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome> {
     let device = open_device(&config.run.device)?;
     let model = Model::load(&config.model.path, &device, Precision::AsStored)?;
     let encoder = load_encoder(&config.model)?;
+    if args.robustness {
+        return robustness(args, &config, &model, &encoder, out);
+    }
     let prompts: Vec<Prompt> = match config.eval.data.as_ref().or(config.data.as_ref()) {
         Some(data) => {
             let data = import(data)?;
@@ -87,6 +95,67 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome> {
         _ => print(&rows, out)?,
     }
     Ok(Outcome::Done)
+}
+
+/// Accuracy by change and strength, and what the model says without the information.
+fn robustness(args: &Args, config: &Config, model: &Model, encoder: &Encoder, out: &mut dyn Write) -> Result<Outcome> {
+    let of_problem = |problem: &str| ConfigError::Range { origin: "--robustness".into(), problem: problem.into() };
+    if config.eval.data.is_some() || config.data.is_some() {
+        return Err(of_problem("expected a task, got data: the right answers after a change are known for drawn problems").into());
+    }
+    if config.eval.problems < 2 {
+        return Err(of_problem(&format!("eval.problems: expected at least 2, got {}", config.eval.problems)).into());
+    }
+    let measured = measure(model, encoder, &Task::new(&config.task)?, config.eval.problems as u64, config.rollout.max_new_tokens)?;
+    match (args.json, args.csv) {
+        (true, _) => writeln!(out, "{}", serde_json::to_string_pretty(&measured)?)?,
+        (_, true) => print_changes_csv(&measured, out)?,
+        _ => print_robustness(&measured, out)?,
+    }
+    Ok(Outcome::Done)
+}
+
+fn print_changes_csv(measured: &Robustness, out: &mut dyn Write) -> Result<()> {
+    writeln!(out, "change,strength,problems,correct,consistent,perception_errors,other_errors")?;
+    for row in std::iter::once(&measured.clean).chain(&measured.changed) {
+        let Changed { name, strength, correct, consistent, perception_errors, other_errors } = row;
+        writeln!(out, "{name},{strength},{},{correct},{consistent},{perception_errors},{other_errors}", measured.problems)?;
+    }
+    Ok(())
+}
+
+fn print_robustness(measured: &Robustness, out: &mut dyn Write) -> Result<()> {
+    let rate = |count: u64| {
+        let Estimate { rate, low, high } = measured.accuracy(count);
+        format!("{:.1} [{:.1}, {:.1}]", 100.0 * rate, 100.0 * low, 100.0 * high)
+    };
+    writeln!(
+        out,
+        "{} problems, one greedy response each; per cent right [95 %], and in parentheses with the same answer as on the original picture\n",
+        measured.problems
+    )?;
+    writeln!(out, "{:<16} {:>20}", "clean", rate(measured.clean.correct))?;
+    writeln!(out, "{:<16} {:>30} {:>30} {:>30}", "change", "strength 1", "2", "3")?;
+    for name in measured.change_names() {
+        let cell = |strength| {
+            let row = measured.at(name, strength).expect("every change has all strengths");
+            format!("{} ({:.0})", rate(row.correct), 100.0 * row.consistent as f64 / measured.problems as f64)
+        };
+        writeln!(out, "{:<16} {:>30} {:>30} {:>30}", name.replace('_', " "), cell(1), cell(2), cell(3))?;
+    }
+    let (mean, consistency) = (100.0 * measured.robust_accuracy(), 100.0 * measured.consistency());
+    writeln!(out, "{:<16} {mean:.1} right, {consistency:.1} with the same answer\n", "mean")?;
+    writeln!(out, "{:<16} {:>20} {:>9} {:>22}", "picture", "right %", "sure %", "entropy of what is seen")?;
+    for row in &measured.removed {
+        let sure = 100.0 * row.sure as f64 / row.readable.max(1) as f64;
+        writeln!(out, "{:<16} {:>20} {sure:>9.1} {:>17.2} nats", row.name, rate(row.correct), row.entropy)?;
+    }
+    writeln!(
+        out,
+        "\nAlways the most frequent answer: {:.1} % right. Sure: sampling, the model would name the same things with a probability above one half.",
+        100.0 * measured.chance
+    )?;
+    Ok(())
 }
 
 /// One row per category.

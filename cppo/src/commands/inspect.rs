@@ -179,23 +179,25 @@ fn print_detectors(report: &DetectorReport, out: &mut dyn Write) -> Result<()> {
     )?;
     writeln!(
         out,
-        "{:<15} {:<9} {:>11} {:>8} {:>6}  {:>6} {:>10} {:>8} {:>8}",
-        "removed by", "detector", "shift: seen", "others", "AUC", "floor", "precision", "recall", "chosen"
+        "{:<15} {:<14} {:>11} {:>8} {:>6} {:>6} {:>9}  {:>6} {:>10} {:>8} {:>8}",
+        "removed by", "detector", "shift: seen", "others", "AUC", "AP", "at equal", "floor", "precision", "recall", "chosen"
     )?;
     for of_detector in report.rows.chunk_by(|a, b| (a.removing, a.detector) == (b.removing, b.detector)) {
         let first = &of_detector[0];
         let mut begin = format!(
-            "{:<15} {:<9} {:>+11.3} {:>+8.3} {:>6.3}",
+            "{:<15} {:<14} {:>+11.3} {:>+8.3} {:>6.3} {:>6.3} {:>7.1} %",
             first.removing.map_or("as in training", |removing| removing.name()),
             first.detector.name(),
             first.shift_of_perception,
             first.shift_of_others,
-            first.detection.auc
+            first.detection.auc,
+            first.detection.average_precision,
+            100.0 * first.detection.precision_at_equal
         );
         for DetectorRow { min_delta_entropy, detection, .. } in of_detector {
             writeln!(
                 out,
-                "{begin:<53}  {min_delta_entropy:>6} {:>8.1} % {:>6.1} % {:>6.1} %",
+                "{begin:<75}  {min_delta_entropy:>6} {:>8.1} % {:>6.1} % {:>6.1} %",
                 100.0 * detection.precision,
                 100.0 * detection.recall,
                 share(detection.chosen)
@@ -204,6 +206,9 @@ fn print_detectors(report: &DetectorReport, out: &mut dyn Write) -> Result<()> {
             begin.clear();
         }
     }
-    writeln!(out, "shift and floor in nats; AUC of the score: 0.5 is chance; chosen: share of all tokens")?;
+    writeln!(
+        out,
+        "shift and floor in nats; AUC of the score: 0.5 is chance; AP: average precision; at equal: precision, and recall, if as many tokens are chosen by score as truly name something; chosen: share of all tokens"
+    )?;
     Ok(())
 }

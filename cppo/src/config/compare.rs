@@ -228,8 +228,10 @@ impl CompareSection {
     }
 
     fn rows(&self) -> Vec<Row> {
-        let about = |method: &str| AnyMethod::NAMES.iter().position(|name| *name == method).map_or("", |at| AnyMethod::ABOUT[at].trim()).to_owned();
-        let plain = self.methods.iter().map(|method| Row { name: method.clone(), about: about(method), method: method.clone(), set: Table::new() });
+        let about =
+            |method: &str| AnyMethod::NAMES.iter().position(|name| *name == method).map_or("", |at| AnyMethod::ABOUT[at].trim()).to_owned();
+        let plain =
+            self.methods.iter().map(|method| Row { name: method.clone(), about: about(method), method: method.clone(), set: Table::new() });
         let varied = self.variations.iter().flat_map(|variation| {
             let methods = if variation.methods.is_empty() { &self.methods } else { &variation.methods };
             methods.iter().map(|method| Row {

@@ -149,7 +149,8 @@ impl<'de> Deserialize<'de> for MethodConfig {
         for (field, value) in of_preset.into_iter().chain(given) {
             shared[field] = value;
         }
-        let Shared { preset: _, group_size, base, longest_length, clip_low, clip_high, dual_clip, kl_coef } = Shared::deserialize(shared).map_err(D::Error::custom)?;
+        let Shared { preset: _, group_size, base, longest_length, clip_low, clip_high, dual_clip, kl_coef } =
+            Shared::deserialize(shared).map_err(D::Error::custom)?;
         Ok(MethodConfig { group_size, policy: PolicyConfig { base, longest_length, clip_low, clip_high, dual_clip, kl_coef }, ..defaults })
     }
 }

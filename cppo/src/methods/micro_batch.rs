@@ -100,9 +100,7 @@ impl Pass {
     pub fn divergence(&self, which: Divergence, positions: &[u32], others: &[u32]) -> Tensor {
         match which {
             Divergence::Full => full_kl(&self.hidden_at(positions), &self.hidden_at(others), &self.head, self.temperature),
-            Divergence::JensenShannon => {
-                jensen_shannon(&self.hidden_at(positions), &self.hidden_at(others), &self.head, self.temperature)
-            }
+            Divergence::JensenShannon => jensen_shannon(&self.hidden_at(positions), &self.hidden_at(others), &self.head, self.temperature),
             Divergence::K3 => k3(&self.log_probs_at(positions), &self.log_probs_at(others)),
             Divergence::K1 => k1(&self.log_probs_at(positions), &self.log_probs_at(others)),
         }

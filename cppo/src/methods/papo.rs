@@ -22,14 +22,15 @@
 //! The mask is laid over the picture before it is resized.
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
-use super::Method;
 use super::divergence::k3;
 use super::micro_batch::MicroBatch;
 use super::policy::{PolicyConfig, policy_terms};
 use super::signal::Signal;
 use super::term::Term;
 use super::view::{Drawn, Moment, SeenBy, Shown, View, ViewGradient, ViewUse};
+use super::{Method, Preset};
 use crate::problems::views::{Perturbation, PerturbationSet, Removing};
 
 /// The table `[method.papo]`.
@@ -60,6 +61,11 @@ impl Method for Papo {
 
     fn policy_defaults(&self) -> PolicyConfig {
         PolicyConfig { clip_high: 0.3, ..PolicyConfig::default() }
+    }
+
+    fn preset(preset: Preset) -> Option<Value> {
+        // PAPO-G, 3B
+        (preset == Preset::Paper).then(|| json!({ "group_size": 5, "papo": { "perception_coef": 0.02, "entropy_coef": 0.0 } }))
     }
 
     fn views(&self, _: Moment) -> Vec<ViewUse> {

@@ -23,8 +23,8 @@
 //! development does: τ is then the importance below which that share of the response's tokens lies.
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
-use super::Method;
 use super::divergence::Divergence;
 use super::filter::GroupFilter;
 use super::micro_batch::MicroBatch;
@@ -32,6 +32,7 @@ use super::policy::{PolicyConfig, weighted_policy_terms};
 use super::signal::{Signal, Weighing, Weights};
 use super::term::Term;
 use super::view::{Drawn, Moment, SeenBy, Shown, View, ViewGradient, ViewUse};
+use super::{Method, Preset};
 
 /// The table `[method.pgpo]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -90,6 +91,16 @@ impl Method for Pgpo {
 
     fn policy_defaults(&self) -> PolicyConfig {
         PolicyConfig::clip_higher()
+    }
+
+    fn preset(preset: Preset) -> Option<Value> {
+        // the code that the authors have in development
+        let code = || json!({ "pgpo": { "threshold_is": "quantile", "lowest_weight": 0.1, "conserve": false } });
+        match preset {
+            Preset::Default => None,
+            Preset::Paper => Some(json!({ "group_size": 5 })),
+            Preset::Code => Some(code()),
+        }
     }
 
     fn filter(&self) -> Option<&GroupFilter> {

@@ -106,11 +106,27 @@ pub enum Detector {
     K3,
     /// The divergence over the whole vocabulary.
     FullKl,
+    /// The Jensen–Shannon divergence over the whole vocabulary: the mutual information of token and picture (VEPO, arXiv 2606.03937).
+    JensenShannon,
+    /// The change of the entropy, up or down.
+    EntropyChange,
+    /// The change of the log-probability of the sampled token, up or down (ToR, arXiv 2603.25077).
+    LogProb,
+    /// The entropy on the picture itself: what is found without any other picture.
+    PlainEntropy,
 }
 
 impl Detector {
     /// All detectors.
-    pub const ALL: [Detector; 3] = [Detector::Entropy, Detector::K3, Detector::FullKl];
+    pub const ALL: [Detector; 7] = [
+        Detector::Entropy,
+        Detector::K3,
+        Detector::FullKl,
+        Detector::JensenShannon,
+        Detector::EntropyChange,
+        Detector::LogProb,
+        Detector::PlainEntropy,
+    ];
 
     /// The name used in configurations and reports.
     pub fn name(self) -> &'static str {
@@ -118,13 +134,18 @@ impl Detector {
             Detector::Entropy => "entropy",
             Detector::K3 => "k3",
             Detector::FullKl => "full_kl",
+            Detector::JensenShannon => "jensen_shannon",
+            Detector::EntropyChange => "entropy_change",
+            Detector::LogProb => "log_prob",
+            Detector::PlainEntropy => "plain_entropy",
         }
     }
 
     /// The divergences that have to be computed for it, because it ranks by them.
     pub fn divergences(self) -> Vec<Divergence> {
         match self {
-            Detector::Entropy => Vec::new(),
+            Detector::Entropy | Detector::EntropyChange | Detector::LogProb | Detector::PlainEntropy => Vec::new(),
+            Detector::JensenShannon => vec![Divergence::JensenShannon],
             Detector::K3 => vec![Divergence::K3],
             Detector::FullKl => vec![Divergence::Full],
         }
@@ -151,6 +172,10 @@ impl Shift {
             Detector::Entropy => Self::of_entropies(&original.entropy, &removed.entropy),
             Detector::K3 => Self::of_divergences(removed.divergence(Divergence::K3)),
             Detector::FullKl => Self::of_divergences(removed.divergence(Divergence::Full)),
+            Detector::JensenShannon => Self::of_divergences(removed.divergence(Divergence::JensenShannon)),
+            Detector::EntropyChange => Self::of_divergences(&distances(&original.entropy, &removed.entropy)),
+            Detector::LogProb => Self::of_divergences(&distances(&original.log_probs, &removed.log_probs)),
+            Detector::PlainEntropy => Self::of_divergences(&original.entropy),
         }
     }
 
@@ -227,6 +252,10 @@ fn candidates<'a>(shift: &'a Shift, config: &'a SelectionConfig) -> impl Iterato
 fn keep_count(candidates: usize, config: &SelectionConfig, round: fn(f64) -> f64) -> usize {
     let share = config.perception_fraction * candidates as f64;
     (round(share) as usize).clamp(1, candidates.max(1)).min(candidates)
+}
+
+fn distances(a: &[f32], b: &[f32]) -> Vec<f32> {
+    a.iter().zip(b).map(|(a, b)| (a - b).abs()).collect()
 }
 
 /// Which of the values are the `count` largest; of equal ones the first are taken. `[n] -> [n]`

@@ -20,14 +20,15 @@
 //! them of the whole step.
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
-use super::Method;
 use super::micro_batch::MicroBatch;
 use super::policy::{PolicyConfig, weighted_policy_terms};
 use super::selection::largest;
 use super::signal::{Measure, Signal, Weighing};
 use super::term::Term;
 use super::view::{Drawn, Moment, SeenBy, Shown, View, ViewGradient, ViewUse};
+use super::{Method, Preset};
 
 /// The table `[method.tor]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -58,6 +59,10 @@ impl Method for Tor {
             return Err(format!("perception_weight: expected 0 or more, got {}", self.perception_weight));
         }
         Ok(())
+    }
+
+    fn preset(preset: Preset) -> Option<Value> {
+        (preset == Preset::Paper).then(|| json!({ "group_size": 12 }))
     }
 
     fn views(&self, _: Moment) -> Vec<ViewUse> {

@@ -102,8 +102,7 @@ impl Vepo {
     fn mask(&self, signal: &Signal) -> Vec<f32> {
         let (Some(original), Some(noisy)) = (signal.on(View::Original), signal.on(View::Removed)) else { return Vec::new() };
         let shift: Vec<f32> = original.entropy.iter().zip(&noisy.entropy).map(|(h, noisy)| (noisy - h).abs()).collect();
-        let [divergence, shift, entropy] =
-            [noisy.divergence(Divergence::JensenShannon), &shift, &original.entropy].map(scaled);
+        let [divergence, shift, entropy] = [noisy.divergence(Divergence::JensenShannon), &shift, &original.entropy].map(scaled);
         let alpha = self.divergence_share;
         let score = |t: usize| ((1.0 - (1.0 - divergence[t]).powf(alpha) * (1.0 - shift[t]).powf(1.0 - alpha)) * entropy[t]) as f32;
         let scores: Vec<f32> = (0..entropy.len()).map(score).collect();

@@ -217,7 +217,7 @@ fn views_to_look_at() -> [ViewUse; 2] {
     };
     [
         view(View::Preserved, PerturbationSet::Preserving, Vec::new()),
-        view(View::Removed, PerturbationSet::Removing, vec![Divergence::K3, Divergence::Full]),
+        view(View::Removed, PerturbationSet::Removing, vec![Divergence::K3, Divergence::Full, Divergence::JensenShannon]),
     ]
 }
 

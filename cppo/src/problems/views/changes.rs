@@ -161,7 +161,9 @@ fn each_value(picture: &RgbImage, new: impl Fn(f32) -> f32) -> RgbImage {
 
 fn jpeg(picture: &RgbImage, quality: u8) -> RgbImage {
     let mut bytes = Vec::new();
-    JpegEncoder::new_with_quality(Cursor::new(&mut bytes), quality).encode_image(picture).expect("a picture of 8 bits can be written to memory");
+    JpegEncoder::new_with_quality(Cursor::new(&mut bytes), quality)
+        .encode_image(picture)
+        .expect("a picture of 8 bits can be written to memory");
     let read = image::load_from_memory_with_format(&bytes, image::ImageFormat::Jpeg).expect("what was just written can be read");
     DynamicImage::into_rgb8(read)
 }

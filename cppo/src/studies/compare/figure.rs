@@ -53,9 +53,16 @@ pub(super) fn forest(comparison: &Comparison, summaries: &[Summary]) -> String {
         let _ = write!(svg, "<text x=\"{left}\" y=\"16\" font-weight=\"600\">{}</text>", quantity.title());
         for tick in [-1.0, -0.5, 0.0, 0.5, 1.0] {
             let (at, opacity) = (x(tick * reach), if tick == 0.0 { 0.7 } else { 0.15 });
-            let _ = write!(svg, "<line x1=\"{at:.1}\" x2=\"{at:.1}\" y1=\"{HEAD}\" y2=\"{bottom:.1}\" stroke=\"currentColor\" stroke-opacity=\"{opacity}\"/>");
+            let _ = write!(
+                svg,
+                "<line x1=\"{at:.1}\" x2=\"{at:.1}\" y1=\"{HEAD}\" y2=\"{bottom:.1}\" stroke=\"currentColor\" stroke-opacity=\"{opacity}\"/>"
+            );
             let label = format!("{:+.0}", tick * reach).replace('-', "−").replace("+0", "0").replace("−0", "0");
-            let _ = write!(svg, "<text x=\"{at:.1}\" y=\"{:.1}\" text-anchor=\"middle\" font-size=\"10\" fill-opacity=\"0.7\">{label}</text>", bottom + 14.0);
+            let _ = write!(
+                svg,
+                "<text x=\"{at:.1}\" y=\"{:.1}\" text-anchor=\"middle\" font-size=\"10\" fill-opacity=\"0.7\">{label}</text>",
+                bottom + 14.0
+            );
         }
         let middle = left + PANEL / 2.0;
         let _ = write!(
@@ -69,7 +76,8 @@ pub(super) fn forest(comparison: &Comparison, summaries: &[Summary]) -> String {
             let measured = summary.of(quantity);
             let colour = colour(comparison, &summary.row);
             for difference in paired(comparison, &summary.row, quantity) {
-                let _ = write!(svg, "<circle cx=\"{:.1}\" cy=\"{top:.1}\" r=\"2.2\" fill=\"{colour}\" fill-opacity=\"0.35\"/>", x(difference));
+                let _ =
+                    write!(svg, "<circle cx=\"{:.1}\" cy=\"{top:.1}\" r=\"2.2\" fill=\"{colour}\" fill-opacity=\"0.35\"/>", x(difference));
             }
             let MeanInterval { mean, half, .. } = measured.difference;
             if !mean.is_finite() {
@@ -77,7 +85,10 @@ pub(super) fn forest(comparison: &Comparison, summaries: &[Summary]) -> String {
             }
             if half.is_finite() {
                 let (low, high) = (x(100.0 * (mean - half)), x(100.0 * (mean + half)));
-                let _ = write!(svg, "<line x1=\"{low:.1}\" x2=\"{high:.1}\" y1=\"{top:.1}\" y2=\"{top:.1}\" stroke=\"{colour}\" stroke-width=\"2\"/>");
+                let _ = write!(
+                    svg,
+                    "<line x1=\"{low:.1}\" x2=\"{high:.1}\" y1=\"{top:.1}\" y2=\"{top:.1}\" stroke=\"{colour}\" stroke-width=\"2\"/>"
+                );
             }
             // filled where the interval excludes zero
             let fill = if is_told(measured) { colour } else { "none" };
@@ -157,9 +168,14 @@ impl Lines<'_> {
                 let corners: Vec<String> = up.chain(back).collect();
                 let _ = write!(svg, "<polygon points=\"{}\" fill=\"{colour}\" fill-opacity=\"0.13\"/>", corners.join(" "));
             }
-            let path: Vec<String> = points.iter().filter(|point| point[2].is_finite()).map(|[at, _, value, _]| format!("{:.1} {:.1}", x(*at), y(*value))).collect();
+            let path: Vec<String> = points
+                .iter()
+                .filter(|point| point[2].is_finite())
+                .map(|[at, _, value, _]| format!("{:.1} {:.1}", x(*at), y(*value)))
+                .collect();
             let dashes = if *is_base { " stroke-dasharray=\"5 3\"" } else { "" };
-            let _ = write!(svg, "<path d=\"M{}\" stroke=\"{colour}\" stroke-width=\"1.8\" stroke-linejoin=\"round\"{dashes}/>", path.join("L"));
+            let _ =
+                write!(svg, "<path d=\"M{}\" stroke=\"{colour}\" stroke-width=\"1.8\" stroke-linejoin=\"round\"{dashes}/>", path.join("L"));
         }
         svg + "</svg>"
     }

@@ -29,7 +29,8 @@ pub fn page(comparison: &Comparison) -> String {
 fn header(comparison: &Comparison, summaries: &[Summary]) -> String {
     let cells: usize = summaries.iter().map(|summary| summary.seeds.len()).sum();
     let asked = comparison.rows.len() * comparison.seeds.len();
-    let missing = if cells < asked { format!("<p class=\"note\">{} of {asked} cells are not made yet.</p>\n", asked - cells) } else { String::new() };
+    let missing =
+        if cells < asked { format!("<p class=\"note\">{} of {asked} cells are not made yet.</p>\n", asked - cells) } else { String::new() };
     let findings: String = comparison.findings().iter().map(|finding| format!("<li>{}</li>", escape(finding))).collect();
     format!(
         "<header>\n<h1>{}</h1>\n{}{missing}<ul class=\"findings\">{findings}</ul>\n</header>\n",
@@ -58,7 +59,8 @@ fn main_table(comparison: &Comparison, summaries: &[Summary]) -> String {
     }
     for summary in summaries {
         let cells: String = quantities.iter().map(|&quantity| measured_cell(comparison, summary, quantity)).collect();
-        rows += &format!("<tr><th>{}</th><td class=\"number\">{}</td>{cells}</tr>\n", row_name(comparison, &summary.row), summary.seeds.len());
+        rows +=
+            &format!("<tr><th>{}</th><td class=\"number\">{}</td>{cells}</tr>\n", row_name(comparison, &summary.row), summary.seeds.len());
     }
     let about: String = comparison
         .rows
@@ -84,7 +86,13 @@ fn measured_cell(comparison: &Comparison, summary: &Summary, quantity: Quantity)
         (true, _) | (_, 0) => String::new(),
         _ => {
             let better = (measured.difference.mean > 0.0) == quantity.larger_is_better();
-            let class = if !is_told(measured) { "interval" } else if better { "interval told up" } else { "interval told down" };
+            let class = if !is_told(measured) {
+                "interval"
+            } else if better {
+                "interval told up"
+            } else {
+                "interval told down"
+            };
             format!("<br><span class=\"{class}\">{}</span>", points(&measured.difference))
         }
     };
@@ -131,14 +139,18 @@ fn changes(comparison: &Comparison, summaries: &[Summary]) -> String {
 fn change_table(comparison: &Comparison, summaries: &[Summary], first: &Summary) -> String {
     let mean = |strengths: &[MeanInterval]| strengths.iter().map(|of| of.mean).sum::<f64>() / strengths.len() as f64;
     let base = summaries.iter().find(|summary| summary.row == comparison.base);
-    let heads: String = first.changes.iter().map(|(name, _)| format!("<th class=\"number\">{}</th>", escape(&name.replace('_', " ")))).collect();
+    let heads: String =
+        first.changes.iter().map(|(name, _)| format!("<th class=\"number\">{}</th>", escape(&name.replace('_', " ")))).collect();
     let row = |summary: &Summary| {
         let cell = |(number, (_, strengths)): (usize, &(String, Vec<MeanInterval>))| {
             let value = mean(strengths);
             let reference = base.and_then(|base| base.changes.get(number)).map_or(value, |(_, strengths)| mean(strengths));
             let (shift, name) = (value - reference, if value >= reference { "up" } else { "down" });
             let strength = (100.0 * shift.abs() / 12.0).min(1.0) * 55.0;
-            format!("<td class=\"number\" style=\"background:color-mix(in srgb, var(--{name}) {strength:.0}%, transparent)\">{:.1}</td>", 100.0 * value)
+            format!(
+                "<td class=\"number\" style=\"background:color-mix(in srgb, var(--{name}) {strength:.0}%, transparent)\">{:.1}</td>",
+                100.0 * value
+            )
         };
         let cells: String = summary.changes.iter().enumerate().map(cell).collect();
         format!("<tr><th>{}</th>{cells}</tr>\n", row_name(comparison, &summary.row))
@@ -158,17 +170,27 @@ fn sensitivity(comparison: &Comparison, summaries: &[Summary]) -> String {
     let table = |what: &str, of: &dyn Fn(&crate::studies::robustness::Removed, u64) -> f64, scale: f64| {
         let mut rows = String::new();
         let start: Vec<&Cell> = comparison.start.iter().collect();
-        let lines = std::iter::once(("start".to_owned(), start)).chain(summaries.iter().map(|summary| (row_name(comparison, &summary.row), comparison.cells_of(&summary.row))));
+        let lines = std::iter::once(("start".to_owned(), start))
+            .chain(summaries.iter().map(|summary| (row_name(comparison, &summary.row), comparison.cells_of(&summary.row))));
         for (name, cells) in lines.filter(|(_, cells)| !cells.is_empty()) {
             let value = |removal: usize| {
-                let values: Vec<f64> = cells.iter().filter_map(|cell| cell.robustness.as_ref()).map(|measured| scale * of(&measured.removed[removal], measured.problems)).collect();
+                let values: Vec<f64> = cells
+                    .iter()
+                    .filter_map(|cell| cell.robustness.as_ref())
+                    .map(|measured| scale * of(&measured.removed[removal], measured.problems))
+                    .collect();
                 let mean = MeanInterval::of(&values);
-                format!("<td class=\"number\">{}</td>", if mean.mean.is_finite() { format!("{:.*}", if scale > 1.0 { 1 } else { 2 }, mean.mean) } else { "–".into() })
+                format!(
+                    "<td class=\"number\">{}</td>",
+                    if mean.mean.is_finite() { format!("{:.*}", if scale > 1.0 { 1 } else { 2 }, mean.mean) } else { "–".into() }
+                )
             };
             let cells: String = (0..names.len()).map(value).collect();
             rows += &format!("<tr><th>{name}</th>{cells}</tr>\n");
         }
-        format!("<h3>{what}</h3>\n<div class=\"scroll\"><table><thead><tr><th>row</th>{heads}</tr></thead><tbody>{rows}</tbody></table></div>\n")
+        format!(
+            "<h3>{what}</h3>\n<div class=\"scroll\"><table><thead><tr><th>row</th>{heads}</tr></thead><tbody>{rows}</tbody></table></div>\n"
+        )
     };
     let sure = table("Responses that the policy is sure of, per cent", &|row, _| row.sure as f64 / row.readable.max(1) as f64, 100.0);
     let entropy = table("Entropy where the response names what it sees, nats", &|row, _| row.entropy, 1.0);
@@ -184,7 +206,10 @@ fn sensitivity(comparison: &Comparison, summaries: &[Summary]) -> String {
 
 fn errors(comparison: &Comparison, summaries: &[Summary]) -> String {
     let row = |summary: &Summary| {
-        let cells: String = [Quantity::PerceptionErrors, Quantity::ReasoningErrors].iter().map(|&quantity| measured_cell(comparison, summary, quantity)).collect();
+        let cells: String = [Quantity::PerceptionErrors, Quantity::ReasoningErrors]
+            .iter()
+            .map(|&quantity| measured_cell(comparison, summary, quantity))
+            .collect();
         format!("<tr><th>{}</th>{cells}</tr>\n", row_name(comparison, &summary.row))
     };
     let rows: String = summaries.iter().map(row).collect();
@@ -287,6 +312,7 @@ fn questions(comparison: &Comparison, summaries: &[Summary]) -> String {
         ("Robust by blindness?", "See what is said when there is nothing to see.".to_owned()),
         ("Chosen on the test?", "Nothing here can show that: the text that goes with a comparison must say on which problems settings were chosen.".to_owned()),
     ];
-    let items: String = answers.iter().map(|(question, answer)| format!("<div><dt>{question}</dt><dd>{}</dd></div>", escape(answer))).collect();
+    let items: String =
+        answers.iter().map(|(question, answer)| format!("<div><dt>{question}</dt><dd>{}</dd></div>", escape(answer))).collect();
     format!("<section id=\"questions\">\n<h2>A reviewer's questions</h2>\n<dl class=\"questions\">{items}</dl>\n</section>\n")
 }

@@ -217,7 +217,11 @@ impl Comparison {
             detectable.sort_by(f64::total_cmp);
             let Some(typical) = detectable.get(detectable.len() / 2) else { continue };
             let name = quantity.title().to_lowercase();
-            let told = if told.is_empty() { "no row differs from the base with an interval that excludes zero".to_owned() } else { told.join("; ") };
+            let told = if told.is_empty() {
+                "no row differs from the base with an interval that excludes zero".to_owned()
+            } else {
+                told.join("; ")
+            };
             findings.push(format!(
                 "{name}: {told}. {comparisons} comparisons at 95 %: about {:.1} would exclude zero by chance. Detectable with a power of 80 %, in the median: {:.1} points.",
                 0.05 * comparisons as f64,
@@ -231,7 +235,8 @@ impl Comparison {
 /// `+3.1 [1.2, 5.0]`, in points.
 pub fn points(difference: &MeanInterval) -> String {
     match difference.half.is_finite() {
-        true => format!("{:+.1} [{:+.1}, {:+.1}]", 100.0 * difference.mean, 100.0 * difference.low(), 100.0 * difference.high()).replace('-', "−"),
+        true => format!("{:+.1} [{:+.1}, {:+.1}]", 100.0 * difference.mean, 100.0 * difference.low(), 100.0 * difference.high())
+            .replace('-', "−"),
         false => format!("{:+.1}", 100.0 * difference.mean).replace('-', "−"),
     }
 }

@@ -95,7 +95,8 @@ pub fn csv(comparison: &Comparison) -> String {
     for cell in comparison.start.iter().chain(&comparison.cells) {
         let training = &cell.training;
         text += &format!("{},{},{}", cell.row, cell.seed, training.steps);
-        let mut add = |value: Option<f64>| text += &value.filter(|value| value.is_finite()).map_or(",".into(), |value| format!(",{value:.4}"));
+        let mut add =
+            |value: Option<f64>| text += &value.filter(|value| value.is_finite()).map_or(",".into(), |value| format!(",{value:.4}"));
         Quantity::ALL.iter().for_each(|quantity| add(quantity.of(cell)));
         add(Some(training.seconds_per_step));
         add(Some(training.peak_bytes as f64));
