@@ -90,6 +90,11 @@ pub(super) fn forest(comparison: &Comparison, summaries: &[Summary]) -> String {
                     "<line x1=\"{low:.1}\" x2=\"{high:.1}\" y1=\"{top:.1}\" y2=\"{top:.1}\" stroke=\"{colour}\" stroke-width=\"2\"/>"
                 );
             }
+            if 100.0 * mean.abs() > reach {
+                let (at, anchor) = if mean > 0.0 { (x(reach) - 9.0, "end") } else { (x(-reach) + 9.0, "start") };
+                let value = format!("{:+.0}", 100.0 * mean).replace('-', "−");
+                let _ = write!(svg, "<text x=\"{at:.1}\" y=\"{:.1}\" text-anchor=\"{anchor}\" font-size=\"10\">{value}</text>", top + 3.5);
+            }
             // filled where the interval excludes zero
             let fill = if is_told(measured) { colour } else { "none" };
             let _ = write!(
@@ -113,15 +118,18 @@ fn paired(comparison: &Comparison, row: &str, quantity: Quantity) -> Vec<f64> {
     comparison.cells_of(row).iter().filter_map(difference).collect()
 }
 
-/// How far a panel reaches to either side, points: a round number beyond all means, seeds and most intervals.
+/// How far a panel reaches to either side, points: a round number beyond the means, seeds and intervals of most rows. A row far beyond the others is drawn at the edge, with its value.
 fn reach(comparison: &Comparison, others: &[&Summary], quantity: Quantity) -> f64 {
-    let mut largest: f64 = 1.0;
-    for summary in others {
+    let wide = |summary: &&Summary| {
         let MeanInterval { mean, half, .. } = summary.of(quantity).difference;
-        let wide = 100.0 * (mean.abs() + if half.is_finite() { half.min(2.0 * mean.abs() + 0.05) } else { 0.0 });
+        let interval = 100.0 * (mean.abs() + if half.is_finite() { half.min(2.0 * mean.abs() + 0.05) } else { 0.0 });
         let seeds = paired(comparison, &summary.row, quantity).into_iter().fold(0.0, |most: f64, points| most.max(points.abs()));
-        largest = largest.max(seeds).max(if wide.is_finite() { wide } else { 0.0 });
-    }
+        seeds.max(if interval.is_finite() { interval } else { 0.0 })
+    };
+    let mut widths: Vec<f64> = others.iter().map(wide).collect();
+    widths.sort_by(f64::total_cmp);
+    let middle = widths.get(widths.len() / 2).copied().unwrap_or(1.0).max(1.0);
+    let largest = widths.into_iter().filter(|&wide| wide <= 5.0 * middle).fold(1.0, f64::max);
     [2.0, 4.0, 6.0, 10.0, 16.0, 20.0, 30.0, 40.0, 60.0].into_iter().find(|&round| round >= largest).unwrap_or(100.0)
 }
 
