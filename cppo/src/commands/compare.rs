@@ -18,7 +18,7 @@ use super::outcome::{Advised, Outcome};
 use super::train::{new_trainer, train_run};
 use crate::config::{Budget, CompareConfig, Config, ConfigError, Row, Settings, cell_name};
 use crate::records::run::RunFolder;
-use crate::studies::compare::cell::{open, weight_change};
+use crate::studies::compare::cell::{Measured, open, weight_change};
 use crate::studies::compare::{Cell, Comparison, Training, figure, measure, page, table};
 
 /// Arguments of `percept compare`.
@@ -215,7 +215,7 @@ fn measure_cell(config: &CompareConfig, of_cell: &Config, name: &str, row: &str,
             (model, folder.metrics()?, change)
         }
     };
-    let (greedy, sampled, robustness, detectors) = measure(&model, &encoder, of_cell, &config.compare)?;
+    let Measured { greedy, sampled, robustness, detectors } = measure(&model, &encoder, of_cell, &config.compare)?;
     let training = Training::of(&metrics, change);
     let cell = Cell { row: row.to_owned(), seed: of_cell.run.seed, training, greedy, sampled, robustness, detectors };
     let text = serde_json::to_string(&cell).context("the numbers of a cell")?;

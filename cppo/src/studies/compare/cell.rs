@@ -130,16 +130,21 @@ pub fn weight_change(model: &Model, start: &Model) -> Result<f64, percept_engine
     Ok((change / length).sqrt())
 }
 
+/// What is measured of a policy; see the fields of [`Cell`].
+#[derive(Clone, Debug, PartialEq)]
+#[allow(missing_docs)]
+pub struct Measured {
+    pub greedy: Accuracy,
+    pub sampled: Accuracy,
+    pub robustness: Option<Robustness>,
+    pub detectors: Vec<(Detector, f64)>,
+}
+
 /// Measures a policy on problems that the task keeps for tests.
 ///
 /// # Errors
 /// If a prompt does not fit the model, or the device fails.
-pub fn measure(
-    model: &Model,
-    encoder: &Encoder,
-    config: &Config,
-    compare: &CompareSection,
-) -> Result<(Accuracy, Accuracy, Option<Robustness>, Vec<(Detector, f64)>), InspectError> {
+pub fn measure(model: &Model, encoder: &Encoder, config: &Config, compare: &CompareSection) -> Result<Measured, InspectError> {
     let task = Task::new(&config.task)?;
     let prompts = test_prompts(&task, 0..compare.problems as u64);
     let sampled = Decoding::Sampled { temperature: config.eval.temperature, samples: compare.samples };
@@ -159,7 +164,7 @@ pub fn measure(
             Detector::ALL.iter().map(|&detector| (detector, first(detector))).collect()
         }
     };
-    Ok((greedy, sampled, robustness, detectors))
+    Ok(Measured { greedy, sampled, robustness, detectors })
 }
 
 /// The policy in a directory, with what it reads with.
