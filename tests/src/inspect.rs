@@ -274,7 +274,7 @@ fn detectors_are_printed_for_each_perturbation() {
     assert_eq!(outcome, Outcome::Done, "{errors}");
     let report: Value = serde_json::from_str(&out).unwrap();
     let rows = report["rows"].as_array().unwrap();
-    assert_eq!(rows.len(), 3 * 3 * 3, "as in training, occlusion, zoom-crop; three detectors; three floors");
+    assert_eq!(rows.len(), 3 * 7 * 3, "as in training, occlusion, zoom-crop; seven detectors; three floors");
     let count = |name: &str| report[name].as_u64().unwrap();
     assert_eq!(count("problems"), 6);
     // each of three digits is one token
@@ -284,7 +284,7 @@ fn detectors_are_printed_for_each_perturbation() {
         assert_eq!(sum, count("tokens"));
     }
     assert_eq!(rows[0]["removing"], Value::Null);
-    assert_eq!((&rows[9]["removing"], &rows[9]["detector"]), (&"occlusion".into(), &"entropy".into()));
+    assert_eq!((&rows[21]["removing"], &rows[21]["detector"]), (&"occlusion".into(), &"entropy".into()));
 
     let (outcome, out, errors) =
         percept_inspect(&["--evaluate", "--reference", "--problems", "3", "--set", "views.removing=[\"no_image\"]"]);

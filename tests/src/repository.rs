@@ -144,7 +144,8 @@ fn a_method_is_one_file_and_one_line() {
             .filter(|(path, _)| *path != file)
             .flat_map(|(path, text)| text.lines().filter(|line| has_word(line, name)).map(move |line| format!("{path}: {}", line.trim())))
             .collect();
-        let mut expected = vec![format!("cppo/src/methods.rs: {name}: {}{},", name[..1].to_uppercase(), &name[1..])];
+        let type_name: String = name.split('_').map(|word| word[..1].to_uppercase() + &word[1..]).collect();
+        let mut expected = vec![format!("cppo/src/methods.rs: {name}: {type_name},")];
         if *name == DEFAULT {
             expected.push(format!("cppo/src/methods.rs: pub const DEFAULT: &str = {DEFAULT:?};"));
         }

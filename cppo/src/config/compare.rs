@@ -25,7 +25,7 @@ use toml::{Table, Value};
 use super::keys::merge;
 use super::load::{ConfigError, Settings};
 use super::train::Config;
-use crate::methods::AnyMethod;
+use crate::methods::{AnyMethod, DEFAULT};
 
 /// A comparison.
 #[derive(Clone, Debug, PartialEq)]
@@ -111,8 +111,8 @@ impl Default for CompareSection {
         Self {
             title: String::new(),
             folder: PathBuf::new(),
-            base: "grpo".into(),
-            methods: vec!["grpo".into(), "cppo".into()],
+            base: AnyMethod::NAMES[0].into(),
+            methods: vec![AnyMethod::NAMES[0].into(), DEFAULT.into()],
             seeds: (0..5).collect(),
             budget: Budget::Updates,
             problems: 1000,

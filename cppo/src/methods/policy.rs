@@ -9,7 +9,7 @@
 //! loss    = mean L + β · mean k3(ℓ, ℓ_ref)                                                            [`policy_terms`]
 //! ```
 //!
-//! That is the base loss `grpo`. The others ([`Base`]) have, with n the length of a response:
+//! That is the base loss `token`, GRPO's. The others ([`Base`]) have, with n the length of a response:
 //!
 //! ```text
 //! dr_grpo   Â = r − mean(r), and the sum of L over tokens divided by (responses · longest length)      Liu et al. 2025, arXiv 2503.20783
@@ -37,7 +37,7 @@ use super::term::{Over, Term};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct PolicyConfig {
-    /// The loss that a method builds on. Default `grpo`.
+    /// The loss that a method builds on. Default `token`.
     pub base: Base,
     /// With `dr_grpo`, the length that sums over tokens are divided by, tokens. Default 48, as `rollout.max_new_tokens`.
     pub longest_length: usize,
@@ -57,7 +57,7 @@ pub struct PolicyConfig {
 pub enum Base {
     /// The clipped ratio of every token, and the mean over tokens.
     #[default]
-    Grpo,
+    Token,
     /// Without division by the standard deviation of the rewards and by the length of responses.
     DrGrpo,
     /// The clipped ratio of whole responses. Ratios of responses move less: clip at 0.0003 and 0.0004.
@@ -68,7 +68,7 @@ pub enum Base {
 
 impl Default for PolicyConfig {
     fn default() -> Self {
-        Self { base: Base::Grpo, longest_length: 48, clip_low: 0.2, clip_high: 0.2, dual_clip: 3.0, kl_coef: 0.01 }
+        Self { base: Base::Token, longest_length: 48, clip_low: 0.2, clip_high: 0.2, dual_clip: 3.0, kl_coef: 0.01 }
     }
 }
 
@@ -133,7 +133,7 @@ pub fn policy_terms(batch: &MicroBatch<'_>, config: &PolicyConfig) -> Vec<Term> 
     let (log_probs, advantages) = (batch.log_probs(), batch.advantages());
     let old = batch.old_log_probs();
     let policy = match config.base {
-        Base::Grpo | Base::DrGrpo => policy_loss(&log_probs, &old, &advantages, config),
+        Base::Token | Base::DrGrpo => policy_loss(&log_probs, &old, &advantages, config),
         Base::Gspo => {
             // the mean of a response takes the place of each of its tokens, with its gradient
             let shift = batch.mean_over_responses(&log_probs.sub(&old));
@@ -142,7 +142,7 @@ pub fn policy_terms(batch: &MicroBatch<'_>, config: &PolicyConfig) -> Vec<Term> 
         Base::Cispo => clipped_weight_loss(&log_probs, &old, &advantages, config),
     };
     let (over, loss) = match config.base {
-        Base::Grpo | Base::Cispo => (Over::Tokens, policy.loss),
+        Base::Token | Base::Cispo => (Over::Tokens, policy.loss),
         Base::DrGrpo => (Over::Responses, policy.loss.mul_scalar(1.0 / config.longest_length as f32)),
         Base::Gspo => (Over::Responses, policy.loss.mul(&batch.shares_of_responses())),
     };

@@ -16,9 +16,10 @@
 //! | C | `consistency_loss`: over the whole vocabulary, or with `divergence = "k3"` the estimate at the sampled token |
 //! | λ, κ | `consistency_coef`, `imitation_coef` |
 //!
-//! Why a fixed target: with gradient through both, half of the pull degrades the view that was rewarded. Why no contrast: pushing the sampled tokens down on a picture without the information teaches
-//! a policy to fall apart on anything degraded (`docs/results.md`). Departures: there is no paper; the consistency term is that of unsupervised data augmentation (Xie et al. 2020, arXiv 1904.12848, equation 1), restricted
-//! to rewarded responses.
+//! Why a fixed target: with gradient through both, half of the pull degrades the view that was rewarded. Why no contrast: pushing the sampled tokens down on a picture without the information
+//! teaches a policy to fall apart on anything degraded. What it gains and what it costs: `docs/results.md`.
+//!
+//! Departures: there is no paper. The consistency term is that of unsupervised data augmentation (Xie et al. 2020, arXiv 1904.12848, equation 1), restricted to rewarded responses.
 
 use percept_engine::{Head, Tensor, linear_kl};
 use serde::{Deserialize, Serialize};

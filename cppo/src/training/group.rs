@@ -171,7 +171,7 @@ pub fn set_advantages(groups: &mut [Group], method: &dyn Method, base: Base) {
         let totals: Vec<f32> = rewards(group).iter().map(|reward| reward.total).collect();
         let advantages = match base {
             Base::DrGrpo => centred(&totals),
-            Base::Grpo | Base::Gspo | Base::Cispo => method.advantages(&totals),
+            Base::Token | Base::Gspo | Base::Cispo => method.advantages(&totals),
         };
         for (i, (response, advantage)) in group.responses.iter_mut().zip(advantages).enumerate() {
             (response.signal.number, response.signal.advantage) = (response_number(group.number, i), advantage);
