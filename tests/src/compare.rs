@@ -94,6 +94,21 @@ fn a_comparison_is_made_once_and_can_be_made_again() {
     // seeds differ, and the paired rows began at the same problems
     assert!(!same(&a, &cell(folders[0].path(), "cppo+k3-seed0")));
 
+    // cells that were made or measured otherwise are not mixed in
+    let (outcome, _, errors) = percept(&["compare", text(&first), "--report", "--set", "optim.learning_rate=2e-3"]);
+    assert!(outcome == Outcome::BadInput && errors.contains("learning_rate = 0.002") && errors.contains("0.001"), "{errors}");
+    let whole = std::fs::read_to_string(&first).unwrap();
+    std::fs::write(&first, whole.replace("problems = 6", "problems = 7")).unwrap();
+    let (outcome, _, errors) = percept(&["compare", text(&first), "--report"]);
+    assert!(outcome == Outcome::BadInput && errors.contains("compare.problems is 7, and it was measured on 6"), "{errors}");
+    std::fs::write(&first, whole).unwrap();
+    let weights = cells.join("cppo-seed1/start.json");
+    let of_start = std::fs::read_to_string(&weights).unwrap();
+    std::fs::write(&weights, "{}").unwrap();
+    let (outcome, _, errors) = percept(&["compare", text(&first), "--report"]);
+    assert!(outcome == Outcome::BadInput && errors.contains("cppo-seed1") && errors.contains("other weights"), "{errors}");
+    std::fs::write(&weights, of_start).unwrap();
+
     // a cell that was begun with other settings is not gone on with
     std::fs::remove_file(cells.join("grpo-seed0/cell.json")).unwrap();
     let (outcome, _, errors) = percept(&["compare", text(&first), "--set", "optim.learning_rate=2e-3"]);

@@ -199,10 +199,19 @@ fn every_shipped_configuration_can_be_read() {
     let mut names: Vec<String> =
         std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();
-    assert!(
-        ["digits.toml", "sft-digits.toml", "compare-digits.toml"].iter().all(|name| names.iter().any(|found| found == name)),
-        "{names:?}"
-    );
+    let expected = [
+        "compare-digits.toml",
+        "compare-miniature.toml",
+        "compare-shift.toml",
+        "digits-full.toml",
+        "digits.toml",
+        "sft-digits-65.toml",
+        "sft-digits-80.toml",
+        "sft-digits-clean.toml",
+        "sft-digits.toml",
+        "smolvlm-256m-lora.toml",
+    ];
+    assert_eq!(names, expected);
     for name in names {
         let path = folder.join(&name);
         let read = match name.split('-').next() {

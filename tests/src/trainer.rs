@@ -364,3 +364,26 @@ fn dapo_replaces_groups_without_a_signal() {
     assert!(more.groups.is_sorted_by(|a, b| a.number < b.number));
     assert!(value(&more.metrics, "loss").is_finite() && value(&some.metrics, "loss").is_finite());
 }
+
+/// The first half of every group is what GRPO samples, to the bit; the second is sampled on noise, and trained on the clean picture like the first.
+#[test]
+fn half_of_a_noisy_group_is_sampled_on_noise() {
+    let sampled = |method: &str| {
+        // no reference policy in either, so that all else is equal
+        let output = trainer(method, |config| (config.method.policy.kl_coef, config.train.steps) = (0.0, 60)).step().unwrap();
+        let of = |group: &Group| group.responses.iter().map(|response| response.completion.clone()).collect::<Vec<_>>();
+        (output.groups.iter().map(of).collect::<Vec<_>>(), output)
+    };
+    let ((clean, grpo), (noisy, output)) = (sampled("grpo"), sampled("noisy_rollout"));
+    for (clean, noisy) in clean.iter().zip(&noisy) {
+        assert_eq!(clean.len(), noisy.len());
+        assert!(clean[..2].iter().zip(&noisy[..2]).all(|(a, b)| (&a.tokens, &a.log_probs) == (&b.tokens, &b.log_probs)), "the clean half");
+    }
+    let differ = clean.iter().flatten().zip(noisy.iter().flatten()).filter(|(a, b)| a.log_probs != b.log_probs).count();
+    assert_eq!(differ, 2 * clean.len(), "responses to noise");
+    let off_policy =
+        |output: &StepOutput| -> Vec<bool> { output.groups[0].responses.iter().map(|response| response.is_off_policy).collect() };
+    assert_eq!((off_policy(&grpo), off_policy(&output)), (vec![false; 4], vec![false, false, true, true]));
+    // what is said of the gap between sampling and training is said of the half where there should be none
+    assert!(value(&output.metrics, "rollout/log_prob_gap") < 1e-4, "{:?}", output.metrics);
+}

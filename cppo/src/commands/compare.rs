@@ -41,6 +41,8 @@ pub(super) struct Args {
 }
 
 const CELL: &str = "cell.json";
+/// What was in force, as in the folder of every run.
+const SETTINGS: &str = "config.toml";
 const BUDGET: &str = "budget.json";
 /// The measurement of the policy before training.
 const START: &str = "start";
@@ -79,6 +81,13 @@ fn folder_of(config: &CompareConfig, name: &str) -> PathBuf {
     config.compare.folder.join(name)
 }
 
+/// The row and seed of a cell; the policy before training is that of the base and the first seed.
+fn row_and_seed<'a>(config: &'a CompareConfig, name: &str) -> Option<(&'a Row, u64)> {
+    let start = || (config.row(&config.compare.base).expect("the base is a row"), config.compare.seeds[0]);
+    let cell = config.cells().into_iter().find(|(row, seed)| cell_name(row, *seed) == name);
+    cell.or_else(|| (name == START).then(start))
+}
+
 fn is_done(config: &CompareConfig, name: &str) -> bool {
     folder_of(config, name).join(CELL).exists()
 }
@@ -93,6 +102,11 @@ fn in_turn(config: &CompareConfig, missing: &[String], out: &mut dyn Write) -> R
             return Ok(outcome);
         }
         writeln!(out, "{}/{} {name}: {:.0} s", number + 1, missing.len(), clock.elapsed().as_secs_f64())?;
+        // asked for while the cell was measured: the next cell's session would not know of it
+        if interrupt::requested() {
+            writeln!(out, "stopped after {name}; the same command goes on")?;
+            return Ok(Outcome::Interrupted);
+        }
     }
     Ok(Outcome::Done)
 }
@@ -154,22 +168,21 @@ fn side_by_side(args: &Args, config: &CompareConfig, missing: &[String], jobs: u
 
 /// Trains and measures a cell; nothing if it is done already.
 fn one_cell(config: &CompareConfig, name: &str, out: &mut dyn Write) -> Result<Outcome> {
-    let known = config.cells().into_iter().find(|(row, seed)| cell_name(row, *seed) == name);
-    let (row, seed) = match known {
-        Some((row, seed)) => (row, seed),
-        None if name == START => (config.row(&config.compare.base).expect("the base is a row"), config.compare.seeds[0]),
-        None => return Err(input_error("--cell", format!("expected one of {}, got {name}", names(config).join(", ")))),
+    let Some((row, seed)) = row_and_seed(config, name) else {
+        return Err(input_error("--cell", format!("expected one of {}, got {name}", names(config).join(", "))));
     };
     if is_done(config, name) {
         return Ok(Outcome::Done);
     }
     let of_cell = settings(config, row, seed, out)?;
-    if known.is_none() {
-        fs::create_dir_all(folder_of(config, name)).with_context(|| folder_of(config, name).display().to_string())?;
+    if name == START {
+        let path = folder_of(config, name);
+        fs::create_dir_all(&path).with_context(|| path.display().to_string())?;
+        atomic::write_file(&path.join(SETTINGS), of_cell.to_toml().as_bytes())?;
         return measure_cell(config, &of_cell, name, START, None);
     }
     let path = folder_of(config, name);
-    let old = if path.exists() { Some(RunFolder::open(&path)?) } else { None };
+    let old = RunFolder::open(&path).ok(); // a folder without settings was killed before it began
     if let Some(folder) = &old {
         same_settings(folder, &of_cell)?;
     }
@@ -201,6 +214,30 @@ fn same_settings(folder: &RunFolder, expected: &Config) -> Result<()> {
     let advice = "the cell was begun with other settings: remove its folder to make it anew, or give the comparison another compare.folder"
         .to_owned();
     Err(Advised { error, advice, outcome: Outcome::BadInput }.into())
+}
+
+/// All cells that are done began with the same weights.
+fn same_start(config: &CompareConfig) -> Result<()> {
+    let started = |(row, seed): (&Row, u64)| {
+        let folder = folder_of(config, &cell_name(row, seed));
+        let is_done = folder.join(CELL).exists();
+        fs::read_to_string(folder.join("start.json")).ok().filter(|_| is_done).map(|weights| (folder, weights))
+    };
+    // rows that start from different models on purpose are told apart by their settings
+    let mut seen: Vec<(PathBuf, PathBuf, String)> = Vec::new();
+    for (row, seed) in config.cells() {
+        let Some((folder, weights)) = started((row, seed)) else { continue };
+        let model = config.cell(row, seed)?.model.path;
+        match seen.iter().find(|(known, ..)| *known == model) {
+            Some((_, first, expected)) if *expected != weights => {
+                let problem = format!("{} held other weights than when {} began; remove one of the two", model.display(), first.display());
+                return Err(input_error(folder.display().to_string(), problem));
+            }
+            Some(_) => {}
+            None => seen.push((model, folder, weights)),
+        }
+    }
+    Ok(())
 }
 
 /// Measures what a cell has trained, or without a folder the policy it would start from, and writes `cell.json`.
@@ -265,10 +302,14 @@ fn write_results(args: &Args, config: &CompareConfig, out: &mut dyn Write) -> Re
     for name in names(config).iter().filter(|name| is_done(config, name)) {
         let path = folder_of(config, name).join(CELL);
         let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
-        let cell: Cell = serde_json::from_str(&text)
-            .map_err(|error| input_error(path.display().to_string(), format!("{error}; remove it to measure the cell anew")))?;
+        let anew = |problem: String| input_error(path.display().to_string(), format!("{problem}; remove it to measure the cell anew"));
+        let cell: Cell = serde_json::from_str(&text).map_err(|error| anew(error.to_string()))?;
+        let (row, seed) = row_and_seed(config, name).expect("it is one of the names");
+        same_settings(&RunFolder::open(&folder_of(config, name))?, &settings(config, row, seed, out)?)?;
+        cell.is_measured_as(&config.compare).map_err(anew)?;
         cells.push(cell);
     }
+    same_start(config)?;
     let start = cells.iter().position(|cell| cell.row == START).map(|at| cells.remove(at));
     if cells.is_empty() {
         writeln!(out, "no cell is done yet")?;

@@ -163,7 +163,10 @@ pub fn weighted_policy_terms(batch: &MicroBatch<'_>, config: &PolicyConfig) -> V
     let mut terms = policy_terms(batch, config);
     let weights = batch.weights();
     terms[0].per_token = terms[0].per_token.as_ref().map(|loss| loss.mul(&weights));
-    terms[0].metrics.push(("policy_weight", weights.abs()));
+    let sizes = weights.abs();
+    // a mean over tokens, whatever the loss is a mean over
+    let sizes = if terms[0].over == Over::Responses { sizes.mul(&batch.shares_of_responses()) } else { sizes };
+    terms[0].metrics.push(("policy_weight", sizes));
     terms
 }
 

@@ -82,18 +82,19 @@ pub fn rollout(
         stop_tokens: encoder.end_tokens().to_vec(),
         check_every: None,
     };
-    let completions: Vec<Completion> = generate(model, &requests, &options)?.into_iter().flatten().collect();
-    if completions.iter().flat_map(|completion| &completion.log_probs).any(|log_prob| log_prob.is_nan()) {
+    let mut completions = generate(model, &requests, &options)?.into_iter().flatten();
+    let completions: Vec<Vec<Completion>> = groups.iter().map(|_| completions.by_ref().take(group_size).collect()).collect();
+    if completions.iter().flatten().flat_map(|completion| &completion.log_probs).any(|log_prob| log_prob.is_nan()) {
         return Err(TrainError::NotANumber { what: "the probability that the model gives a token".into() });
     }
-    groups.par_iter_mut().zip(completions.par_chunks(group_size)).try_for_each(|(group, completions)| {
-        let rewarded = |(number, completion): (usize, &Completion)| {
+    groups.par_iter_mut().zip(completions).try_for_each(|(group, completions)| {
+        let rewarded = |(number, completion): (usize, Completion)| {
             let text = encoder.text(completion.content())?;
             let reward = reward(&text, &group.prompt.answer);
             let is_off_policy = number + others >= group_size;
-            Ok(Response { is_off_policy, ..Response::new(completion.clone(), text, reward) })
+            Ok(Response { is_off_policy, ..Response::new(completion, text, reward) })
         };
-        group.responses = completions.iter().enumerate().map(rewarded).collect::<Result<Vec<_>, TrainError>>()?;
+        group.responses = completions.into_iter().enumerate().map(rewarded).collect::<Result<Vec<_>, TrainError>>()?;
         Ok::<(), TrainError>(())
     })?;
     Ok(groups)

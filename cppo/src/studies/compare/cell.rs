@@ -73,6 +73,22 @@ pub struct Accuracy {
     pub other_errors: u64,
 }
 
+impl Cell {
+    /// Checks that it was measured on as many problems as `compare` says.
+    ///
+    /// # Errors
+    /// The first number that differs, in words.
+    pub fn is_measured_as(&self, compare: &CompareSection) -> Result<(), String> {
+        let numbers = [
+            ("problems", compare.problems as u64, self.greedy.responses),
+            ("problems times compare.samples", (compare.problems * compare.samples) as u64, self.sampled.responses),
+            ("robustness_problems", compare.robustness_problems, self.robustness.as_ref().map_or(0, |of| of.problems)),
+        ];
+        let wrong = numbers.iter().find(|(_, asked, measured)| asked != measured);
+        wrong.map_or(Ok(()), |(name, asked, measured)| Err(format!("compare.{name} is {asked}, and it was measured on {measured}")))
+    }
+}
+
 impl Accuracy {
     fn of(result: &CategoryResult) -> Accuracy {
         let count = |errors: Option<u64>| errors.unwrap_or(0);
