@@ -158,7 +158,7 @@ impl Lines<'_> {
         let y = |value: f64| top + (y1 - value) / (y1 - y0).max(1e-9) * (height - top - bottom);
         let mut svg = format!("<svg viewBox=\"0 0 {width} {height}\" role=\"img\" aria-label=\"{}\" fill=\"none\">", escape(&self.label));
         let step = if y1 - y0 > 0.45 { 0.2 } else { 0.1 };
-        let mut tick = (y0 / step - 1e-9).ceil() * step;
+        let mut tick = ((y0 / step - 1e-9).ceil() * step).max(0.0); // not −0
         while tick <= y1 + 1e-9 {
             let at = y(tick);
             let _ = write!(svg, "<line class=\"grid\" x1=\"{left}\" x2=\"{:.1}\" y1=\"{at:.1}\" y2=\"{at:.1}\"/>", width - right);

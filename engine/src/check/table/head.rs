@@ -13,7 +13,8 @@ pub(super) fn rows() -> Vec<OpRow> {
             kernels: ops::linear_log_probs::KERNELS,
             samples: log_probs_samples,
             random: |rng| {
-                let (tokens, hidden, vocab) = (rng.length(40), rng.length(20), 2 + rng.length(90));
+                // Enough tokens that not all are all but certain, with an entropy of next to nothing; a single one stands among the fixed samples.
+                let (tokens, hidden, vocab) = (7 + rng.length(40), rng.length(20), 2 + rng.length(90));
                 log_probs(rng, tokens, hidden, vocab, DType::F32)
             },
         },
@@ -22,8 +23,9 @@ pub(super) fn rows() -> Vec<OpRow> {
             kernels: ops::linear_kl::KERNELS,
             samples: kl_samples,
             random: |rng| {
-                // Where the two distributions of a token nearly coincide its gradient is a small difference of large numbers. A second token gives it a scale.
-                let (tokens, hidden, vocab) = (1 + rng.length(40), rng.length(20), 2 + rng.length(90));
+                // Where the two distributions of a token nearly coincide its gradient is a small difference of large numbers. Further tokens and hidden
+                // numbers give it a scale; one of each stands among the fixed samples.
+                let (tokens, hidden, vocab) = (7 + rng.length(40), 2 + rng.length(20), 2 + rng.length(90));
                 kl(rng, tokens, hidden, vocab)
             },
         },
@@ -77,6 +79,7 @@ fn kl_samples() -> Vec<Sample> {
         kl(&mut rng, 3, 8, 301),
         two_chunks(&mut rng),
         same_weight(&mut rng),
+        kl(&mut rng, 4, 1, 9),
     ]
 }
 
