@@ -117,8 +117,8 @@ pub trait Method {
 
     /// A weight for every token and a factor for every response, computed from how the policy reads them. `responses` are all responses of the update,
     /// from every rank, in order. Random draws depend only on `seed` and the response's number.
-    fn weigh(&self, responses: &[&Signal], seed: u64) -> Weighing {
-        let _ = seed;
+    fn weigh(&self, responses: &[&Signal], moment: Moment, seed: u64) -> Weighing {
+        let _ = (moment, seed);
         Weighing::even(responses.len())
     }
 
@@ -215,6 +215,8 @@ methods! {
     tor: Tor,
     /// Visual-Entropy Policy Optimization (arXiv 2606.03937).
     vepo: Vepo,
+    /// Perception-Exploration Policy Optimization (arXiv 2603.22847).
+    pepo: Pepo,
     /// NoisyRollout (arXiv 2504.13055).
     noisy_rollout: NoisyRollout,
     /// View-Consistent Policy Optimization, a method of this project.

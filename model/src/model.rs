@@ -72,6 +72,15 @@ impl Model {
         self.network.decoder.forward(&self.embed(batch), &rope, batch.segments(), self.activations)
     }
 
+    /// Shows `visit` the hidden states of every token, one layer after the other: the decoder's input, what comes out of each layer but the last, and what comes out of the final norm. They
+    /// are what transformers calls `hidden_states`, and never all in memory. No gradient. `visit([tokens, hidden])`
+    pub fn visit_hidden(&self, batch: &PackedBatch, mut visit: impl FnMut(&Tensor)) {
+        no_grad(|| {
+            let rope = self.rope(batch.positions());
+            self.network.decoder.visit_hidden(&self.embed(batch), &rope, batch.segments(), &mut visit);
+        });
+    }
+
     /// Log-probability of each response token and entropy of the distribution it was drawn from, in nats, logits divided by `temperature`. Never
     /// holds the logits of all tokens. `hidden [tokens, hidden] -> (log_probs [targets], entropy [targets])`
     #[track_caller]

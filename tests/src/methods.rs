@@ -5,6 +5,7 @@ use percept_cppo::methods::dvrp::Dvrp;
 use percept_cppo::methods::micro_batch::MicroBatch;
 use percept_cppo::methods::noisy_rollout::NoisyRollout;
 use percept_cppo::methods::papo::Papo;
+use percept_cppo::methods::pepo::Pepo;
 use percept_cppo::methods::pgpo::{Pgpo, Threshold};
 use percept_cppo::methods::policy::{Base, PolicyConfig, policy_terms};
 use percept_cppo::methods::signal::{Measure, Reading, Signal, Weights};
@@ -16,10 +17,12 @@ use percept_cppo::methods::view::{Drawn, Moment, SeenBy, Shown, View, ViewGradie
 use percept_cppo::methods::vppo::Vppo;
 use percept_cppo::methods::{AnyMethod, Method, Preset};
 use percept_cppo::training::group::{Group, GroupView, Response};
-use percept_cppo::training::update::{score, views_with};
+use percept_cppo::training::update::{UpdateConfig, compute_update, score, views_with};
+use percept_cppo::training::world::World;
 use percept_engine::{DType, Device, Tensor};
+use percept_model::Packing;
 
-use crate::update::{MOMENT, assert_same_gradients, compute, gradients, groups, model};
+use crate::update::{MOMENT, TEMPERATURE, assert_same_gradients, compute, gradients, groups, model};
 
 /// Without a reference policy.
 fn policy() -> PolicyConfig {
@@ -41,7 +44,7 @@ fn with_own_views(method: &dyn Method, budget: usize) -> Vec<Group> {
         };
         group.views = (0..group.responses.len()).map(own).collect();
     }
-    score(&model, &mut groups, &views_with(ViewGradient::Stops, method, MOMENT), 0.9, budget).unwrap();
+    score(&model, &mut groups, &views_with(ViewGradient::Stops, method, MOMENT), &[], TEMPERATURE, budget).unwrap();
     groups
 }
 
@@ -78,7 +81,7 @@ fn responses_are_read_on_pictures_of_their_own() {
     let model = model(DType::F64, 1);
     let mut shared = groups(&model);
     shared.iter_mut().for_each(|group| drop(group.views.remove(0)));
-    score(&model, &mut shared, &views_with(ViewGradient::Stops, &method, MOMENT), 0.9, 10_000).unwrap();
+    score(&model, &mut shared, &views_with(ViewGradient::Stops, &method, MOMENT), &[], TEMPERATURE, 10_000).unwrap();
     for (number, (own, shared)) in readings(&own).iter().zip(&readings(&shared)).enumerate() {
         let largest = own.iter().zip(shared).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
         assert_eq!(largest < 1e-6, number.is_multiple_of(2), "response {number}: {largest}");
@@ -96,7 +99,7 @@ fn papo_without_a_difference_is_grpo() {
     let same: Vec<Group> = groups.iter().map(|group| Group { views: vec![original(group)], ..group.clone() }).collect();
     let update = |method: &dyn Method, groups: &[Group]| {
         let mut groups = groups.to_vec();
-        score(&model, &mut groups, &uses, 0.9, 10_000).unwrap();
+        score(&model, &mut groups, &uses, &[], TEMPERATURE, 10_000).unwrap();
         gradients(&model, &compute(method, &policy(), 10_000, &model, None, &mut groups))
     };
     let grpo = AnyMethod::named("grpo").unwrap();
@@ -159,7 +162,7 @@ fn hidden_pictures_change_nothing_that_is_read() {
             let empty = GroupView { tiles: None, ..group.views[1].clone() };
             group.views = vec![empty];
         }
-        score(&model, &mut groups, &views_with(ViewGradient::Stops, &Blind, MOMENT), 0.9, 10_000).unwrap();
+        score(&model, &mut groups, &views_with(ViewGradient::Stops, &Blind, MOMENT), &[], TEMPERATURE, 10_000).unwrap();
         let responses = groups.iter().flat_map(|group| &group.responses);
         let of = |view: View| responses.clone().map(|r| r.signal.on(view).unwrap().log_probs.clone()).collect::<Vec<_>>();
         [of(View::Original), of(View::Removed)]
@@ -174,7 +177,7 @@ fn hidden_pictures_change_nothing_that_is_read() {
         group.encoded.tokens.retain(|token| *token != model.config().image_token_id);
         group.encoded.tiles.clear();
     }
-    score(&model, &mut without, &[], 0.9, 10_000).unwrap();
+    score(&model, &mut without, &[], &[], TEMPERATURE, 10_000).unwrap();
     let responses = without.iter().flat_map(|group| &group.responses);
     let without: Vec<Vec<f32>> = responses.map(|r| r.signal.on(View::Original).unwrap().log_probs.clone()).collect();
     assert!(without != hidden, "the picture's places are gone");
@@ -190,7 +193,7 @@ fn depending(dependency: &[f32]) -> Signal {
 
 fn weigh(method: &dyn Method, dependencies: &[&[f32]]) -> Vec<Weights> {
     let signals: Vec<Signal> = dependencies.iter().map(|dependency| depending(dependency)).collect();
-    method.weigh(&signals.iter().collect::<Vec<_>>(), 0).responses
+    method.weigh(&signals.iter().collect::<Vec<_>>(), MOMENT, 0).responses
 }
 
 /// By hand: means 0, 1, 2 are 0, ½, 1 of the way, ½ on average, so the highest factor is 0.9 + 0.1 / 0.5.
@@ -246,7 +249,7 @@ fn dvrp_with_equal_views_is_its_base() {
     let dvrp = Dvrp { necessity_coef: 0.5, robustness_coef: 0.5, entropy_coef: 0.0, ..Dvrp::default() };
     let uses = views_with(ViewGradient::Stops, &dvrp, MOMENT);
     let update = |method: &dyn Method, mut groups: Vec<Group>| {
-        score(&model, &mut groups, &uses, 0.9, 10_000).unwrap();
+        score(&model, &mut groups, &uses, &[], TEMPERATURE, 10_000).unwrap();
         gradients(&model, &compute(method, &policy(), 10_000, &model, None, &mut groups))
     };
     let same = |mut group: Group| {
@@ -298,7 +301,7 @@ fn tor_takes_its_shares_of_the_whole_update() {
         response(&[0.9, 0.1, 0.0, 0.8], &[0.0, -3.0, 0.5, 2.0]),
         response(&[0.0, 0.2, 0.7, 0.1, 0.0, 0.0], &[0.0, 0.0, 0.0, 0.1, 0.0, 0.0]),
     ];
-    let weighed = Tor::default().weigh(&signals.iter().collect::<Vec<_>>(), 0).responses;
+    let weighed = Tor::default().weigh(&signals.iter().collect::<Vec<_>>(), MOMENT, 0).responses;
     assert_eq!(weighed[0].tokens, [1.0, 0.5, 0.5, 1.0]);
     assert_eq!(weighed[1].tokens, [0.0, 0.0, 1.0, 0.0, 0.0, 0.0]);
 }
@@ -313,12 +316,94 @@ fn vepo_scores_what_changes_where_it_hesitates() {
         Signal { readings: vec![reading(View::Original, &zeros, entropy), removed], advantage: 1.0, ..Signal::default() }
     };
     let one = signal(&[0.0, 0.3, 0.6, 0.0], &[0.0, 1.0, 0.5, 0.2], &[0.0, 1.5, 1.5, 0.2]);
-    let weighed = |method: &Vepo| method.weigh(&[&one], 0).responses[0].tokens.clone();
+    let weighed = |method: &Vepo| method.weigh(&[&one], MOMENT, 0).responses[0].tokens.clone();
     assert_eq!(weighed(&Vepo::default()), [0.0, 1.0, 0.0, 0.0]);
     assert_eq!(weighed(&Vepo { token_fraction: 0.5, ..Vepo::default() }), [0.0, 1.0, 1.0, 0.0]);
     // where nothing differs there is nothing to divide by
     let flat = signal(&[0.2; 3], &[0.1; 3], &[0.1; 3]);
-    assert_eq!(Vepo::default().weigh(&[&flat], 0).responses[0].tokens, [1.0, 0.0, 0.0]);
+    assert_eq!(Vepo::default().weigh(&[&flat], MOMENT, 0).responses[0].tokens, [1.0, 0.0, 0.0]);
+}
+
+/// Equal similarities and entropies give equal weights. By hand, with ε = 0: weights e⁰ and e¹ of two tokens whose similarities are 1.8 apart.
+#[test]
+fn pepo_weights_add_up_to_the_number_of_tokens() {
+    let signal = |similarity: &[f32], entropy: &[f32]| {
+        let mut original = reading(View::Original, &vec![0.0; entropy.len()], entropy);
+        original.measures = vec![(Measure::PictureSimilarity, similarity.to_vec())];
+        Signal { readings: vec![original], advantage: 1.0, ..Signal::default() }
+    };
+    let weighed = |method: &Pepo, signal: &Signal, step| method.weigh(&[signal], Moment { step, steps: 4 }, 0).responses[0].tokens.clone();
+    let plain = Pepo { strength: 0.0, ..Pepo::default() };
+    // the weights count for three quarters in the last of four steps, and for nothing in the first
+    let two = signal(&[-0.9, 0.9], &[0.3, 0.1]);
+    let larger = 2.0 * 1f64.exp() / (1.0 + 1f64.exp());
+    let got = weighed(&plain, &two, 4);
+    assert!((f64::from(got[1]) - (0.25 + 0.75 * larger)).abs() < 1e-6 && (got[0] + got[1] - 2.0).abs() < 1e-6, "{got:?}");
+    assert_eq!(weighed(&plain, &two, 1), [1.0, 1.0]);
+    // without a picture every similarity is 0, and a large entropy alone changes nothing
+    assert_eq!(weighed(&Pepo::default(), &signal(&[0.0; 3], &[0.1, 2.0, 0.4]), 4), [1.0; 3]);
+    // similarity and entropy both raise the similarity that the softmax sees
+    let (apart, entropy) = (signal(&[0.5; 3], &[0.0, 1.0, 0.5]), Pepo { strength: 1.0, ..Pepo::default() });
+    let got = weighed(&entropy, &apart, 4);
+    assert!(got[1] > got[2] && got[2] > got[0] && (got.iter().sum::<f32>() - 3.0).abs() < 1e-5, "{got:?}");
+}
+
+/// In the first step all weights are 1, and nothing is added, scaled or rounded otherwise.
+#[test]
+fn pepo_begins_as_grpo_bit_for_bit() {
+    let (model, reference) = (model(DType::F32, 1), model(DType::F32, 2));
+    let policy = PolicyConfig { kl_coef: 0.001, ..PolicyConfig::default() };
+    let at = |method: &dyn Method, step| {
+        let moment = Moment { step, ..MOMENT };
+        let world = World::alone();
+        let config =
+            UpdateConfig { method, policy: &policy, temperature: TEMPERATURE, micro_batch_tokens: 60, seed: 3, moment, world: &world };
+        gradients(&model, &compute_update(&model, Some(&reference), &mut groups(&model), &config).unwrap())
+    };
+    let (grpo, pepo) = (AnyMethod::named("grpo").unwrap(), Pepo::default());
+    assert_eq!(at(&pepo, 1), at(grpo.as_method(), 1));
+    assert_ne!(at(&pepo, 2), at(grpo.as_method(), 2));
+}
+
+/// Against a pass over each prompt and response by themselves, with the cosine of every pair of hidden states.
+#[test]
+fn similarity_to_the_picture_is_the_mean_cosine_over_layers() {
+    let model = model(DType::F64, 1);
+    let mut groups = groups(&model);
+    groups[0].encoded.tiles.clear();
+    groups[0].encoded.tokens.retain(|&token| token != model.config().image_token_id);
+    score(&model, &mut groups, &[], &[Measure::PictureSimilarity], TEMPERATURE, 100).unwrap();
+    for (number, group) in groups.iter().enumerate() {
+        let prompt = &group.encoded.tokens;
+        let visual: Vec<usize> = (0..prompt.len()).filter(|&at| prompt[at] == model.config().image_token_id).collect();
+        assert_eq!(visual.is_empty(), number == 0);
+        for response in &group.responses {
+            let tokens = response.tokens();
+            let mut packing = Packing::new(model.config());
+            packing.row(prompt, &group.encoded.tiles, &[tokens, &[0]].concat()).unwrap();
+            let (mut expected, mut layers) = (vec![0.0; tokens.len()], 0);
+            model.visit_hidden(&packing.into_batch(&model), |hidden| {
+                let values = hidden.to_f64_vec().unwrap();
+                let rows: Vec<&[f64]> = values.chunks(hidden.dim(1)).collect();
+                let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+                let cosine = |a: &[f64], b: &[f64]| dot(a, b) / (dot(a, a) * dot(b, b)).sqrt();
+                for (token, sum) in expected.iter_mut().enumerate() {
+                    let row = rows[prompt.len() + token];
+                    *sum += visual.iter().map(|&at| cosine(row, rows[at])).sum::<f64>() / visual.len().max(1) as f64;
+                }
+                layers += 1;
+            });
+            assert_eq!(layers, model.config().text.num_hidden_layers + 1);
+            let got = response.signal.on(View::Original).unwrap().measure(Measure::PictureSimilarity);
+            for (got, sum) in got.iter().zip(expected) {
+                assert!(
+                    (f64::from(*got) - sum / f64::from(layers as u32)).abs() < 1e-5,
+                    "group {number}: {got} for {}",
+                    sum / layers as f64
+                );
+            }
+        }
+    }
 }
 
 /// Distributions (½, ½, 0) and (0, ½, ½), so m = (¼, ½, ¼): the divergence is ½ ln 2, and that of equal ones 0. Logits of 40 below stand for zero.

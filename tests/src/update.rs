@@ -6,6 +6,7 @@ use percept_cppo::methods::divergence::Divergence;
 use percept_cppo::methods::dvrp::Dvrp;
 use percept_cppo::methods::grpo::Grpo;
 use percept_cppo::methods::papo::Papo;
+use percept_cppo::methods::pepo::Pepo;
 use percept_cppo::methods::pgpo::Pgpo;
 use percept_cppo::methods::policy::{Base, PolicyConfig};
 use percept_cppo::methods::selection::{Detector, Gate, Selection, SelectionConfig};
@@ -70,7 +71,7 @@ pub(crate) fn groups(model: &Model) -> Vec<Group> {
         Group { number: i as u64, encoded: EncodedPrompt { tokens, tiles }, views, responses, ..Group::default() }
     };
     let mut groups: Vec<Group> = rewards.iter().enumerate().map(&mut group).collect();
-    score(model, &mut groups, &[], TEMPERATURE, 10_000).unwrap();
+    score(model, &mut groups, &[], &[], TEMPERATURE, 10_000).unwrap();
     for signal in groups.iter_mut().flat_map(|group| &mut group.responses).map(|response| &mut response.signal) {
         let old = signal.on(View::Original).unwrap().log_probs.clone();
         signal.old_log_probs = Some(old.into_iter().map(|l| l + 0.3 * random.normal()).collect());
@@ -89,8 +90,8 @@ fn rows(groups: &[Group]) -> Vec<Group> {
     groups.iter().flat_map(|group| group.responses.iter().map(move |response| row(group, response))).collect()
 }
 
-const TEMPERATURE: f32 = 0.9;
-pub(crate) const MOMENT: Moment = Moment { step: 1, steps: 10 };
+pub(crate) const TEMPERATURE: f32 = 0.9;
+pub(crate) const MOMENT: Moment = Moment { step: 4, steps: 10 };
 
 #[derive(Clone)]
 struct Settings {
@@ -145,7 +146,7 @@ impl Settings {
     fn scored(&self, model: &Model, groups: &[Group]) -> Vec<Group> {
         let (mut groups, uses) = (groups.to_vec(), views_with(ViewGradient::Stops, self.method.as_method(), MOMENT));
         if !uses.is_empty() {
-            score(model, &mut groups, &uses, TEMPERATURE, self.micro_batch_tokens).unwrap();
+            score(model, &mut groups, &uses, &[], TEMPERATURE, self.micro_batch_tokens).unwrap();
         }
         groups
     }
@@ -206,6 +207,7 @@ fn variants() -> Vec<(&'static str, Settings)> {
         ("pgpo", Settings { method: AnyMethod::Pgpo(Pgpo::default()), ..Settings::default() }),
         ("tor", Settings { method: AnyMethod::Tor(Tor::default()), ..Settings::default() }),
         ("vepo", Settings { method: AnyMethod::Vepo(Vepo::default()), ..Settings::default() }),
+        ("pepo", Settings { method: AnyMethod::Pepo(Pepo::default()), ..Settings::default() }),
         ("vcpo", Settings { method: AnyMethod::Vcpo(Vcpo::default()), ..Settings::default() }),
         ("vcpo k3", Settings { method: AnyMethod::Vcpo(Vcpo { divergence: Divergence::K3, ..Vcpo::default() }), ..Settings::default() }),
         ("dr_grpo", Settings::based_on(Base::DrGrpo)),
@@ -217,6 +219,7 @@ fn variants() -> Vec<(&'static str, Settings)> {
         ("no gate", selecting(SelectionConfig { gate: Gate::None, ..Default::default() })),
         ("random", selecting(SelectionConfig { selection: Selection::Random, ..Default::default() })),
         ("k3 detector", selecting(SelectionConfig { detector: Detector::K3, ..Default::default() })),
+        ("picture detector", selecting(SelectionConfig { detector: Detector::PictureSimilarity, ..Default::default() })),
         ("full detector", selecting(SelectionConfig { detector: Detector::FullKl, ..Default::default() })),
     ]
 }

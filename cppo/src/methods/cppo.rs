@@ -38,7 +38,7 @@ use super::divergence::{Divergence, K3_LIMIT, assert_same_shape};
 use super::micro_batch::MicroBatch;
 use super::policy::{PolicyConfig, policy_terms};
 use super::selection::{Gate, SelectionConfig, Shift, perception_mask};
-use super::signal::{Reading, Signal, Weighing};
+use super::signal::{Measure, Reading, Signal, Weighing};
 use super::term::{Over, Term};
 use super::view::{Drawn, Moment, SeenBy, Shown, View, ViewGradient, ViewUse};
 use crate::problems::views::PerturbationSet;
@@ -81,11 +81,15 @@ impl Method for Cppo {
         ]
     }
 
+    fn measures(&self) -> Vec<Measure> {
+        self.selection.detector.measures()
+    }
+
     fn weighs(&self) -> bool {
         true
     }
 
-    fn weigh(&self, responses: &[&Signal], seed: u64) -> Weighing {
+    fn weigh(&self, responses: &[&Signal], _: Moment, seed: u64) -> Weighing {
         let mut weighing = Weighing::even(responses.len());
         let (mut read, mut chosen, mut delta_entropy) = (0, 0, 0.0);
         for (signal, weights) in responses.iter().zip(&mut weighing.responses) {

@@ -11,7 +11,7 @@ use std::ops::Range;
 use percept_engine::{DType, Indices, Tensor};
 
 use super::divergence::{Divergence, full_kl, jensen_shannon, k1, k3, nucleus_entropy};
-use super::signal::{Measure, NUCLEUS, Signal};
+use super::signal::{NUCLEUS, Signal};
 use super::view::View;
 
 /// One forward pass over the responses of a micro-batch.
@@ -89,11 +89,9 @@ impl Pass {
         self.hidden.index_select(&Indices::new(self.hidden.device(), &rows, &[rows.len()]))
     }
 
-    /// What a measure says of the tokens at `positions`. `[n] -> [n]`
-    pub fn measure(&self, which: Measure, positions: &[u32]) -> Tensor {
-        match which {
-            Measure::NucleusEntropy => nucleus_entropy(&self.hidden_at(positions), &self.head, self.temperature, NUCLEUS),
-        }
+    /// Entropy of the nucleus that each of the tokens at `positions` was drawn from ([`NUCLEUS`]). `[n] -> [n]`
+    pub fn nucleus_entropy(&self, positions: &[u32]) -> Tensor {
+        nucleus_entropy(&self.hidden_at(positions), &self.head, self.temperature, NUCLEUS)
     }
 
     /// How far the distributions of the tokens at `positions` are from those of the same tokens on another picture, at `others`. `[n], [n] -> [n]`

@@ -122,7 +122,7 @@ impl Method for Pgpo {
         true
     }
 
-    fn weigh(&self, responses: &[&Signal], _: u64) -> Weighing {
+    fn weigh(&self, responses: &[&Signal], _: Moment, _: u64) -> Weighing {
         let of = |signal: &&Signal| {
             let reading = signal.on(View::Removed).expect("every response is read without its picture");
             Weights { tokens: self.weights(reading.divergence(Divergence::K3)), factor: 1.0 }

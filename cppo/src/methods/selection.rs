@@ -27,7 +27,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::divergence::Divergence;
-use super::signal::Reading;
+use super::signal::{Measure, Reading};
 use crate::random::Random;
 
 /// How perception tokens are chosen.
@@ -114,11 +114,13 @@ pub enum Detector {
     LogProb,
     /// The entropy on the picture itself: what is found without any other picture.
     PlainEntropy,
+    /// How alike the token's hidden states are to those of the picture's visual tokens (PEPO, arXiv 2603.22847), without any other picture either.
+    PictureSimilarity,
 }
 
 impl Detector {
     /// All detectors.
-    pub const ALL: [Detector; 7] = [
+    pub const ALL: [Detector; 8] = [
         Detector::Entropy,
         Detector::K3,
         Detector::FullKl,
@@ -126,6 +128,7 @@ impl Detector {
         Detector::EntropyChange,
         Detector::LogProb,
         Detector::PlainEntropy,
+        Detector::PictureSimilarity,
     ];
 
     /// The name used in configurations and reports.
@@ -138,17 +141,25 @@ impl Detector {
             Detector::EntropyChange => "entropy_change",
             Detector::LogProb => "log_prob",
             Detector::PlainEntropy => "plain_entropy",
+            Detector::PictureSimilarity => "picture_similarity",
         }
     }
 
     /// The divergences that have to be computed for it, because it ranks by them.
     pub fn divergences(self) -> Vec<Divergence> {
         match self {
-            Detector::Entropy | Detector::EntropyChange | Detector::LogProb | Detector::PlainEntropy => Vec::new(),
+            Detector::Entropy | Detector::EntropyChange | Detector::LogProb | Detector::PlainEntropy | Detector::PictureSimilarity => {
+                Vec::new()
+            }
             Detector::JensenShannon => vec![Divergence::JensenShannon],
             Detector::K3 => vec![Divergence::K3],
             Detector::FullKl => vec![Divergence::Full],
         }
+    }
+
+    /// What else has to be known of the tokens on the original picture.
+    pub fn measures(self) -> Vec<Measure> {
+        if self == Detector::PictureSimilarity { vec![Measure::PictureSimilarity] } else { Vec::new() }
     }
 }
 
@@ -176,6 +187,7 @@ impl Shift {
             Detector::EntropyChange => Self::of_divergences(&distances(&original.entropy, &removed.entropy)),
             Detector::LogProb => Self::of_divergences(&distances(&original.log_probs, &removed.log_probs)),
             Detector::PlainEntropy => Self::of_divergences(&original.entropy),
+            Detector::PictureSimilarity => Self::of_divergences(original.measure(Measure::PictureSimilarity)),
         }
     }
 

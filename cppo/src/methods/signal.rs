@@ -40,11 +40,14 @@ pub struct Reading {
 pub enum Measure {
     /// Entropy of the distribution without its least probable tokens, [`nucleus_entropy`](super::divergence::nucleus_entropy) with [`NUCLEUS`].
     NucleusEntropy,
+    /// How alike the token is to the picture inside the model: the cosine between the hidden states of the token itself and those of a visual token, averaged over the visual tokens of the
+    /// prompt and over the layers. 0 without a picture.
+    PictureSimilarity,
 }
 
 impl Measure {
     /// All of them.
-    pub const ALL: [Measure; 1] = [Measure::NucleusEntropy];
+    pub const ALL: [Measure; 2] = [Measure::NucleusEntropy, Measure::PictureSimilarity];
 }
 
 /// The probability of the tokens that [`Measure::NucleusEntropy`] keeps (ToR, arXiv 2603.25077).

@@ -89,7 +89,7 @@ impl Method for Tor {
         true
     }
 
-    fn weigh(&self, responses: &[&Signal], _: u64) -> Weighing {
+    fn weigh(&self, responses: &[&Signal], _: Moment, _: u64) -> Weighing {
         let (mut hesitation, mut dependency) = (Vec::new(), Vec::new());
         for signal in responses {
             let [original, without] =

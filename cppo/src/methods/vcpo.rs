@@ -77,7 +77,7 @@ impl Method for Vcpo {
     }
 
     /// Every token of a response that is read on the changed picture counts.
-    fn weigh(&self, responses: &[&Signal], _: u64) -> Weighing {
+    fn weigh(&self, responses: &[&Signal], _: Moment, _: u64) -> Weighing {
         let mut weighing = Weighing::even(responses.len());
         for (signal, weights) in responses.iter().zip(&mut weighing.responses) {
             weights.tokens = signal.on(View::Preserved).map_or(Vec::new(), |reading| vec![1.0; reading.log_probs.len()]);

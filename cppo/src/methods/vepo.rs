@@ -82,7 +82,7 @@ impl Method for Vepo {
         true
     }
 
-    fn weigh(&self, responses: &[&Signal], _: u64) -> Weighing {
+    fn weigh(&self, responses: &[&Signal], _: Moment, _: u64) -> Weighing {
         let mut weighing = Weighing::even(responses.len());
         for (signal, weights) in responses.iter().zip(&mut weighing.responses) {
             weights.tokens = self.mask(signal);

@@ -41,6 +41,11 @@ pub struct Moment {
 }
 
 impl Moment {
+    /// Share of the run that lies behind: steps before this one over all steps.
+    pub fn passed(&self) -> f64 {
+        self.step.saturating_sub(1) as f64 / self.steps.max(1) as f64
+    }
+
     /// From 1 to 0 over the run, one half at step `midpoint` (counted from 0): `1 − sigmoid(steepness · (t − midpoint) / T)`.
     pub fn falling(&self, midpoint: f64, steepness: f64) -> f64 {
         let passed = self.step.saturating_sub(1) as f64 - midpoint;

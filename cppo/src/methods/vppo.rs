@@ -101,7 +101,7 @@ impl Method for Vppo {
         true
     }
 
-    fn weigh(&self, responses: &[&Signal], _: u64) -> Weighing {
+    fn weigh(&self, responses: &[&Signal], _: Moment, _: u64) -> Weighing {
         let dependencies: Vec<&[f32]> = responses.iter().map(|signal| dependency(signal)).collect();
         let means: Vec<f32> = dependencies.iter().map(|d| d.iter().sum::<f32>() / d.len().max(1) as f32).collect();
         let (lowest, highest) = means.iter().fold((f32::MAX, f32::MIN), |(low, high), &mean| (low.min(mean), high.max(mean)));

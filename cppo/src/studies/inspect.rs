@@ -28,7 +28,7 @@ use crate::config::Config;
 use crate::error::TrainError;
 use crate::methods::divergence::Divergence;
 use crate::methods::selection::{Gate, SelectionConfig, Shift, perception_mask};
-use crate::methods::signal::{Reading, Signal};
+use crate::methods::signal::{Measure, Reading, Signal};
 use crate::methods::view::{Drawn, SeenBy, Shown, View, ViewGradient, ViewUse};
 use crate::problems::data::DataError;
 use crate::problems::prompts::{Encoder, Prompt};
@@ -193,7 +193,8 @@ fn look(
         ..Group::default()
     };
     let mut groups: Vec<Group> = responded.iter().zip(&views).map(group).collect();
-    score(model, &mut groups, &uses, config.rollout.temperature, config.train.micro_batch_tokens).map_err(TrainError::from)?;
+    let (temperature, budget) = (config.rollout.temperature, config.train.micro_batch_tokens);
+    score(model, &mut groups, &uses, &[Measure::PictureSimilarity], temperature, budget).map_err(TrainError::from)?;
     let signals: Vec<Signal> = groups.into_iter().flat_map(|group| group.responses).map(|response| response.signal).collect();
     for (responded, signal) in responded.iter().zip(&signals) {
         let divergences = signal.readings.iter().flat_map(|reading| &reading.divergences).flat_map(|(_, values)| values);

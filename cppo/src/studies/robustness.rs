@@ -213,7 +213,7 @@ fn count(name: &str, strength: usize, groups: &[Group], answers: &[Option<String
 
 fn sureness(name: &str, model: &Model, encoder: &Encoder, mut groups: Vec<Group>) -> Result<Removed, TrainError> {
     for part in groups.chunks_mut(PROBLEMS_AT_ONCE) {
-        score(model, part, &[], 1.0, 16384)?;
+        score(model, part, &[], &[], 1.0, 16384)?;
     }
     let mut row = Removed { name: name.into(), correct: 0, readable: 0, sure: 0, entropy: 0.0 };
     let mut tokens = 0;

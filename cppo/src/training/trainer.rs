@@ -110,7 +110,7 @@ impl Trainer {
         if !has_old_policy && constant.is_empty() {
             return Ok(());
         }
-        score(&self.model, groups, &constant, rollout.temperature, train.micro_batch_tokens)?;
+        score(&self.model, groups, &constant, &[], rollout.temperature, train.micro_batch_tokens)?;
         for signal in groups.iter_mut().flat_map(|group| &mut group.responses).map(|response| &mut response.signal) {
             if has_old_policy {
                 signal.old_log_probs = signal.on(View::Original).map(|reading| reading.log_probs.clone());

@@ -17,6 +17,7 @@
 mod forward;
 mod plan;
 mod score;
+mod similarity;
 
 use percept_engine::{Gradients, no_grad};
 use percept_model::{Model, ModelError};
@@ -123,7 +124,7 @@ pub fn compute_update(
             let is_all = parts.len() == 1;
             let run = || forward(model, groups, part, &uses, config.temperature);
             let pass = if is_all { run()? } else { no_grad(run)? };
-            read(&pass, groups, &uses, &config.method.measures())?;
+            read(model, &pass, groups, &uses, &config.method.measures())?;
             pass_of_all = is_all.then_some(pass);
         }
     }
@@ -145,7 +146,7 @@ pub fn compute_update(
             None => forward(model, groups, part, &uses, config.temperature)?,
         };
         if !weighs {
-            read(&pass, groups, &uses, &[])?;
+            read(model, &pass, groups, &uses, &[])?;
         }
         let reference_log_probs = match reference {
             Some(reference) => Some(no_grad(|| forward(reference, groups, part, &[], config.temperature))?.log_probs),
@@ -174,7 +175,7 @@ fn weigh(groups: &mut [Group], config: &UpdateConfig<'_>) -> Vec<(&'static str, 
     let own: Vec<&Signal> = groups.iter().flat_map(|group| &group.responses).map(|response| &response.signal).collect();
     let (before, others) = signals_of_others(&own, config.world);
     let all: Vec<&Signal> = others[..before].iter().chain(own.iter().copied()).chain(&others[before..]).collect();
-    let weighing = config.method.weigh(&all, config.seed);
+    let weighing = config.method.weigh(&all, config.moment, config.seed);
     assert!(weighing.responses.len() == all.len(), "weigh: {} responses weighed of {}", weighing.responses.len(), all.len());
     let responses = groups.iter_mut().flat_map(|group| &mut group.responses);
     responses.zip(weighing.responses.into_iter().skip(before)).for_each(|(response, weights)| response.signal.weights = weights);

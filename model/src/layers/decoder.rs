@@ -46,7 +46,17 @@ impl Decoder {
         self.norm.forward(&x)
     }
 
-    /// The same for new tokens of sequences whose earlier keys and values are cached. Writes the new ones into rows `rows` of the cache; the
+    /// Shows `visit` the hidden states before each layer, and those after the final norm. `[tokens, hidden]`
+    pub(crate) fn visit_hidden(&self, embeddings: &Tensor, rope: &RopeTable, segments: &Segments, visit: &mut dyn FnMut(&Tensor)) {
+        let mut x = embeddings.clone();
+        for layer in &self.layers {
+            visit(&x);
+            x = layer.forward(&x, rope, segments, None);
+        }
+        visit(&self.norm.forward(&x));
+    }
+
+    /// What [`forward`](Decoder::forward) gives, for new tokens of sequences whose earlier keys and values are cached. Writes the new ones into rows `rows` of the cache; the
     /// segments' keys are rows of the cache. No gradient. `[tokens, hidden] -> [tokens, hidden]`
     pub(crate) fn forward_cached(
         &self,

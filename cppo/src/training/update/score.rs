@@ -5,14 +5,15 @@ use percept_model::{Model, ModelError};
 
 use super::forward::forward;
 use super::plan::micro_batches;
+use super::similarity::picture_similarity;
 use crate::methods::divergence::Divergence;
 use crate::methods::micro_batch::Pass;
 use crate::methods::signal::{Measure, Reading};
 use crate::methods::view::{View, ViewUse};
 use crate::training::group::Group;
 
-/// Reads every response on the original picture and on those of `uses` that it is read on, without gradients; logits are divided by `temperature`. Fills in
-/// the responses' readings.
+/// Reads every response on the original picture, with `measures`, and on those of `uses` that it is read on, without gradients; logits are divided by
+/// `temperature`. Fills in the responses' readings.
 ///
 /// # Errors
 /// If a prompt does not fit its pictures or the model's context, or the device fails.
@@ -20,21 +21,32 @@ use crate::training::group::Group;
 /// # Panics
 /// If a response is empty, or perturbed pictures are missing.
 #[track_caller]
-pub fn score(model: &Model, groups: &mut [Group], uses: &[ViewUse], temperature: f32, micro_batch_tokens: usize) -> Result<(), ModelError> {
+pub fn score(
+    model: &Model,
+    groups: &mut [Group],
+    uses: &[ViewUse],
+    measures: &[Measure],
+    temperature: f32,
+    micro_batch_tokens: usize,
+) -> Result<(), ModelError> {
     for part in micro_batches(groups, uses, micro_batch_tokens, |_, _| true) {
         let pass = no_grad(|| forward(model, groups, &part, uses, temperature))?;
-        read(&pass, groups, uses, &[])?;
+        read(model, &pass, groups, uses, measures)?;
     }
     Ok(())
 }
 
 /// Fills in the readings of the responses of a pass, with `measures` of the original picture.
-pub(super) fn read(pass: &Pass, groups: &mut [Group], uses: &[ViewUse], measures: &[Measure]) -> Result<(), ModelError> {
+pub(super) fn read(model: &Model, pass: &Pass, groups: &mut [Group], uses: &[ViewUse], measures: &[Measure]) -> Result<(), ModelError> {
     let (log_probs, entropy) = (pass.log_probs.to_f32_vec()?, pass.entropy.to_f32_vec()?);
     let divergences = uses.iter().map(|of| divergences(pass, of)).collect::<Result<Vec<_>, ModelError>>()?;
     let on_original: Vec<u32> = pass.range(View::Original).map(|at| at as u32).collect();
-    let measure = |&which: &Measure| Ok((which, no_grad(|| pass.measure(which, &on_original)).to_f32_vec()?));
-    let measured = measures.iter().map(measure).collect::<Result<Vec<_>, ModelError>>()?;
+    let measure = |which: Measure| match which {
+        Measure::NucleusEntropy => Ok(no_grad(|| pass.nucleus_entropy(&on_original))),
+        Measure::PictureSimilarity => picture_similarity(model, groups, &pass.items),
+    };
+    let measured = measures.iter().map(|&which| Ok((which, measure(which)?.to_f32_vec()?)));
+    let measured = measured.collect::<Result<Vec<_>, ModelError>>()?;
     for item in &pass.items {
         let signal = &mut groups[item.group].responses[item.response].signal;
         for &(view, start) in &item.starts {
