@@ -198,8 +198,9 @@ def policy_loss(now, given, policy):
     return np.where(advantage < 0, np.minimum(loss, -DUAL_CLIP * advantage), loss)
 
 
-def mean_policy_loss(now, given, policy):
-    loss, lengths = policy_loss(now, given, policy), given["lengths"]
+def mean_policy_loss(now, given, policy, weights=1.0):
+    """The mean that the base loss takes, of the loss of each token times its weight."""
+    loss, lengths = weights * policy_loss(now, given, policy), given["lengths"]
     match policy["base"]:
         case "token" | "cispo":
             return loss.mean()
@@ -226,16 +227,20 @@ def loss_of(method, settings, policy, now, given):
             loss = mean_policy_loss(now, given, policy) - settings["necessity_coef"] * necessity
             loss += settings["robustness_coef"] * robustness + settings["entropy_coef"] * np.mean(-log_probs)
         case "vppo":
-            loss = (weights * policy_loss(now, given, policy)).mean() + settings["entropy_coef"] * np.mean(-log_probs)
+            loss = mean_policy_loss(now, given, policy, weights) + settings["entropy_coef"] * np.mean(-log_probs)
         case "pgpo" | "tor":
-            loss = (weights * policy_loss(now, given, policy)).mean()
+            loss = mean_policy_loss(now, given, policy, weights)
         case "vepo":
             loss = (weights * policy_loss(now, given, policy)).sum() / weights.sum()
         case "vcpo":
-            if settings["divergence"] == "full":
-                consistency = full_kl(given["fixed"]["logits"], now["logits_preserved"])
-            else:
-                consistency = k3(given["fixed"]["log_probs"], now["log_probs_preserved"])
+            match settings["divergence"]:
+                case "full":
+                    consistency = full_kl(given["fixed"]["logits"], now["logits_preserved"])
+                case "k3":
+                    consistency = k3(given["fixed"]["log_probs"], now["log_probs_preserved"])
+                case "k1":
+                    difference = given["fixed"]["log_probs"] - now["log_probs_preserved"]
+                    consistency = np.clip(difference, -LOG_RATIO_LIMIT, LOG_RATIO_LIMIT)
             imitation = -given["advantages"] * now["log_probs_preserved"]
             added = settings["consistency_coef"] * consistency + settings["imitation_coef"] * imitation
             loss = mean_policy_loss(now, given, policy) + (weights * added).sum() / (weights.sum() + 1e-8)
@@ -390,7 +395,6 @@ CASES = [
     case("dr_grpo, other length", "grpo", "base", base="dr_grpo", longest_length=9, kl_coef=0.1),
     case("gspo", "grpo", "base", base="gspo", kl_coef=0.0),
     case("gspo, published clip", "grpo", "base", base="gspo", clip_low=3e-4, clip_high=4e-4, kl_coef=0.1),
-    case("gspo, extreme", "grpo", "extreme", base="gspo", kl_coef=0.0),
     case("cispo", "grpo", "base", base="cispo", clip_high=0.28, kl_coef=0.0),
     case("cispo, extreme", "grpo", "extreme", base="cispo", kl_coef=0.1),
     case("dapo", "dapo", "base"),
@@ -408,6 +412,7 @@ CASES = [
     case("vppo, ties", "vppo", "ties"),
     case("vppo, responses that depend equally", "vppo", "equal"),
     case("vppo, one response", "vppo", "one"),
+    case("vppo on dr_grpo", "vppo", "base", base="dr_grpo"),
     case("pgpo", "pgpo", "base"),
     case("pgpo, authors' code", "pgpo", "base", CODE_OF_PGPO),
     case("pgpo, quantile", "pgpo", "base", {"threshold_is": "quantile", "threshold": 0.3, "slope": 1.0}),
@@ -418,6 +423,8 @@ CASES = [
     case("tor, other shares", "tor", "base", {"reasoning_fraction": 0.1, "perception_fraction": 0.6, "perception_weight": 0.25}),
     case("tor, extreme", "tor", "extreme"),
     case("tor, ties", "tor", "ties", {"perception_fraction": 0.5}),
+    case("tor on gspo", "tor", "base", base="gspo"),
+    case("tor on cispo", "tor", "base", base="cispo"),
     case("vepo", "vepo", "base"),
     case("vepo, other settings", "vepo", "base", {"divergence_share": 0.2, "token_fraction": 0.5}, kl_coef=0.1),
     case("vepo, first update", "vepo", "base", {"token_fraction": 0.6}, moved=False),
@@ -427,6 +434,7 @@ CASES = [
     case("noisy_rollout, large bonus", "noisy_rollout", "base", {"entropy_bonus": 0.3}),
     case("vcpo", "vcpo", "base", kl_coef=0.1),
     case("vcpo, k3", "vcpo", "base", {"divergence": "k3", "consistency_coef": 0.8, "imitation_coef": 0.6}),
+    case("vcpo, k1", "vcpo", "base", {"divergence": "k1"}),
     case("vcpo, extreme", "vcpo", "extreme", {"divergence": "k3"}),
 ]
 
