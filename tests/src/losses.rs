@@ -12,7 +12,7 @@ fn golden() -> Value {
 }
 
 /// All numbers of a nested array, in order.
-fn numbers(value: &Value) -> Vec<f64> {
+pub(crate) fn numbers(value: &Value) -> Vec<f64> {
     match value {
         Value::Array(items) => items.iter().flat_map(numbers).collect(),
         number => vec![number.as_f64().unwrap_or_else(|| panic!("a number, not {number}"))],
@@ -59,7 +59,7 @@ impl<'a> Inputs<'a> {
 
 /// Distance over the largest magnitude of what is expected, or over `floor`.
 #[track_caller]
-fn assert_near(got: &[f64], expected: &[f64], tolerance: f64, floor: f64, what: &str) {
+pub(crate) fn assert_near(got: &[f64], expected: &[f64], tolerance: f64, floor: f64, what: &str) {
     assert_eq!(got.len(), expected.len(), "{what}");
     let scale = expected.iter().fold(floor, |scale, e| scale.max(e.abs()));
     for (i, (g, e)) in got.iter().zip(expected).enumerate() {

@@ -55,6 +55,8 @@ mod inspect;
 #[cfg(feature = "cppo")]
 mod losses;
 #[cfg(feature = "cppo")]
+mod methods_golden;
+#[cfg(feature = "cppo")]
 mod program;
 #[cfg(feature = "cppo")]
 mod report;

@@ -25,8 +25,8 @@ pub(super) fn diffuse(picture: &RgbImage, stage: u16, random: &mut Random) -> Rg
     out
 }
 
-/// Share of the variance that is still the picture's (ᾱ). From nearly 1 at stage 0 to about 0.08.
-fn kept_variance(stage: u16) -> f64 {
+/// Share of the variance that is still the picture's at a stage (ᾱ). From nearly 1 at stage 0 to about 0.08; stages past the end are the last.
+pub fn kept_variance(stage: u16) -> f64 {
     let last = STAGES - 1;
     let beta = |i: u16| {
         let u = -6.0 + 12.0 * f64::from(i) / f64::from(last);
