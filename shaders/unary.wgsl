@@ -39,6 +39,14 @@ fn erf(v: f32) -> f32 {
     return sign(v) * (1.0 - poly * exp(-t * t));
 }
 
+// e^v - 1 - v cancels near 0: there Taylor's series.
+fn exp_remainder(v: f32) -> f32 {
+    if abs(v) < 0.25 {
+        return 0.5 * v * v * (1.0 + v * (0.3333333333 + v * (0.08333333333 + v * (0.01666666667 + v * (0.002777777778 + v * 0.0003968253968)))));
+    }
+    return exp(v) - 1.0 - v;
+}
+
 // (f(v), f'(v)). OP is a constant: the driver drops the half that is not used, with all other cases.
 fn value_and_slope(v: f32) -> vec2f {
     switch OP {
@@ -63,6 +71,7 @@ fn value_and_slope(v: f32) -> vec2f {
         case 15u: { return vec2f(params.a * v + params.b, params.a); }
         case 16u: { return vec2f(clamp(v, params.a, params.b), select(0.0, 1.0, v >= params.a && v <= params.b)); }
         case 17u: { return vec2f(1.0 / v, -1.0 / (v * v)); }
+        case 18u: { let r = exp_remainder(v); return vec2f(r, v + r); }
         default: { return vec2f(); }
     }
 }

@@ -82,6 +82,12 @@ pub trait Method {
         group_advantages(rewards, rewards.len())
     }
 
+    /// What a response's length of `tokens` adds to its reward before the advantages are computed, where `longest` is the longest that counts.
+    fn reward_of_length(&self, tokens: usize, longest: usize) -> f32 {
+        let _ = (tokens, longest);
+        0.0
+    }
+
     /// Which groups are worth an update, if not all are; the others are replaced with responses to fresh prompts.
     fn filter(&self) -> Option<&GroupFilter> {
         None

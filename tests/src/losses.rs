@@ -172,6 +172,20 @@ fn losses_and_gradients_match_numpy() {
     }
 }
 
+/// In f32, where d is far below the rounding of 1 + d: about d²/2, and never negative.
+#[test]
+fn k3_of_nearly_equal_policies_is_not_rounding() {
+    let device = Device::cpu();
+    let d = [0.0f32, 1e-2, -1e-2, 1e-4, -1e-4, 3e-7, 2f32.ln()];
+    let other = Tensor::from_f32(&device, &d, &[d.len()], DType::F32);
+    let got = k3(&other.mul_scalar(0.0), &other).to_f64_vec().unwrap();
+    for (got, d) in got.iter().zip(d.map(f64::from)) {
+        let expected = d.exp_m1() - d;
+        let expected = if d.abs() < 1e-3 { d * d / 2.0 * (1.0 + d / 3.0) } else { expected };
+        assert!(*got >= 0.0 && (got - expected).abs() <= 1e-6 * expected, "d = {d}: {got}, expected {expected}");
+    }
+}
+
 #[test]
 fn the_dual_clip_bounds_only_negative_advantages() {
     let row = |values: &[f32]| Tensor::from_slice(&Device::cpu(), values, &[values.len()]);

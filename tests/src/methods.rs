@@ -1,5 +1,6 @@
 //! The methods against values that can be computed by hand, and the seam against a method that is not in the list.
 
+use percept_cppo::methods::dapo::Dapo;
 use percept_cppo::methods::divergence::{Divergence, jensen_shannon, nucleus_entropy};
 use percept_cppo::methods::dvrp::Dvrp;
 use percept_cppo::methods::micro_batch::MicroBatch;
@@ -16,7 +17,8 @@ use percept_cppo::methods::vepo::Vepo;
 use percept_cppo::methods::view::{Drawn, Moment, SeenBy, Shown, View, ViewGradient, ViewUse};
 use percept_cppo::methods::vppo::Vppo;
 use percept_cppo::methods::{AnyMethod, Method, Preset};
-use percept_cppo::training::group::{Group, GroupView, Response};
+use percept_cppo::problems::reward::Reward;
+use percept_cppo::training::group::{Group, GroupView, Response, set_advantages};
 use percept_cppo::training::update::{UpdateConfig, compute_update, score, views_with};
 use percept_cppo::training::world::World;
 use percept_engine::{DType, Device, Tensor};
@@ -322,6 +324,25 @@ fn vepo_scores_what_changes_where_it_hesitates() {
     // where nothing differs there is nothing to divide by
     let flat = signal(&[0.2; 3], &[0.1; 3], &[0.1; 3]);
     assert_eq!(Vepo::default().weigh(&[&flat], MOMENT, 0).responses[0].tokens, [1.0, 0.0, 0.0]);
+}
+
+/// Half of a length of 40 is room: nothing up to 20 tokens, a quarter at 25, all at 40 and beyond. The advantages follow, the recorded rewards do not.
+#[test]
+fn dapo_punishes_long_responses() {
+    let dapo = Dapo { overlong_share: 0.5, ..Dapo::default() };
+    let got = [1, 20, 25, 40, 60].map(|tokens| dapo.reward_of_length(tokens, 40));
+    assert_eq!(got, [0.0, 0.0, -0.25, -1.0, -1.0]);
+    assert_eq!(Dapo::default().reward_of_length(60, 40), 0.0);
+    let response =
+        |tokens: usize| Response { reward: Reward { total: 1.0, accuracy: 1.0, format: 1.0 }, ..Response::given(vec![1; tokens]) };
+    let mut group = [Group { responses: vec![response(20), response(40)], ..Group::default() }];
+    let policy = PolicyConfig { longest_length: 40, ..policy() };
+    set_advantages(&mut group, &Dapo::default(), &policy);
+    assert_eq!(group[0].responses[0].signal.advantage, 0.0);
+    set_advantages(&mut group, &dapo, &policy);
+    let advantages: Vec<f32> = group[0].responses.iter().map(|response| response.signal.advantage).collect();
+    assert!(advantages[0] > 0.7 && advantages[1] < -0.7, "{advantages:?}");
+    assert_eq!(group[0].responses[1].reward.total, 1.0);
 }
 
 /// Equal similarities and entropies give equal weights. By hand, with ε = 0: weights e⁰ and e¹ of two tokens whose similarities are 1.8 apart.

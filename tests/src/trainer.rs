@@ -349,7 +349,7 @@ fn a_checkpoint_that_does_not_fit_changes_nothing() {
 fn dapo_replaces_groups_without_a_signal() {
     let refills = |max_refills: usize| {
         let mut trainer = trainer("dapo", |config| {
-            config.method.own = AnyMethod::Dapo(Dapo { filter: GroupFilter { max_refills, ..GroupFilter::default() } });
+            config.method.own = AnyMethod::Dapo(Dapo { filter: GroupFilter { max_refills, ..GroupFilter::default() }, ..Dapo::default() });
             config.method.group_size = 8;
         });
         let output = trainer.step().unwrap();

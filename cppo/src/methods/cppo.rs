@@ -32,8 +32,8 @@
 
 use percept_engine::Tensor;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
-use super::Method;
 use super::divergence::{Divergence, K3_LIMIT, assert_same_shape};
 use super::micro_batch::MicroBatch;
 use super::policy::{PolicyConfig, policy_terms};
@@ -41,6 +41,7 @@ use super::selection::{Gate, SelectionConfig, Shift, perception_mask};
 use super::signal::{Measure, Reading, Signal, Weighing};
 use super::term::{Over, Term};
 use super::view::{Drawn, Moment, SeenBy, Shown, View, ViewGradient, ViewUse};
+use super::{Method, Preset};
 use crate::problems::views::PerturbationSet;
 use crate::random::Random;
 
@@ -60,6 +61,10 @@ impl Method for Cppo {
     fn check(&self) -> Result<(), String> {
         self.contrastive.check()?;
         self.selection.check()
+    }
+
+    fn preset(preset: Preset) -> Option<Value> {
+        (preset == Preset::Paper).then(|| json!({ "group_size": 5 }))
     }
 
     fn views(&self, _: Moment) -> Vec<ViewUse> {

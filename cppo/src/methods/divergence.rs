@@ -35,7 +35,7 @@ impl Divergence {
 pub fn k3(log_probs: &Tensor, other_log_probs: &Tensor) -> Tensor {
     assert_same_shape("k3", "log_probs and other_log_probs", log_probs, other_log_probs);
     let d = other_log_probs.sub(log_probs).clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT);
-    d.exp().sub(&d).add_scalar(-1.0).clamp(-K3_LIMIT, K3_LIMIT)
+    d.exp_remainder().clamp(-K3_LIMIT, K3_LIMIT)
 }
 
 /// The k1 estimate: the difference of log-probabilities, `ℓ − ℓ'`, limited to ±20. Also unbiased, but it can be negative.

@@ -25,6 +25,7 @@ use serde_json::{Value, json};
 
 use super::micro_batch::MicroBatch;
 use super::policy::{PolicyConfig, policy_terms};
+use super::signal::Signal;
 use super::term::Term;
 use super::view::{Moment, RolloutView};
 use super::{Method, Preset};
@@ -84,6 +85,11 @@ impl Method for NoisyRollout {
 
     fn rollout_view(&self, moment: Moment) -> Option<RolloutView> {
         Some(RolloutView { how: Perturbation::Diffused(self.stage(moment)), share: self.noisy_share })
+    }
+
+    /// The entropy bonus is on the tokens of all responses.
+    fn trains(&self, response: &Signal) -> bool {
+        response.advantage != 0.0 || self.entropy_bonus > 0.0
     }
 
     fn terms(&self, batch: &MicroBatch<'_>, policy: &PolicyConfig) -> Vec<Term> {

@@ -23,13 +23,14 @@
 //! picture there.
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
-use super::Method;
 use super::micro_batch::MicroBatch;
 use super::policy::{PolicyConfig, weighted_policy_terms};
 use super::signal::{Measure, Signal, Weighing};
 use super::term::Term;
 use super::view::{Moment, View};
+use super::{Method, Preset};
 
 /// The table `[method.pepo]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -56,6 +57,10 @@ impl Method for Pepo {
             return Err(format!("softmax_temperature: expected above 0, got {}", self.softmax_temperature));
         }
         Ok(())
+    }
+
+    fn preset(preset: Preset) -> Option<Value> {
+        (preset == Preset::Paper).then(|| json!({ "group_size": 8 }))
     }
 
     fn policy_defaults(&self) -> PolicyConfig {

@@ -39,7 +39,7 @@ use super::term::{Over, Term};
 pub struct PolicyConfig {
     /// The loss that a method builds on. Default `token`.
     pub base: Base,
-    /// With `dr_grpo`, the length that sums over tokens are divided by, tokens. Default 48, as `rollout.max_new_tokens`.
+    /// The longest length of a response that counts, tokens: what `dr_grpo` divides sums over tokens by, and beyond which a punishment of length is full. Default 48, as `rollout.max_new_tokens`.
     pub longest_length: usize,
     /// The ratio is clipped at 1 minus this from below (ε_low), in `[0, 1]`. Default 0.2.
     pub clip_low: f64,

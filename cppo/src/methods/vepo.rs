@@ -20,8 +20,8 @@
 //! that of the paper; not copied. The other scores of its ablation are left out.
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
-use super::Method;
 use super::divergence::Divergence;
 use super::micro_batch::MicroBatch;
 use super::policy::{PolicyConfig, weighted_policy_terms};
@@ -29,6 +29,7 @@ use super::selection::largest;
 use super::signal::{Signal, Weighing};
 use super::term::{Over, Term};
 use super::view::{Drawn, Moment, SeenBy, Shown, View, ViewGradient, ViewUse};
+use super::{Method, Preset};
 use crate::problems::views::{Perturbation, PerturbationSet, Removing};
 
 /// The table `[method.vepo]`.
@@ -56,6 +57,10 @@ impl Method for Vepo {
             return Err(format!("token_fraction: expected above 0 and at most 1, got {}", self.token_fraction));
         }
         Ok(())
+    }
+
+    fn preset(preset: Preset) -> Option<Value> {
+        (preset == Preset::Paper).then(|| json!({ "group_size": 12 }))
     }
 
     fn policy_defaults(&self) -> PolicyConfig {
@@ -92,7 +97,10 @@ impl Method for Vepo {
 
     fn terms(&self, batch: &MicroBatch<'_>, policy: &PolicyConfig) -> Vec<Term> {
         let mut terms = weighted_policy_terms(batch, policy);
-        terms[0].over = Over::Selected;
+        // a base that is a mean over responses stays one
+        if terms[0].over == Over::Tokens {
+            terms[0].over = Over::Selected;
+        }
         terms
     }
 }

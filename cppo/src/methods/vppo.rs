@@ -24,8 +24,8 @@
 //! takes the mean of x over a micro-batch. d is the estimate at the sampled token, as in that code; the paper writes the KL divergence over the vocabulary.
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
-use super::Method;
 use super::divergence::Divergence;
 use super::filter::GroupFilter;
 use super::micro_batch::MicroBatch;
@@ -34,6 +34,7 @@ use super::selection::largest;
 use super::signal::{Signal, Weighing, Weights};
 use super::term::Term;
 use super::view::{Drawn, Moment, SeenBy, Shown, View, ViewGradient, ViewUse};
+use super::{Method, Preset};
 use crate::problems::views::{Perturbation, PerturbationSet, Removing};
 
 /// The table `[method.vppo]`.
@@ -71,6 +72,10 @@ impl Method for Vppo {
             return Err(format!("entropy_coef: expected 0 or more, got {}", self.entropy_coef));
         }
         self.filter.check()
+    }
+
+    fn preset(preset: Preset) -> Option<Value> {
+        (preset == Preset::Paper).then(|| json!({ "group_size": 8 }))
     }
 
     fn policy_defaults(&self) -> PolicyConfig {

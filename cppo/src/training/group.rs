@@ -16,7 +16,7 @@ use rayon::prelude::*;
 
 use crate::methods::Method;
 use crate::methods::advantages::centred;
-use crate::methods::policy::Base;
+use crate::methods::policy::{Base, PolicyConfig};
 use crate::methods::signal::Signal;
 use crate::methods::view::{Drawn, Shown, View, ViewUse};
 use crate::problems::prompts::{EncodedPrompt, Encoder, Prompt};
@@ -166,10 +166,11 @@ pub fn rewards(group: &Group) -> Vec<Reward> {
 }
 
 /// Fills in the advantages and numbers of all responses.
-pub fn set_advantages(groups: &mut [Group], method: &dyn Method, base: Base) {
+pub fn set_advantages(groups: &mut [Group], method: &dyn Method, policy: &PolicyConfig) {
     for group in groups {
-        let totals: Vec<f32> = rewards(group).iter().map(|reward| reward.total).collect();
-        let advantages = match base {
+        let total = |response: &Response| response.reward.total + method.reward_of_length(response.tokens().len(), policy.longest_length);
+        let totals: Vec<f32> = group.responses.iter().map(total).collect();
+        let advantages = match policy.base {
             Base::DrGrpo => centred(&totals),
             Base::Token | Base::Gspo | Base::Cispo => method.advantages(&totals),
         };

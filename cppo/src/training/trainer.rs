@@ -79,7 +79,7 @@ impl Trainer {
         let groups = &mut collected.groups;
         times.rollout = times.lap();
 
-        set_advantages(groups, self.method(), self.config.method.policy.base);
+        set_advantages(groups, self.method(), &self.config.method.policy);
         draw_views(groups, &self.method().views(self.moment(step)), &self.config.views, &self.encoder, self.config.run.seed);
         times.views = times.lap();
 
