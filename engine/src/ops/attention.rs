@@ -31,12 +31,15 @@ const FORWARD_SHADER: Shader = wgsl!("common/math.wgsl", "common/attention.wgsl"
 const DECODE_SHADER: Shader = wgsl!("common/math.wgsl", "common/attention.wgsl", "attention_decode.wgsl");
 const BACKWARD_SHADER: Shader = wgsl!("common/attention.wgsl", "attention_backward.wgsl");
 const STATS_SHADER: Shader = wgsl!("attention_stats.wgsl");
-static FORWARD: Kernel = kernel!(FORWARD_SHADER, "forward", Params, attention);
-static DECODE: Kernel = kernel!(DECODE_SHADER, "decode", Params, attention);
-static BACKWARD: Kernel = kernel!(BACKWARD_SHADER, "backward", Params, attention_backward);
-static STATS: Kernel = kernel!(STATS_SHADER, "stats_of_rows", StatsParams, attention_stats);
+static FORWARD: Kernel = kernel!(FORWARD_SHADER, "forward", Params, attention).overriding(HEAD_DIMS);
+static DECODE: Kernel = kernel!(DECODE_SHADER, "decode", Params, attention).overriding(HEAD_DIMS);
+static BACKWARD: Kernel = kernel!(BACKWARD_SHADER, "backward", Params, attention_backward).overriding(HEAD_DIMS);
+static STATS: Kernel = kernel!(STATS_SHADER, "stats_of_rows", StatsParams, attention_stats).overriding(HEAD_DIMS);
 pub(crate) const KERNELS: &[&Kernel] = &[&FORWARD, &DECODE, &BACKWARD, &STATS];
 
+/// The head_dims of models, of which the shaders take any multiple of 4: 16 and 32 in small ones, 72 in SigLIP-so400m, 80 in the vision tower of Qwen2-VL, 64 and
+/// 128 in most others.
+const HEAD_DIMS: &[(&str, &[u32])] = &[("HEAD_DIM", &[16, 32, 64, 72, 80, 128])];
 /// The largest head_dim: rows stay in the registers of a thread.
 const MAX_HEAD_DIM: usize = 128;
 /// With so few queries per segment, the threads of a GPU divide the keys instead of the queries.
