@@ -9,18 +9,6 @@ use serde_json::Value;
 
 const FAMILY: &str = "navi21";
 
-/// The driver of the numbers below; others choose registers otherwise.
-const DRIVER: &str = "Mesa 22.3";
-
-/// What still spills: kernel, variant, and at most so many spilled VGPRs, spilled SGPRs and bytes of scratch. A row that spills no longer must go. With other drivers than
-/// [`DRIVER`] these kernels may spill as they like; with none may another.
-const KNOWN: &[(&str, &str, [u64; 3])] = &[
-    ("attention.forward", "HEAD_DIM 128", [32, 0, 5120]),
-    ("attention_backward.backward", "HEAD_DIM 72", [0, 8, 0]),
-    ("attention_backward.backward", "HEAD_DIM 80", [1, 18, 1024]),
-    ("attention_backward.backward", "HEAD_DIM 128", [557, 107, 37888]),
-];
-
 #[test]
 fn no_kernel_spills_registers() {
     let program = Command::new(env!("CARGO_BIN_EXE_compiled")).arg("--json").env("RADV_FORCE_FAMILY", FAMILY).output().unwrap();
@@ -34,23 +22,16 @@ fn no_kernel_spills_registers() {
         writeln!(std::io::stderr(), "no_kernel_spills_registers: SKIPPED: {missing}").unwrap();
         return;
     }
-    let is_known_driver = driver["driver"].as_str().unwrap().contains(DRIVER);
 
-    let (mut wrong, mut variants) = (Vec::new(), 0);
+    let (mut spilling, mut variants) = (Vec::new(), 0);
     for line in lines.filter(|line| line["left_out"].is_null()) {
         variants += 1;
-        let (kernel, variant) = (line["kernel"].as_str().unwrap(), line["variant"].as_str().unwrap());
-        let got = ["spilled_vgprs", "spilled_sgprs", "scratch_bytes"].map(|key| line[key].as_u64().unwrap());
-        let known = KNOWN.iter().find(|row| row.0 == kernel && (row.1 == variant || !is_known_driver));
-        let what = match known {
-            None if got != [0; 3] => "expected none",
-            Some(_) if !is_known_driver => continue,
-            Some((.., most)) if got.iter().zip(most).any(|(got, most)| got > most) => &format!("expected at most {most:?}"),
-            Some(_) if got == [0; 3] => "take it off the list",
-            _ => continue,
-        };
-        wrong.push(format!("{kernel}, {variant}: spills {got:?} (VGPRs, SGPRs, bytes of scratch): {what}"));
+        let [vgprs, sgprs, scratch] = ["spilled_vgprs", "spilled_sgprs", "scratch_bytes"].map(|key| line[key].as_u64().unwrap());
+        if [vgprs, sgprs, scratch] != [0; 3] {
+            let (kernel, variant) = (&line["kernel"], &line["variant"]);
+            spilling.push(format!("{kernel} {variant}: {vgprs} VGPRs and {sgprs} SGPRs, {scratch} bytes of scratch"));
+        }
     }
-    assert!(variants > 100, "{variants} variants compiled");
-    assert!(wrong.is_empty(), "{} on {FAMILY}:\n{}", driver["driver"], wrong.join("\n"));
+    assert!(variants > 100, "expected hundreds of variants, got {variants}");
+    assert!(spilling.is_empty(), "registers spilled by {} for {FAMILY}:\n{}", driver["driver"], spilling.join("\n"));
 }
