@@ -13,4 +13,4 @@ mod table;
 pub use compare::{DeviceError, GradientError, device_error, gradient_error};
 pub use examine::{OpVerdict, examine};
 pub use sample::{Input, Rng, Sample};
-pub use table::{OpRow, ops};
+pub use table::{OpRow, kernels, ops};

@@ -28,6 +28,15 @@ impl DType {
         }
     }
 
+    /// The [`code`](DType::code)s of all types that shaders know.
+    pub(crate) const CODES: &'static [u32] = &[0, 1, 2, 3];
+
+    /// Those of f16 and bf16.
+    pub(crate) const HALF_CODES: &'static [u32] = &[1, 2];
+
+    /// Those of the floating types.
+    pub(crate) const FLOAT_CODES: &'static [u32] = &[0, 1, 2];
+
     /// True for f16 and bf16.
     pub const fn is_half(self) -> bool {
         matches!(self, DType::F16 | DType::BF16)

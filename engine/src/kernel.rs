@@ -16,6 +16,8 @@ use crate::dtype::DType;
 pub struct Shader {
     /// File name under `shaders/`, for messages and caches.
     pub name: &'static str,
+    /// All files that it is put together from, in their order.
+    pub files: &'static [&'static str],
     /// The WGSL text, common pieces first.
     pub text: &'static str,
 }
@@ -30,6 +32,7 @@ macro_rules! wgsl {
                 const NAMES: &[&str] = &[$($name),+];
                 NAMES[NAMES.len() - 1]
             },
+            files: &[$($name),+],
             // the invocation stands last, since some files begin with `enable`, which must come first; declarations may come in any order
             text: concat!(
                 $(include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../shaders/", $name)), "\n",)+
@@ -90,6 +93,8 @@ pub struct Kernel {
     pub params_fields: &'static [(&'static str, usize)],
     /// What the shader needs of the adapter.
     pub features: &'static [Feature],
+    /// The shader's `override` constants, in the order in which launches set them, each with the values that it is known to take.
+    pub overrides: &'static [(&'static str, &'static [u32])],
     /// The function that runs it on the CPU, in f32.
     pub cpu_f32: fn(CpuArgs<'_>),
     /// The same function in f64: the oracle that tests compare with.
@@ -111,10 +116,28 @@ macro_rules! kernel {
             params_bytes: std::mem::size_of::<$params>(),
             params_fields: <$params as $crate::kernel::KernelParams>::FIELDS,
             features: &[$($feature),*],
+            overrides: &[],
             cpu_f32: |args| $cpu::<f32>(&args.params::<$params>(), args),
             cpu_f64: |args| $cpu::<f64>(&args.params::<$params>(), args),
         }
     };
+}
+
+impl Kernel {
+    /// The same kernel with `override` constants, which its launches set: `kernel!(..).overriding(&[("OP", &[0, 1])])`. Launches may set other values (a size
+    /// that no model had before); the listed ones are those that [`variants`](Kernel::variants) compiles.
+    pub const fn overriding(mut self, overrides: &'static [(&'static str, &'static [u32])]) -> Kernel {
+        self.overrides = overrides;
+        self
+    }
+
+    /// Every combination of the listed values: the pipelines that a driver may be asked to compile. One without constants if there are none.
+    pub fn variants(&self) -> Vec<Vec<(&'static str, f64)>> {
+        self.overrides.iter().fold(vec![Vec::new()], |variants, &(name, values)| {
+            let with = |variant: &Vec<_>, &value: &u32| [variant.as_slice(), &[(name, f64::from(value))]].concat();
+            variants.iter().flat_map(|variant| values.iter().map(move |value| with(variant, value))).collect()
+        })
+    }
 }
 
 /// `crate::ops::softmax.forward` without the path: `softmax.forward`.

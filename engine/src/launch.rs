@@ -120,6 +120,12 @@ impl<'a> Launch<'a> {
     pub fn run(self) {
         let caller = Location::caller();
         let name = self.kernel.name;
+        debug_assert!(
+            self.constants.iter().map(|(name, _)| name).eq(self.kernel.overrides.iter().map(|(name, _)| name)),
+            "{name}: launched with constants {:?}, declared with {:?}",
+            self.constants,
+            self.kernel.overrides
+        );
         let device = self.bindings[0].expect("a kernel binds at least one tensor").tensor.device();
         for other in self.bindings().map(|binding| binding.tensor.device()) {
             assert!(other == device, "{name}: tensors on different devices: {device} and {other}");

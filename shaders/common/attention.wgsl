@@ -15,6 +15,9 @@ struct Params {
 var<immediate> params: Params;
 
 override HEAD_DIM: u32 = 64u;
+// Threads that share a row, for the registers of one hold no more than 64 elements of each: thread `lane` has part lane / 64, of PART_QUADS quads.
+override PARTS: u32 = (HEAD_DIM + 63u) / 64u;
+override PART_QUADS: u32 = HEAD_DIM / 4u / PARTS;
 
 @group(0) @binding(0) var<storage, read> table: array<u32>;
 @group(0) @binding(1) var<storage, read> q: array<vec4f>;
@@ -39,6 +42,23 @@ fn read_segment(index: u32) -> Segment {
 fn visible(segment: Segment, place: u32) -> u32 {
     let causal = max(segment.keys + place + 1u, segment.queries) - segment.queries;
     return select(segment.keys, causal, segment.causal == 1u);
+}
+
+// The thread's part of a row; written so that where there is one, compilers see that all threads read the same.
+fn part_of(lane: u32) -> u32 {
+    return select(0u, lane / 64u, PARTS > 1u);
+}
+
+// Where a part of a row begins, in quads.
+fn part_start(row: u32, part: u32) -> u32 {
+    return (row * PARTS + part) * PART_QUADS;
+}
+
+// Before and after threads exchange what their parts give.
+fn exchange() {
+    if PARTS > 1u {
+        workgroupBarrier();
+    }
 }
 
 fn total(x: vec4f) -> f32 {

@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 
 use naga::back::{PipelineConstants, hlsl, msl, pipeline_constants::process_overrides, spv};
 use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
-use naga::{AddressSpace, Expression, Module, ShaderStage, TypeInner};
+use naga::{AddressSpace, Expression, Handle, Module, ShaderStage, TypeInner};
+use percept_engine::Tensor;
+use percept_engine::check::kernels;
 use percept_engine::kernel::{Feature, Kernel};
-use percept_engine::{Tensor, check};
 
 use crate::common::gpu;
 
@@ -47,6 +48,28 @@ fn parameter_structs_have_the_same_fields_in_rust_and_wgsl() {
         match end == kernel.params_bytes && end <= 128 {
             true => Ok(()),
             false => Err(format!("{end} bytes of parameters in WGSL, {} in Rust, at most 128", kernel.params_bytes)),
+        }
+    });
+}
+
+/// What launches set, and what tools go over that compile every variant.
+#[test]
+fn overrides_are_the_same_in_rust_and_wgsl() {
+    // entry points of a file share its overrides, and need not use them all
+    let mut declared: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for kernel in kernels() {
+        declared.entry(kernel.shader.text).or_default().extend(kernel.overrides.iter().map(|(name, _)| name));
+    }
+    for_every_kernel(|kernel, module, _| {
+        // those that are computed of others are set by nobody
+        let is_set = |init: Handle<Expression>| matches!(module.global_expressions[init], Expression::Literal(_));
+        let all = module.overrides.iter().map(|(_, constant)| constant);
+        let wgsl: BTreeSet<&str> =
+            all.filter(|constant| constant.init.is_some_and(is_set)).filter_map(|constant| constant.name.as_deref()).collect();
+        let rust = &declared[kernel.shader.text];
+        match wgsl == *rust && kernel.overrides.iter().all(|(_, values)| !values.is_empty()) {
+            true => Ok(()),
+            false => Err(format!("overrides in WGSL {wgsl:?}, in Rust {rust:?}, with values {:?}", kernel.overrides)),
         }
     });
 }
@@ -139,13 +162,6 @@ fn every_entry_point_belongs_to_a_kernel() {
         }
     }
     assert!(orphans.is_empty(), "{}", orphans.join("\n"));
-}
-
-fn kernels() -> Vec<&'static Kernel> {
-    let mut all: Vec<&Kernel> = check::ops().iter().flat_map(|row| row.kernels).copied().collect();
-    all.sort_by_key(|kernel| (kernel.name, std::ptr::from_ref(*kernel) as usize));
-    all.dedup_by_key(|kernel| std::ptr::from_ref(*kernel));
-    all
 }
 
 /// The `.wgsl` files in `shaders/`, or in a folder of it.

@@ -48,5 +48,13 @@ pub fn ops() -> Vec<OpRow> {
     .collect()
 }
 
+/// The kernels of all rows, each once: every kernel of the engine.
+pub fn kernels() -> Vec<&'static Kernel> {
+    let mut all: Vec<&Kernel> = ops().iter().flat_map(|row| row.kernels).copied().collect();
+    all.sort_by_key(|kernel| (kernel.name, std::ptr::from_ref(*kernel) as usize));
+    all.dedup_by_key(|kernel| std::ptr::from_ref(*kernel));
+    all
+}
+
 /// Lengths that break kernels: 1, odd, prime, a workgroup, one more.
 pub(super) const AWKWARD: [usize; 6] = [1, 3, 31, 256, 257, 1000];

@@ -31,13 +31,16 @@ const FORWARD_SHADER: Shader = wgsl!("common/math.wgsl", "common/attention.wgsl"
 const DECODE_SHADER: Shader = wgsl!("common/math.wgsl", "common/attention.wgsl", "attention_decode.wgsl");
 const BACKWARD_SHADER: Shader = wgsl!("common/attention.wgsl", "attention_backward.wgsl");
 const STATS_SHADER: Shader = wgsl!("attention_stats.wgsl");
-static FORWARD: Kernel = kernel!(FORWARD_SHADER, "forward", Params, attention);
-static DECODE: Kernel = kernel!(DECODE_SHADER, "decode", Params, attention);
-static BACKWARD: Kernel = kernel!(BACKWARD_SHADER, "backward", Params, attention_backward);
-static STATS: Kernel = kernel!(STATS_SHADER, "stats_of_rows", StatsParams, attention_stats);
+static FORWARD: Kernel = kernel!(FORWARD_SHADER, "forward", Params, attention).overriding(HEAD_DIMS);
+static DECODE: Kernel = kernel!(DECODE_SHADER, "decode", Params, attention).overriding(HEAD_DIMS);
+static BACKWARD: Kernel = kernel!(BACKWARD_SHADER, "backward", Params, attention_backward).overriding(HEAD_DIMS);
+static STATS: Kernel = kernel!(STATS_SHADER, "stats_of_rows", StatsParams, attention_stats).overriding(HEAD_DIMS);
 pub(crate) const KERNELS: &[&Kernel] = &[&FORWARD, &DECODE, &BACKWARD, &STATS];
 
-/// The largest head_dim: rows stay in the registers of a thread.
+/// The head_dims of models (the shaders take more): 16 and 32 in small ones, 72 in SigLIP-so400m, 80 in the vision tower of Qwen2-VL, 64 and
+/// 128 in most others.
+const HEAD_DIMS: &[(&str, &[u32])] = &[("HEAD_DIM", &[16, 32, 64, 72, 80, 128])];
+/// The largest head_dim: rows stay in the registers of two threads.
 const MAX_HEAD_DIM: usize = 128;
 /// With so few queries per segment, the threads of a GPU divide the keys instead of the queries.
 const DECODE_QUERIES: usize = 4;
@@ -120,14 +123,16 @@ fn check(q: &Tensor, k: &Tensor, v: &Tensor, segments: &Segments) -> [usize; 3] 
     [heads, kv_heads, head_dim]
 }
 
-/// Packed, with head_dim filled up with zeros to a multiple of 4, which changes no product: the shaders read vectors of four.
+/// Packed, with head_dim filled up with zeros to what the shaders take, which changes no product: they read vectors of four, and two threads share a row of more
+/// than 64 elements.
 fn packed(x: &Tensor) -> Tensor {
     let x = x.detach();
     let head_dim = x.dim(-1);
-    if head_dim.is_multiple_of(4) {
+    let multiple = if head_dim > 64 { 8 } else { 4 };
+    if head_dim.is_multiple_of(multiple) {
         return x.contiguous();
     }
-    let padded = Tensor::zeros(x.device(), &[x.dim(0), x.dim(1), head_dim.next_multiple_of(4)], x.dtype());
+    let padded = Tensor::zeros(x.device(), &[x.dim(0), x.dim(1), head_dim.next_multiple_of(multiple)], x.dtype());
     padded.slice(-1, 0, head_dim).copy_from_(&x);
     padded
 }

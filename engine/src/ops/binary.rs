@@ -21,7 +21,7 @@ kernel_params! {
 }
 
 const SHADER: Shader = wgsl!("binary.wgsl");
-static FORWARD: Kernel = kernel!(SHADER, "forward", Params, forward);
+static FORWARD: Kernel = kernel!(SHADER, "forward", Params, forward).overriding(&[("OP", NUMBERS), ("LINEAR", &[0, 1])]);
 pub(crate) const KERNELS: &[&Kernel] = &[&FORWARD];
 
 /// The functions, one row each. A row holds the documentation of the method; the number of its case in binary.wgsl and its name; f; and the function
@@ -67,7 +67,6 @@ macro_rules! methods_and_kernel {
         }
 
         /// Numbers of the rows.
-        #[cfg(test)]
         pub(crate) const NUMBERS: &[u32] = &[$($number),*];
 
         fn forward<F: Float>(params: &Params, args: CpuArgs) {

@@ -16,7 +16,7 @@ kernel_params! {
 }
 
 const SHADER: Shader = wgsl!("common/half.wgsl", "cast.wgsl");
-static CAST: Kernel = kernel!(SHADER, "convert", Params, convert);
+static CAST: Kernel = kernel!(SHADER, "convert", Params, convert).overriding(&[("FROM", DType::CODES), ("TO", DType::FLOAT_CODES)]);
 pub(crate) const KERNELS: &[&Kernel] = &[&CAST];
 
 impl Tensor {

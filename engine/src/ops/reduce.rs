@@ -14,9 +14,11 @@ kernel_params! {
 }
 
 const SHADER: Shader = wgsl!("common/row_reduce.wgsl", "reduce.wgsl");
-static COLUMNS: Kernel = kernel!(SHADER, "columns", Params, reduce_parts);
-static ROWS: Kernel = kernel!(SHADER, "rows", Params, reduce_parts);
+static COLUMNS: Kernel = kernel!(SHADER, "columns", Params, reduce_parts).overriding(OVERRIDES);
+static ROWS: Kernel = kernel!(SHADER, "rows", Params, reduce_parts).overriding(OVERRIDES);
 pub(crate) const KERNELS: &[&Kernel] = &[&COLUMNS, &ROWS];
+
+const OVERRIDES: &[(&str, &[u32])] = &[("OP", &[ReduceOp::Sum as u32, ReduceOp::Max as u32])];
 
 /// How many elements one thread of `columns`, or one workgroup of `rows`, reduces. Longer axes take several passes, so the order of additions depends on
 /// the shape alone.

@@ -17,10 +17,10 @@ kernel_params! {
 }
 
 const SHADER: Shader = wgsl!("common/half.wgsl", "rows.wgsl");
-static GATHER: Kernel = kernel!(SHADER, "gather", Params, gather);
+static GATHER: Kernel = kernel!(SHADER, "gather", Params, gather).overriding(&[("DTYPE", DType::CODES)]);
 static SCATTER_ADD: Kernel = kernel!(SHADER, "scatter_add", Params, scatter_add);
-static WRITE: Kernel = kernel!(SHADER, "write", Params, write);
-static WRITE_HALF: Kernel = kernel!(SHADER, "write_half", Params, write);
+static WRITE: Kernel = kernel!(SHADER, "write", Params, write).overriding(&[("DTYPE", DType::CODES)]);
+static WRITE_HALF: Kernel = kernel!(SHADER, "write_half", Params, write).overriding(&[("DTYPE", DType::HALF_CODES)]);
 pub(crate) const KERNELS: &[&Kernel] = &[&GATHER, &SCATTER_ADD, &WRITE, &WRITE_HALF];
 
 impl Tensor {

@@ -13,8 +13,8 @@ kernel_params! {
 }
 
 const SHADER: Shader = wgsl!("common/math.wgsl", "unary.wgsl");
-static FORWARD: Kernel = kernel!(SHADER, "forward", Params, forward);
-static BACKWARD: Kernel = kernel!(SHADER, "backward", Params, backward);
+static FORWARD: Kernel = kernel!(SHADER, "forward", Params, forward).overriding(&[("OP", NUMBERS)]);
+static BACKWARD: Kernel = kernel!(SHADER, "backward", Params, backward).overriding(&[("OP", NUMBERS)]);
 pub(crate) const KERNELS: &[&Kernel] = &[&FORWARD, &BACKWARD];
 
 /// The functions, one row each. A row holds the documentation of the method; the number of its case in unary.wgsl, its name, and its parameters with
@@ -83,7 +83,6 @@ macro_rules! methods_and_kernels {
         }
 
         /// Numbers of the rows.
-        #[cfg(test)]
         pub(crate) const NUMBERS: &[u32] = &[$($number),*];
 
         #[allow(unused_variables)] // a slope may not need all parameters

@@ -24,7 +24,7 @@ kernel_params! {
 }
 
 const SHADER: Shader = wgsl!("where.wgsl");
-static WHERE: Kernel = kernel!(SHADER, "where_nonzero", Params, where_nonzero);
+static WHERE: Kernel = kernel!(SHADER, "where_nonzero", Params, where_nonzero).overriding(&[("FLOAT", &[0, 1])]);
 pub(crate) const KERNELS: &[&Kernel] = &[&WHERE];
 
 impl Tensor {

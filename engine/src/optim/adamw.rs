@@ -2,6 +2,7 @@
 
 use crate::cpu::parallel::for_row_blocks_of;
 use crate::cpu::{CpuArgs, Float};
+use crate::dtype::DType;
 use crate::kernel::{Kernel, Shader};
 use crate::{kernel, kernel_params, parallel, wgsl};
 
@@ -22,8 +23,8 @@ kernel_params! {
 }
 
 const SHADER: Shader = wgsl!("common/half.wgsl", "common/math.wgsl", "adamw.wgsl");
-static STEP: Kernel = kernel!(SHADER, "step_f32", Params, step);
-static STEP_HALF: Kernel = kernel!(SHADER, "step_half", Params, step);
+static STEP: Kernel = kernel!(SHADER, "step_f32", Params, step).overriding(&[("DTYPE", &[DType::F32.code()])]);
+static STEP_HALF: Kernel = kernel!(SHADER, "step_half", Params, step).overriding(&[("DTYPE", DType::HALF_CODES)]);
 pub(crate) const KERNELS: &[&Kernel] = &[&STEP, &STEP_HALF];
 
 /// Settings of [`AdamW`]; those of a group of parameters stand in [`ParamGroup`](super::ParamGroup).

@@ -23,9 +23,9 @@ fn samples() -> Vec<Sample> {
             samples.push(sample(&mut rng, &format!("decode, {what}"), decode(mask), [heads, kv_heads, 4]));
         }
     }
-    // Not 128, which lavapipe's compiler takes half a minute to unroll.
-    for head_dim in [1, 5, 64] {
-        samples.push(sample(&mut rng, &format!("head_dim {head_dim}"), Segments::causal(&[9]), [1, 1, head_dim]));
+    // above 64 two threads share a row, and exchange in blocks of 8
+    for (head_dim, lengths) in [(1, &[9][..]), (5, &[9]), (64, &[9]), (66, &[9]), (128, &[70, 3])] {
+        samples.push(sample(&mut rng, &format!("head_dim {head_dim}"), Segments::causal(lengths), [2, 1, head_dim]));
     }
     samples.push(sample(&mut rng, "several key blocks", Segments::causal(&[300]), [1, 1, 4]));
     samples.push(sample(&mut rng, "chunked prefill", chunked_prefill(), [2, 1, 4]));

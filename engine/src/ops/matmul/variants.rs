@@ -10,38 +10,58 @@ use crate::tensor::Tensor;
 use crate::tune::{CooperativeSize, MatmulVariant as Variant, THIN_ROWS};
 use crate::{kernel, wgsl};
 
-static TILE: Kernel = kernel!(wgsl!("common/matmul.wgsl", "matmul.wgsl"), "main", Params, forward);
-static SUBGROUP: Kernel = kernel!(wgsl!("common/matmul.wgsl", "matmul_subgroup.wgsl"), "main", Params, forward, [Feature::Subgroups]);
-static SKINNY: Kernel = kernel!(wgsl!("common/matmul.wgsl", "matmul_skinny.wgsl"), "main", Params, forward);
-static PLAIN: Kernel = kernel!(wgsl!("common/matmul.wgsl", "matmul_plain.wgsl"), "main", Params, forward);
+static TILE: Kernel = kernel!(wgsl!("common/matmul.wgsl", "matmul.wgsl"), "main", Params, forward).overriding(&[LEFT, RIGHT, TYPE, STORE]);
+static PLAIN: Kernel =
+    kernel!(wgsl!("common/matmul.wgsl", "matmul_plain.wgsl"), "main", Params, forward).overriding(&[LEFT, RIGHT, TYPE, STORE]);
+static SKINNY: Kernel = kernel!(wgsl!("common/matmul.wgsl", "matmul_skinny.wgsl"), "main", Params, forward).overriding(&[
+    LEFT,
+    RIGHT,
+    TYPE,
+    STORE,
+    ("ROWS", &[4, 8]),
+    ("QUADS", &[1, 16]),
+]);
+static SUBGROUP: Kernel = kernel!(wgsl!("common/matmul.wgsl", "matmul_subgroup.wgsl"), "main", Params, forward, [Feature::Subgroups])
+    .overriding(&[LEFT, RIGHT, TYPE, STORE, LANES]);
 static COOPERATIVE_8: Kernel = kernel!(
     wgsl!("common/cooperative_8.wgsl", "common/matmul.wgsl", "common/cooperative.wgsl", "matmul_cooperative.wgsl"),
     "main",
     Params,
     forward,
     [Feature::F16, Feature::CooperativeMatrix]
-);
+)
+.overriding(&[LEFT, RIGHT, TYPE, STORE, LANES]);
 static COOPERATIVE_16: Kernel = kernel!(
     wgsl!("common/cooperative_16.wgsl", "common/matmul.wgsl", "common/cooperative.wgsl", "matmul_cooperative.wgsl"),
     "main",
     Params,
     forward,
     [Feature::F16, Feature::CooperativeMatrix]
-);
+)
+.overriding(&[LEFT, RIGHT, TYPE, STORE, LANES]);
 static SCALAR_8: Kernel = kernel!(
     wgsl!("common/cooperative_scalar_8.wgsl", "common/matmul.wgsl", "common/cooperative_scalar.wgsl", "matmul_cooperative.wgsl"),
     "main",
     Params,
     forward,
     [Feature::F16]
-);
+)
+.overriding(&[LEFT, RIGHT, TYPE, STORE, ("LANES", &[32])]);
 static SCALAR_16: Kernel = kernel!(
     wgsl!("common/cooperative_scalar_16.wgsl", "common/matmul.wgsl", "common/cooperative_scalar.wgsl", "matmul_cooperative.wgsl"),
     "main",
     Params,
     forward,
     [Feature::F16]
-);
+)
+.overriding(&[LEFT, RIGHT, TYPE, STORE, ("LANES", &[32])]);
+
+const LEFT: (&str, &[u32]) = ("LEFT_LAYOUT", &[0, 1, 2]);
+const RIGHT: (&str, &[u32]) = ("RIGHT_LAYOUT", &[0, 1, 2]);
+const TYPE: (&str, &[u32]) = ("RIGHT_TYPE", DType::FLOAT_CODES);
+const STORE: (&str, &[u32]) = ("ACCUMULATE", &[0, 1]);
+/// Lanes of a subgroup: SwiftShader has 4, lavapipe 8, Intel 16, NVIDIA and Apple 32, older AMD 64.
+const LANES: (&str, &[u32]) = ("LANES", &[4, 8, 16, 32, 64]);
 
 pub(crate) const KERNELS: &[&Kernel] = &[&TILE, &SUBGROUP, &SKINNY, &PLAIN];
 pub(crate) const COOPERATIVE_KERNELS: &[&Kernel] = &[&COOPERATIVE_8, &COOPERATIVE_16, &SCALAR_8, &SCALAR_16];
