@@ -200,8 +200,10 @@ fn every_shipped_configuration_can_be_read() {
         std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();
     let expected = [
+        "compare-ablations.toml",
         "compare-digits.toml",
         "compare-miniature.toml",
+        "compare-shapes.toml",
         "compare-shift.toml",
         "digits-full.toml",
         "digits.toml",
@@ -209,6 +211,7 @@ fn every_shipped_configuration_can_be_read() {
         "sft-digits-80.toml",
         "sft-digits-clean.toml",
         "sft-digits.toml",
+        "sft-shapes.toml",
         "smolvlm-256m-lora.toml",
     ];
     assert_eq!(names, expected);

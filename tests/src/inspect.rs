@@ -8,7 +8,7 @@ use percept_cppo::commands::{self, Outcome};
 use percept_cppo::config::{Config, Settings};
 use percept_cppo::methods::divergence::Divergence;
 use percept_cppo::methods::selection::{Detector, SelectionConfig};
-use percept_cppo::methods::signal::{Reading, Signal};
+use percept_cppo::methods::signal::{Measure, Reading, Signal};
 use percept_cppo::methods::view::View;
 use percept_cppo::problems::prompts::Encoder;
 use percept_cppo::problems::tasks::response::Role;
@@ -136,7 +136,7 @@ fn detectors_are_measured_over_all_responses() {
         log_probs: vec![0.0; entropy.len()],
         entropy: entropy.to_vec(),
         divergences,
-        measures: Vec::new(),
+        measures: vec![(Measure::PictureSimilarity, vec![0.0; entropy.len()])],
     };
     let judged = |entropy: &[f32], entropy_removed: &[f32], k3: &[f32], truth: &[bool]| {
         let zeros = || vec![0.0; k3.len()];
@@ -152,7 +152,7 @@ fn detectors_are_measured_over_all_responses() {
     let selection = SelectionConfig { perception_fraction: 0.7, ..SelectionConfig::default() };
     let rows = detector_rows(Some(Removing::NoImage), &judged, &selection);
     let row = |detector, floor| rows.iter().find(|row| row.detector == detector && row.min_delta_entropy == floor).unwrap().detection;
-    assert_eq!(rows.len(), 14);
+    assert_eq!(rows.len(), 16);
     // Entropy, no floor: of 3 candidates 2 (tokens 0 and 3), of 2 candidates 1 (token 1): two hits in three of three.
     // AUC: positives 0.5, 0, 0.75 against 0.0196, 0.6, 0.0196: 2 + 0 + 3 of 9 pairs.
     // In falling order true, not, true, two that are not, true: precisions 1, 2/3 and 3/6 at the true ones; of the first three two are true.
@@ -181,7 +181,7 @@ fn detectors_are_measured_over_all_responses() {
     assert!(nothing.average_precision == 0.5 && nothing.precision_at_equal == 0.5, "{nothing:?}");
     // A floor of one's own is compared with the others.
     let own = SelectionConfig { min_delta_entropy: 0.3, ..selection };
-    assert_eq!(detector_rows(None, &judged, &own).len(), 21);
+    assert_eq!(detector_rows(None, &judged, &own).len(), 24);
 }
 
 #[track_caller]
@@ -274,7 +274,7 @@ fn detectors_are_printed_for_each_perturbation() {
     assert_eq!(outcome, Outcome::Done, "{errors}");
     let report: Value = serde_json::from_str(&out).unwrap();
     let rows = report["rows"].as_array().unwrap();
-    assert_eq!(rows.len(), 3 * 7 * 3, "as in training, occlusion, zoom-crop; seven detectors; three floors");
+    assert_eq!(rows.len(), 3 * 8 * 3, "as in training, occlusion, zoom-crop; eight detectors; three floors");
     let count = |name: &str| report[name].as_u64().unwrap();
     assert_eq!(count("problems"), 6);
     // each of three digits is one token
@@ -284,7 +284,7 @@ fn detectors_are_printed_for_each_perturbation() {
         assert_eq!(sum, count("tokens"));
     }
     assert_eq!(rows[0]["removing"], Value::Null);
-    assert_eq!((&rows[21]["removing"], &rows[21]["detector"]), (&"occlusion".into(), &"entropy".into()));
+    assert_eq!((&rows[24]["removing"], &rows[24]["detector"]), (&"occlusion".into(), &"entropy".into()));
 
     let (outcome, out, errors) =
         percept_inspect(&["--evaluate", "--reference", "--problems", "3", "--set", "views.removing=[\"no_image\"]"]);

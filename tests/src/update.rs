@@ -298,7 +298,7 @@ fn both_devices_compute_what_f64_does() {
 
 /// The gradient of every weight tensor along a random direction, in f64.
 /// Variants whose loss holds constants that move with the weights: differences of the loss see them, gradients do not.
-const HAVE_CONSTANTS: [&str; 3] = ["vcpo", "vcpo k3", "cispo"];
+const HAVE_CONSTANTS: [&str; 4] = ["pepo", "vcpo", "vcpo k3", "cispo"];
 
 #[test]
 fn the_whole_loss_passes_finite_differences() {

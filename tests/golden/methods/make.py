@@ -24,12 +24,13 @@ LOG_RATIO_LIMIT = 20.0
 K3_LIMIT = 10.0
 DUAL_CLIP = 3.0
 NUCLEUS = 0.95
+PASSED = 0.3  # share of the run that lies behind
 CLIP_HIGHER = {"clip_low": 0.2, "clip_high": 0.28, "kl_coef": 0.0}
 FILTER = {"accuracy_above": 0.01, "accuracy_below": 0.99, "max_refills": 20}
 
 DEFAULTS = {
     "grpo": ({}, {"clip_low": 0.2, "clip_high": 0.2, "kl_coef": 0.01, "dual_clip": DUAL_CLIP}),
-    "dapo": ({"filter": FILTER}, CLIP_HIGHER),
+    "dapo": ({"overlong_share": 0.0, "filter": FILTER}, CLIP_HIGHER),
     "papo": ({"perception_coef": 0.02, "entropy_coef": 0.0}, {"clip_low": 0.2, "clip_high": 0.3, "kl_coef": 0.01}),
     "vppo": ({"token_fraction": 0.4, "lowest_factor": 0.9, "entropy_coef": 0.06, "filter": FILTER}, CLIP_HIGHER),
     "pgpo": ({"threshold": 0.4, "threshold_is": "value", "slope": 2.0, "lowest_weight": 0.0, "conserve": True, "filter": FILTER}, CLIP_HIGHER),
@@ -43,6 +44,7 @@ DEFAULTS = {
         {"noisy_share": 0.5, "noise_start": 500, "noise_midpoint": 40 / 60, "noise_steepness": 30.0, "entropy_bonus": 1e-3},
         {"kl_coef": 0.0},
     ),
+    "pepo": ({"strength": 0.05, "softmax_temperature": 1.8}, {"kl_coef": 0.001}),
     "vcpo": ({"consistency_coef": 0.3, "divergence": "full", "imitation_coef": 0.3}, {}),
 }
 
@@ -173,11 +175,22 @@ def weigh_vepo(settings, read, lengths, _):
     return weights, np.ones(len(lengths))
 
 
+def weigh_pepo(settings, read, lengths, _):
+    weights = []
+    parts = [of_responses(read["original"][what], lengths) for what in ("picture_similarity", "entropy")]
+    for similarity, entropy in zip(*parts):
+        both = sum((v - v.min()) / max(v.max() - v.min(), 1e-6) for v in (similarity, entropy))
+        gate = 1 + settings["strength"] * np.tanh(both - both.mean())
+        softmax = np.exp(log_softmax(similarity * gate / settings["softmax_temperature"]))
+        weights.append(1 - PASSED + PASSED * len(softmax) * softmax)
+    return weights, np.ones(len(lengths))
+
+
 def weigh_vcpo(_, __, lengths, advantage):
     return [np.full(n, float(a > 0)) for n, a in zip(lengths, advantage)], np.ones(len(lengths))
 
 
-WEIGH = {"vppo": weigh_vppo, "pgpo": weigh_pgpo, "tor": weigh_tor, "vepo": weigh_vepo, "vcpo": weigh_vcpo}
+WEIGH = {"vppo": weigh_vppo, "pgpo": weigh_pgpo, "tor": weigh_tor, "vepo": weigh_vepo, "pepo": weigh_pepo, "vcpo": weigh_vcpo}
 
 
 # Losses.
@@ -228,7 +241,7 @@ def loss_of(method, settings, policy, now, given):
             loss += settings["robustness_coef"] * robustness + settings["entropy_coef"] * np.mean(-log_probs)
         case "vppo":
             loss = mean_policy_loss(now, given, policy, weights) + settings["entropy_coef"] * np.mean(-log_probs)
-        case "pgpo" | "tor":
+        case "pgpo" | "tor" | "pepo":
             loss = mean_policy_loss(now, given, policy, weights)
         case "vepo":
             loss = (weights * policy_loss(now, given, policy)).sum() / weights.sum()
@@ -352,6 +365,8 @@ def make_inputs():
                     "log_probs": old_log_probs,
                     "entropy": rounded(entropies(original)),
                     "nucleus_entropy": rounded(nucleus_entropy(original)),
+                    # any numbers between -1 and 1
+                    "picture_similarity": rounded(np.sin(3.0 * np.arange(len(tokens)) ** 2)),
                 },
                 "preserved": {"log_probs": rounded(picked(policies["logits_preserved"], tokens))},
                 "removed": read_on_removed(policies["logits_removed"], original, tokens),
@@ -425,6 +440,9 @@ CASES = [
     case("tor, ties", "tor", "ties", {"perception_fraction": 0.5}),
     case("tor on gspo", "tor", "base", base="gspo"),
     case("tor on cispo", "tor", "base", base="cispo"),
+    case("pepo", "pepo", "base", kl_coef=0.2),
+    case("pepo, other settings", "pepo", "base", {"strength": 0.8, "softmax_temperature": 0.3}),
+    case("pepo, one response", "pepo", "one"),
     case("vepo", "vepo", "base"),
     case("vepo, other settings", "vepo", "base", {"divergence_share": 0.2, "token_fraction": 0.5}, kl_coef=0.1),
     case("vepo, first update", "vepo", "base", {"token_fraction": 0.6}, moved=False),
