@@ -8,7 +8,6 @@ mod autograd;
 mod cast;
 mod gpu;
 mod memory;
-mod methods;
 mod misuse;
 mod misuse_movement;
 mod movement;
@@ -55,7 +54,11 @@ mod inspect;
 #[cfg(feature = "cppo")]
 mod losses;
 #[cfg(feature = "cppo")]
+mod methods;
+#[cfg(feature = "cppo")]
 mod methods_golden;
+#[cfg(feature = "cppo")]
+mod pepo;
 #[cfg(feature = "cppo")]
 mod program;
 #[cfg(feature = "cppo")]

@@ -159,18 +159,19 @@ pub fn inspect(
     config: &Config,
 ) -> Result<Vec<Inspection>, InspectError> {
     let responded = respond(model, encoder, prompts, source, config, config.run.seed)?;
-    let (views, signals) = look(model, encoder, &responded, &config.views, config)?;
     let selection = open_gate(&config.method.selection());
+    let (views, signals) = look(model, encoder, &responded, &config.views, &selection.detector.measures(), config)?;
     let inspections = responded.into_iter().zip(views).zip(signals);
     Ok(inspections.map(|((responded, views), signal)| inspection(responded, views, &signal, &selection)).collect())
 }
 
-/// The views of each prompt, drawn as in training, and its response on them.
+/// The views of each prompt, drawn as in training, and its response on them, with `measures` on the original.
 fn look(
     model: &Model,
     encoder: &Encoder,
     responded: &[Responded],
     views: &ViewsConfig,
+    measures: &[Measure],
     config: &Config,
 ) -> Result<(Vec<Vec<Views>>, Vec<Signal>), InspectError> {
     let uses = views_to_look_at();
@@ -194,7 +195,7 @@ fn look(
     };
     let mut groups: Vec<Group> = responded.iter().zip(&views).map(group).collect();
     let (temperature, budget) = (config.rollout.temperature, config.train.micro_batch_tokens);
-    score(model, &mut groups, &uses, &[Measure::PictureSimilarity], temperature, budget).map_err(TrainError::from)?;
+    score(model, &mut groups, &uses, measures, temperature, budget).map_err(TrainError::from)?;
     let signals: Vec<Signal> = groups.into_iter().flat_map(|group| group.responses).map(|response| response.signal).collect();
     for (responded, signal) in responded.iter().zip(&signals) {
         let divergences = signal.readings.iter().flat_map(|reading| &reading.divergences).flat_map(|(_, values)| values);

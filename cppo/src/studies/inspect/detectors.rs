@@ -14,7 +14,7 @@ use super::respond::{Responded, respond};
 use super::{InspectError, ResponseSource, look, open_gate};
 use crate::config::Config;
 use crate::methods::selection::{Detector, SelectionConfig, Shift, perception_mask};
-use crate::methods::signal::Signal;
+use crate::methods::signal::{Measure, Signal};
 use crate::methods::view::View;
 use crate::problems::prompts::{Encoder, Prompt};
 use crate::problems::tasks::response::{self, Role};
@@ -82,6 +82,7 @@ pub fn evaluate(
     config: &Config,
 ) -> Result<DetectorReport, InspectError> {
     let settings = perturbations(&config.views);
+    let measures: Vec<Measure> = Detector::ALL.iter().flat_map(|detector| detector.measures()).collect();
     let mut judged: Vec<Vec<Judged>> = vec![Vec::new(); settings.len()];
     let (problems, mut malformed) = (prompts.len(), 0);
     let mut prompts = prompts.into_iter();
@@ -98,7 +99,7 @@ pub fn evaluate(
         let responded: Vec<Responded> = responded.into_iter().filter(has_truth).collect();
         malformed += before - responded.len();
         for (judged, (_, views)) in judged.iter_mut().zip(&settings) {
-            let (_, signals) = look(model, encoder, &responded, views, config)?;
+            let (_, signals) = look(model, encoder, &responded, views, &measures, config)?;
             judged.extend(responded.iter().zip(signals).map(|(responded, signal)| {
                 let truth = responded.spelling.roles().into_iter().map(|role| role == Role::Perception).collect();
                 Judged { signal, truth }
