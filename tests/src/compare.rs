@@ -109,6 +109,21 @@ fn a_comparison_is_made_once_and_can_be_made_again() {
     assert!(outcome == Outcome::BadInput && errors.contains("cppo-seed1") && errors.contains("other weights"), "{errors}");
     std::fs::write(&weights, of_start).unwrap();
 
+    // a policy that has come to grief, with weights of no length and no word about what it sees, is part of the results
+    let kept = cells.join("cppo-seed1/cell.json");
+    let of_cell = std::fs::read_to_string(&kept).unwrap();
+    let mut broken: Cell = serde_json::from_str(&of_cell).unwrap();
+    broken.training.weight_change = f64::NAN;
+    broken.detectors.iter_mut().for_each(|(_, auc)| *auc = None);
+    std::fs::write(&kept, serde_json::to_string(&broken).unwrap()).unwrap();
+    let (outcome, out, errors) = percept(&["compare", text(&first), "--report"]);
+    assert_eq!((outcome, errors.as_str()), (Outcome::Done, ""), "{out}");
+    for name in ["cells.csv", "results.json", "table.md", "figure.svg", "report.html"] {
+        let text = std::fs::read_to_string(cells.join(name)).unwrap();
+        assert!(!text.contains("NaN"), "{name}: {text}");
+    }
+    std::fs::write(&kept, of_cell).unwrap();
+
     // a cell that was begun with other settings is not gone on with
     std::fs::remove_file(cells.join("grpo-seed0/cell.json")).unwrap();
     let (outcome, _, errors) = percept(&["compare", text(&first), "--set", "optim.learning_rate=2e-3"]);

@@ -30,8 +30,8 @@ pub struct Cell {
     pub sampled: Accuracy,
     /// On changed pictures and without information; none if it was not asked for.
     pub robustness: Option<Robustness>,
-    /// How well each detector ranks perception tokens on this policy: area under the ROC curve. Empty if it was not asked for.
-    pub detectors: Vec<(Detector, f64)>,
+    /// How well each detector ranks perception tokens on this policy: area under the ROC curve; none of a policy that names nothing it sees. Empty if it was not asked for.
+    pub detectors: Vec<(Detector, Option<f64>)>,
 }
 
 /// How a training run went.
@@ -49,6 +49,7 @@ pub struct Training {
     #[serde(with = "nan_as_null")]
     pub policy_weight: f64,
     /// How far the weights have moved: the length of the change over the length of the starting weights.
+    #[serde(with = "nan_as_null")]
     pub weight_change: f64,
     /// Mean entropy of the last tenth of the steps, nats.
     #[serde(with = "nan_as_null")]
@@ -153,7 +154,7 @@ pub struct Measured {
     pub greedy: Accuracy,
     pub sampled: Accuracy,
     pub robustness: Option<Robustness>,
-    pub detectors: Vec<(Detector, f64)>,
+    pub detectors: Vec<(Detector, Option<f64>)>,
 }
 
 /// Measures a policy on problems that the task keeps for tests.
@@ -176,8 +177,8 @@ pub fn measure(model: &Model, encoder: &Encoder, config: &Config, compare: &Comp
         0 => Vec::new(),
         problems => {
             let report = detectors::evaluate(model, encoder, test_prompts(&task, 0..problems), &ResponseSource::Sampled, config)?;
-            let first = |detector| report.rows.iter().find(|row| row.detector == detector).map_or(f64::NAN, |row| row.detection.auc);
-            Detector::ALL.iter().map(|&detector| (detector, first(detector))).collect()
+            let auc = |detector| report.rows.iter().find(|row| row.detector == detector).map(|row| row.detection.auc);
+            Detector::ALL.iter().map(|&detector| (detector, auc(detector).filter(|auc| auc.is_finite()))).collect()
         }
     };
     Ok(Measured { greedy, sampled, robustness, detectors })

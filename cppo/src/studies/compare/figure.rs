@@ -8,7 +8,10 @@ use crate::records::report::html::escape;
 use crate::records::statistics::MeanInterval;
 
 /// Colours of the rows, in turn; the base is drawn in the colour of the text.
-const COLOURS: [&str; 10] = ["#2a7fc0", "#d9822b", "#3d9a57", "#c0453b", "#8a63b8", "#8c6d4f", "#d46fa5", "#7a8794", "#a8a12a", "#2fa5b0"];
+const COLOURS: [&str; 14] = [
+    "#2a7fc0", "#d9822b", "#3d9a57", "#c0453b", "#8a63b8", "#8c6d4f", "#d46fa5", "#7a8794", "#a8a12a", "#2fa5b0", "#1f4e9c", "#7d2348",
+    "#66c2a0", "#e0b03c",
+];
 
 /// The colour of a row.
 pub(super) fn colour(comparison: &Comparison, row: &str) -> &'static str {
@@ -25,7 +28,8 @@ pub fn standalone(comparison: &Comparison) -> String {
     drawing.replacen("<svg ", "<svg xmlns=\"http://www.w3.org/2000/svg\" font-family=\"Helvetica, Arial, sans-serif\" color=\"#1d1c1a\" style=\"background:#fff\" ", 1)
 }
 
-const LABELS: f64 = 170.0;
+/// Width of a character of a row's name, at most, in the mean.
+const CHARACTER: f64 = 6.8;
 const PANEL: f64 = 250.0;
 const GAP: f64 = 20.0;
 const LINE: f64 = 24.0;
@@ -36,17 +40,19 @@ const FOOT: f64 = 40.0;
 pub(super) fn forest(comparison: &Comparison, summaries: &[Summary]) -> String {
     let others: Vec<&Summary> = summaries.iter().filter(|summary| summary.row != comparison.base).collect();
     let height = HEAD + LINE * others.len().max(1) as f64 + FOOT;
-    let width = LABELS + 3.0 * (PANEL + GAP);
+    let longest = others.iter().map(|summary| summary.row.chars().count()).max().unwrap_or(0);
+    let labels = (CHARACTER * longest as f64 + GAP).max(120.0);
+    let width = labels + 3.0 * (PANEL + GAP);
     let mut svg = format!(
         "<svg viewBox=\"0 0 {width} {height}\" role=\"img\" aria-label=\"Differences to {}\" font-size=\"12\" fill=\"currentColor\">",
         escape(&comparison.base)
     );
     for (line, summary) in others.iter().enumerate() {
         let top = HEAD + LINE * (line as f64 + 0.5) + 4.0;
-        let _ = write!(svg, "<text x=\"{}\" y=\"{top:.1}\" text-anchor=\"end\">{}</text>", LABELS - 12.0, escape(&summary.row));
+        let _ = write!(svg, "<text x=\"{}\" y=\"{top:.1}\" text-anchor=\"end\">{}</text>", labels - 12.0, escape(&summary.row));
     }
     for (panel, quantity) in Quantity::HEADLINE.into_iter().enumerate() {
-        let left = LABELS + panel as f64 * (PANEL + GAP);
+        let left = labels + panel as f64 * (PANEL + GAP);
         let reach = reach(comparison, &others, quantity);
         let x = |points: f64| left + PANEL * (0.5 + 0.5 * (points / reach).clamp(-1.0, 1.0));
         let bottom = height - FOOT;

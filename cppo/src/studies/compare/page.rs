@@ -261,7 +261,8 @@ fn detectors(summaries: &[Summary]) -> String {
     let Some(first) = summaries.iter().find(|summary| !summary.detectors.is_empty()) else { return String::new() };
     let heads: String = first.detectors.iter().map(|(which, _)| format!("<th class=\"number\">{}</th>", which.name())).collect();
     let row = |summary: &Summary| {
-        let cells: String = summary.detectors.iter().map(|(_, auc)| format!("<td class=\"number\">{:.2}</td>", auc.mean)).collect();
+        let value = |auc: &MeanInterval| if auc.count == 0 { "–".to_owned() } else { format!("{:.2}", auc.mean) };
+        let cells: String = summary.detectors.iter().map(|(_, auc)| format!("<td class=\"number\">{}</td>", value(auc))).collect();
         format!("<tr><th>{}</th>{cells}</tr>\n", escape(&summary.row))
     };
     let rows: String = summaries.iter().map(row).collect();

@@ -119,7 +119,7 @@ pub struct Summary {
     pub quantities: Vec<Measured>,
     /// For each change of the robustness test: its name, and for strengths 1 to 3 the accuracy.
     pub changes: Vec<(String, Vec<MeanInterval>)>,
-    /// Mean area under the ROC curve of each detector on the trained policies.
+    /// Mean area under the ROC curve of each detector on the trained policies, of those that name what they see.
     pub detectors: Vec<(Detector, MeanInterval)>,
     /// Mean number of steps.
     pub steps: f64,
@@ -256,7 +256,7 @@ fn changes(cells: &[&Cell]) -> Vec<(String, Vec<MeanInterval>)> {
 
 fn detectors(cells: &[&Cell]) -> Vec<(Detector, MeanInterval)> {
     let of = |which: Detector| {
-        let found = |cell: &&Cell| cell.detectors.iter().find(|(detector, _)| *detector == which).map(|(_, auc)| *auc);
+        let found = |cell: &&Cell| cell.detectors.iter().find(|(detector, _)| *detector == which).and_then(|(_, auc)| *auc);
         MeanInterval::of(&cells.iter().filter_map(found).collect::<Vec<f64>>())
     };
     cells[0].detectors.iter().map(|&(which, _)| (which, of(which))).collect()

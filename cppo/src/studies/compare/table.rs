@@ -105,7 +105,7 @@ pub fn csv(comparison: &Comparison) -> String {
             add(cell.robustness.as_ref().and_then(|of| Some(of.at(name, *strength)?.correct as f64 / of.problems as f64)));
         }
         for which in &detectors {
-            add(cell.detectors.iter().find(|(known, _)| known == which).map(|(_, auc)| *auc));
+            add(cell.detectors.iter().find(|(known, _)| known == which).and_then(|(_, auc)| *auc));
         }
         text += "\n";
     }
