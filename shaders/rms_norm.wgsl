@@ -1,8 +1,10 @@
 // RMSNorm of each row of x [rows, cols] (Zhang & Sennrich 2019, arXiv 1910.07467), and its gradients.
 //   forward          r = 1 / sqrt(mean x² + eps),  y = x · r · weight
+//   forward_add      x = a + b, written as well, then the same
 //   backward         g = dy · weight,  dx = r · (g - x · r² · mean(g · x))
+//   backward_add     the same plus what arrived at x directly
 //   weight_partials  partials[block, col] = Σ dy · x · r over the block's rows; the blocks are summed afterwards
-// Dispatch: forward and backward one workgroup per row; weight_partials one thread per (block, col), linear groups of 64.
+// Dispatch: weight_partials one thread per (block, col), linear groups of 64; the others one workgroup per row.
 // Needs common/row_reduce.wgsl.
 
 struct Params {
@@ -22,6 +24,17 @@ var<immediate> params: Params;
 @group(0) @binding(2) var<storage, read> saved_inverse_rms: array<f32>;
 @group(0) @binding(3) var<storage, read> dy: array<f32>;
 @group(0) @binding(4) var<storage, read_write> dx: array<f32>;
+
+// forward_add binds a, b, weight, sum, y, inverse_rms
+@group(0) @binding(1) var<storage, read> b: array<f32>;
+@group(0) @binding(2) var<storage, read> add_weight: array<f32>;
+@group(0) @binding(3) var<storage, read_write> sum: array<f32>;
+@group(0) @binding(4) var<storage, read_write> add_y: array<f32>;
+@group(0) @binding(5) var<storage, read_write> add_inverse_rms: array<f32>;
+
+// backward_add binds x, weight, inverse_rms, dy, dsum, dx
+@group(0) @binding(4) var<storage, read> dsum: array<f32>;
+@group(0) @binding(5) var<storage, read_write> add_dx: array<f32>;
 
 // weight_partials binds x, inverse_rms, dy, partials
 @group(0) @binding(1) var<storage, read> row_inverse_rms: array<f32>;
@@ -49,6 +62,39 @@ fn forward(at: Invocation) {
 }
 
 @compute @workgroup_size(64)
+fn forward_add(at: Invocation) {
+    let row = group_index(at);
+    if row >= params.rows {
+        return;
+    }
+    let start = row * params.cols;
+    var total = 0.0;
+    for (var col = at.lane; col < params.cols; col += LANES) {
+        let value = x[start + col] + b[start + col];
+        sum[start + col] = value;
+        total += value * value;
+    }
+    let r = 1.0 / sqrt(row_sum(at.lane, total) / f32(params.cols) + params.eps);
+    for (var col = at.lane; col < params.cols; col += LANES) {
+        add_y[start + col] = sum[start + col] * r * add_weight[col];
+    }
+    if at.lane == 0u {
+        add_inverse_rms[row] = r;
+    }
+}
+
+// mean(g · x) · r²: how much of the gradient along x the norm takes away.
+fn along_x(at: Invocation, row: u32) -> f32 {
+    let start = row * params.cols;
+    var total = 0.0;
+    for (var col = at.lane; col < params.cols; col += LANES) {
+        total += dy[start + col] * weight[col] * x[start + col];
+    }
+    let r = saved_inverse_rms[row];
+    return row_sum(at.lane, total) / f32(params.cols) * r * r;
+}
+
+@compute @workgroup_size(64)
 fn backward(at: Invocation) {
     let row = group_index(at);
     if row >= params.rows {
@@ -56,13 +102,23 @@ fn backward(at: Invocation) {
     }
     let start = row * params.cols;
     let r = saved_inverse_rms[row];
-    var total = 0.0;
+    let along = along_x(at, row);
     for (var col = at.lane; col < params.cols; col += LANES) {
-        total += dy[start + col] * weight[col] * x[start + col];
+        dx[start + col] = r * (dy[start + col] * weight[col] - x[start + col] * along);
     }
-    let along_x = row_sum(at.lane, total) / f32(params.cols) * r * r;
+}
+
+@compute @workgroup_size(64)
+fn backward_add(at: Invocation) {
+    let row = group_index(at);
+    if row >= params.rows {
+        return;
+    }
+    let start = row * params.cols;
+    let r = saved_inverse_rms[row];
+    let along = along_x(at, row);
     for (var col = at.lane; col < params.cols; col += LANES) {
-        dx[start + col] = r * (dy[start + col] * weight[col] - x[start + col] * along_x);
+        add_dx[start + col] = r * (dy[start + col] * weight[col] - x[start + col] * along) + dsum[start + col];
     }
 }
 

@@ -39,6 +39,7 @@ fn ops(group: &mut BenchmarkGroup<'_, WallTime>, shape: [usize; 2], bytes: u64) 
         Tensor::from_slice(&device, &values, shape)
     };
     let (x, z, weight, bias) = (tensor(1, &shape), tensor(2, &shape), tensor(3, &shape[1..]), tensor(4, &shape[1..]));
+    let gate_and_up = tensor(5, &[shape[0], 2 * shape[1]]);
     let mut op = |name: &str, tensors_moved: u64, run: &dyn Fn() -> Tensor| {
         group.throughput(Throughput::Bytes(tensors_moved * bytes));
         group.bench_function(BenchmarkId::from_parameter(name), |bencher| bencher.iter(|| black_box(run())));
@@ -54,7 +55,8 @@ fn ops(group: &mut BenchmarkGroup<'_, WallTime>, shape: [usize; 2], bytes: u64) 
     op("affine", 2, &|| x.affine(2.0, 1.0));
     op("add_bias", 2, &|| x.add(&bias));
     op("add", 3, &|| x.add(&z));
-    op("swiglu", 3, &|| x.swiglu(&z));
+    op("add_rms_norm", 4, &|| x.add_rms_norm(&z, &weight, 1e-5)[1].clone());
+    op("swiglu", 3, &|| gate_and_up.swiglu());
     op("sum_rows", 1, &|| x.sum(&[-1]));
     op("sum_columns", 1, &|| x.sum(&[0]));
 }

@@ -23,6 +23,7 @@ pub(crate) mod rope;
 pub(crate) mod rows;
 pub(crate) mod sample;
 pub(crate) mod softmax;
+pub(crate) mod split_heads;
 pub(crate) mod swiglu;
 pub(crate) mod top_k_mask;
 pub(crate) mod unary;
@@ -33,6 +34,7 @@ pub use attention::{Mask, Segment, Segments};
 pub use linear_kl::{Head, linear_kl};
 pub use rope::RopeTable;
 pub use sample::Sampling;
+pub use split_heads::Heads;
 
 /// Elements per workgroup of the elementwise shaders.
 pub(crate) const ELEMENTS_PER_GROUP: usize = 256;

@@ -7,7 +7,7 @@ mod toy;
 use crate::config::{Architecture, ModelConfig};
 use crate::error::ModelError;
 use crate::hf::json::Fields;
-use crate::layers::scope::{Parameter, record};
+use crate::layers::scope::{Declared, Parameter, record};
 use family::Family;
 
 /// Declares the families: a module and an entry of `FAMILIES` for each line. The tests have one of their own.
@@ -51,6 +51,11 @@ pub(crate) fn named_in(file: &Fields) -> Result<(&'static Family, Architecture),
 
 /// Every weight of a model, in the order in which its layers declare them. The n-th draws its initial values from stream n.
 pub(crate) fn parameters(config: &ModelConfig) -> Vec<Parameter> {
+    declared(config).parameters
+}
+
+/// What the layers of a model declare.
+pub(crate) fn declared(config: &ModelConfig) -> Declared {
     record(|scope| drop((of(config).build)(config, scope)))
 }
 

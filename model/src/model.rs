@@ -60,8 +60,11 @@ impl Model {
         Model::assemble(config, device.clone(), dtype, Weights { tensors, adapters: BTreeMap::new() }, Activations::Keep)
     }
 
-    fn assemble(config: ModelConfig, device: Device, dtype: DType, weights: Weights, activations: Activations) -> Model {
+    fn assemble(config: ModelConfig, device: Device, dtype: DType, mut weights: Weights, activations: Activations) -> Model {
         let family = families::of(&config);
+        for group in families::declared(&config).groups {
+            weights.lay_in_order(&group);
+        }
         let network = (family.build)(&config, &Scope::load(&weights));
         Model { config, family, device, dtype, weights, activations, network }
     }

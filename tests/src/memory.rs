@@ -1,5 +1,6 @@
 //! Steady state allocates nothing: counters of a small training loop.
 
+use percept_engine::ops::Heads;
 use percept_engine::optim::{AdamW, AdamWConfig, ParamGroup};
 use percept_engine::{Counters, DType, Device, Indices, RopeTable, Tensor};
 
@@ -26,7 +27,9 @@ impl Toy {
         let ids: Vec<u32> = (0..6).map(|i| (self.step * 7 + i * 3) % 11).collect();
         let positions: Vec<u32> = (0..6).collect();
         let x = self.table.embedding(&Indices::new(device, &ids, &[6])); // [6, 8]
-        let x = x.reshape(&[6, 2, 4]).rope(&RopeTable::new(device, &positions, 4, 1e4)).reshape(&[6, 8]);
+        let heads = Heads { queries: 2, kv: 1, dim: 4 };
+        let [x, _, _] = Tensor::concat(&[&x, &x], 1).split_heads(heads, Some(&RopeTable::new(device, &positions, 4, 1e4)));
+        let x = x.reshape(&[6, 8]);
         let scale = self.scale.index_select(&Indices::new(device, &[0], &[1])); // [1, 8]
         let y = Tensor::concat(&[&x.mul(&scale).tanh(), &x], 0);
         let loss = y.sub(&Tensor::full(device, &[12, 8], 0.3, DType::F32)).square().mean(&[0, 1]);

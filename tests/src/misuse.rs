@@ -37,7 +37,8 @@ const CASES: &[Case] = &[
     (|d| drop(zeros(d, &[2]).mul(&indices(d, &[3]))), "mul: arithmetic needs f32 (cast first): got f32 [2] and u32 [3]"),
     (|d| drop(zeros(d, &[2]).maximum(&zeros(d, &[3]))), "maximum: shapes do not broadcast: [2] and [3]"),
     (|d| drop(zeros(d, &[2]).eq(&zeros(d, &[3]))), "eq: shapes do not broadcast: [2] and [3]"),
-    (|d| drop(zeros(d, &[2]).swiglu(&zeros(d, &[3]))), "swiglu: shapes differ: gate [2] and up [3]"),
+    (|d| drop(zeros(d, &[2, 3]).swiglu()), "swiglu: rows are a gate and as many values: [2, 3] has rows of 3"),
+    (|d| drop(zeros(d, &[2, 3]).add_rms_norm(&zeros(d, &[3, 3]), &zeros(d, &[3]), 1e-5)), "add_rms_norm: shapes differ: [2, 3] and [3, 3]"),
     (|d| drop(indices(d, &[4]).where_(&zeros(d, &[2]), &zeros(d, &[1]))), "where: shapes do not broadcast: [4], [2] and [1]"),
     (
         |d| drop(zeros(d, &[2]).cast(DType::F16).where_(&zeros(d, &[2]), &zeros(d, &[2]))),

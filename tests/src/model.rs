@@ -1,6 +1,7 @@
 //! The model: parity with transformers, packing, checkpointing, adapters, directories.
 
 mod directory;
+mod dispatches;
 mod families;
 mod packing;
 mod parity;

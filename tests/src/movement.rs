@@ -1,6 +1,9 @@
 //! Values of the ops that move data, written out: the op table compares devices, this compares with the definitions.
 
+use percept_engine::ops::Heads;
 use percept_engine::{Device, Indices, RopeTable, Tensor};
+
+use crate::common::gpu;
 
 fn counting(shape: &[usize]) -> Tensor {
     let values: Vec<f32> = (0..shape.iter().product::<usize>()).map(|i| i as f32).collect();
@@ -68,8 +71,10 @@ fn pixel_shuffle_joins_squares_of_the_grid() {
 fn rope_rotates_pairs_by_exact_angles_at_far_positions() {
     let cpu = Device::cpu();
     let (positions, head_dim, theta) = ([0u32, 1, 8191, 1_000_003], 4, 1e5);
-    let x = Tensor::from_slice(&cpu, &[1.0f32, 2.0, 3.0, 4.0].repeat(4), &[4, 1, 4]);
-    let y = values(&x.rope(&RopeTable::new(&cpu, &positions, head_dim, theta)));
+    let x = Tensor::from_slice(&cpu, &[1.0f32, 2.0, 3.0, 4.0].repeat(4 * 3), &[4, 12]);
+    let [turned, _, value] = x.split_heads(Heads { queries: 1, kv: 1, dim: head_dim }, Some(&RopeTable::new(&cpu, &positions, head_dim, theta)));
+    assert_eq!(values(&value), [1.0, 2.0, 3.0, 4.0].repeat(4));
+    let y = values(&turned);
     for (t, &position) in positions.iter().enumerate() {
         for j in 0..2 {
             let angle = f64::from(position) * theta.powf(-(j as f64) / 2.0);
@@ -85,9 +90,41 @@ fn rope_rotates_pairs_by_exact_angles_at_far_positions() {
 #[test]
 fn rows_of_a_rope_table_are_the_table_of_those_positions() {
     let cpu = Device::cpu();
-    let x = counting(&[3, 2, 6]);
+    let x = counting(&[3, 24]);
     let all = RopeTable::new(&cpu, &(0..50).collect::<Vec<_>>(), 6, 1e4);
     let positions = Tensor::from_slice(&cpu, &[49u32, 7, 0], &[3]);
-    let direct = x.rope(&RopeTable::new(&cpu, &[49, 7, 0], 6, 1e4));
-    assert_eq!(values(&x.rope(&all.select(&Indices::on_device(&positions)))), values(&direct));
+    let turned = |table: &RopeTable| values(&x.split_heads(Heads { queries: 2, kv: 1, dim: 6 }, Some(table))[0]);
+    assert_eq!(turned(&all.select(&Indices::on_device(&positions))), turned(&RopeTable::new(&cpu, &[49, 7, 0], 6, 1e4)));
+}
+
+#[test]
+fn tensors_that_lie_in_order_are_joined_without_a_copy() {
+    for device in [Device::cpu(), gpu()] {
+        let rows = |count: usize, first: f32| {
+            let values: Vec<f32> = (0..count * 64).map(|i| first + i as f32).collect();
+            Tensor::from_slice(&device, &values, &[count, 64]).parameter()
+        };
+        let parts = [rows(3, 0.0), rows(1, 500.0), rows(2, -9.0)];
+        let parts = parts.each_ref();
+        assert!(!Tensor::lie_in_order(&parts));
+        let laid = Tensor::laid_in_order(&parts);
+        let laid: Vec<&Tensor> = laid.iter().collect();
+        assert!(Tensor::lie_in_order(&laid));
+        assert!(!Tensor::lie_in_order(&[laid[1], laid[0]]), "the wrong way round");
+
+        let before = device.counters().launches;
+        let joined = Tensor::concat(&laid, 0);
+        assert_eq!(device.counters().launches, before);
+        assert_eq!(values(&joined), values(&Tensor::concat(&parts, 0)));
+
+        // each is still the parameter that it was, and a change of one shows in the whole
+        let weights = Tensor::from_slice(&device, &(0..6 * 64).map(|i| i as f32).collect::<Vec<_>>(), &[6, 64]);
+        let gradients = joined.mul(&weights).sum_all().backward();
+        for (part, start) in parts.into_iter().zip([0, 3, 4]) {
+            assert_eq!(values(gradients.get(part).unwrap()), values(&weights.slice(0, start, part.dim(0))));
+        }
+        laid[1].write_slice(&[7.0f32; 64]);
+        assert_eq!(values(&joined)[3 * 64..4 * 64], [7.0; 64]);
+        assert!(Tensor::lie_in_order(&Tensor::laid_in_order(&laid).iter().collect::<Vec<_>>()), "laid twice");
+    }
 }

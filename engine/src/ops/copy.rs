@@ -28,10 +28,15 @@ impl Tensor {
             return self.clone();
         }
         let y = Tensor::uninit(self.device(), self.shape(), self.dtype(), "contiguous");
-        let kernel = if self.dtype().is_half() { &GATHER_HALF } else { &GATHER };
-        let words = (self.len() * self.dtype().size_bytes().min(4)).div_ceil(4);
-        kernel.launch(&params(self)).strided(self).output(&y).groups(words.div_ceil(ELEMENTS_PER_GROUP)).run();
+        y.copy_packed_(self);
         y.with_grad("contiguous", [self], |dy| [Some(dy.clone())])
+    }
+
+    /// Overwrites this packed tensor with the values of a view of the same shape and type. No gradient is recorded.
+    pub(crate) fn copy_packed_(&self, source: &Tensor) {
+        let kernel = if source.dtype().is_half() { &GATHER_HALF } else { &GATHER };
+        let words = (source.len() * source.dtype().size_bytes().min(4)).div_ceil(4);
+        kernel.launch(&params(source)).strided(source).output(self).groups(words.div_ceil(ELEMENTS_PER_GROUP)).run();
     }
 
     /// Overwrites this view, in place, with the values of `source`. No gradient is recorded.

@@ -141,7 +141,7 @@ fn params(rows: &Tensor, indices: &Indices) -> Params {
 }
 
 #[track_caller]
-fn assert_distinct(op: &str, indices: &Indices) {
+pub(super) fn assert_distinct(op: &str, indices: &Indices) {
     let mut sorted = indices.host().unwrap_or_default().to_vec();
     sorted.sort_unstable();
     if let Some(twice) = sorted.windows(2).find(|w| w[0] == w[1]) {

@@ -89,7 +89,7 @@ fn build(config: &ModelConfig, scope: &Scope) -> Network {
             let x = embed.forward(pictures.patches());
             // a window is a row of patches: nothing but other segments
             let windows: Vec<usize> = pictures.grids().iter().flat_map(|&[rows, cols]| std::iter::repeat_n(cols, rows)).collect();
-            x.add(&attention.forward(&x, None, &Segments::bidirectional(&windows), None))
+            x.add(&attention.forward(&x, None, &Segments::bidirectional(&windows)))
         }),
         connector: Box::new(move |patches, pictures| {
             merger.forward(&pictures.by_grid(patches, |run, patches| {

@@ -2,9 +2,10 @@
 
 use crate::config::Bias;
 use crate::layers::cache::LayerCache;
+use crate::layers::joint::JointLinear;
 use crate::layers::linear::Linear;
 use crate::layers::scope::Scope;
-use percept_engine::ops::{RopeTable, Segments};
+use percept_engine::ops::{Heads, RopeTable, Segments};
 use percept_engine::{Indices, Tensor};
 
 /// The sizes of an attention layer, and what differs between families.
@@ -27,55 +28,37 @@ pub(crate) struct AttentionShape {
 /// in from outside.
 #[derive(Clone)]
 pub(crate) struct Attention {
-    heads: usize,
-    kv_heads: usize,
-    head_dim: usize,
-    q_proj: Linear,
-    k_proj: Linear,
-    v_proj: Linear,
+    heads: Heads,
+    qkv: JointLinear,
     out_proj: Linear,
 }
 
 impl Attention {
     pub(crate) fn new(shape: &AttentionShape, scope: &Scope) -> Self {
         let &AttentionShape { hidden, heads, kv_heads, head_dim, bias, out: (out, out_bias) } = shape;
+        let (q, kv) = (heads * head_dim, kv_heads * head_dim);
         Self {
-            heads,
-            kv_heads,
-            head_dim,
-            q_proj: scope.linear("q_proj", &[heads * head_dim, hidden], bias),
-            k_proj: scope.linear("k_proj", &[kv_heads * head_dim, hidden], bias),
-            v_proj: scope.linear("v_proj", &[kv_heads * head_dim, hidden], bias),
-            out_proj: scope.linear(out, &[hidden, heads * head_dim], out_bias),
+            heads: Heads { queries: heads, kv: kv_heads, dim: head_dim },
+            qkv: JointLinear::new(scope, &[("q_proj", q), ("k_proj", kv), ("v_proj", kv)], hidden, bias),
+            out_proj: scope.linear(out, &[hidden, q], out_bias),
         }
     }
 
-    /// `rope` turns queries and keys; with a cache, the keys and values of earlier tokens are read from it and the new ones written into the rows.
-    /// `[tokens, hidden] -> [tokens, hidden]`
-    pub(crate) fn forward(
-        &self,
-        x: &Tensor,
-        rope: Option<&RopeTable>,
-        segments: &Segments,
-        cache: Option<(&LayerCache, &Indices)>,
-    ) -> Tensor {
-        let split = |y: Tensor, heads: usize| y.reshape(&[x.dim(0), heads, self.head_dim]); // [tokens, heads, head_dim]
-        let turned = |y: Tensor| match rope {
-            Some(rope) => y.rope(rope),
-            None => y,
-        };
-        let q = turned(split(self.q_proj.forward(x), self.heads));
-        let k = turned(split(self.k_proj.forward(x), self.kv_heads));
-        let v = split(self.v_proj.forward(x), self.kv_heads);
-        let scale = (self.head_dim as f32).powf(-0.5);
-        let mixed = match cache {
-            None => q.attention(&k, &v, segments, scale),
-            Some((cache, rows)) => {
-                cache.keys.write_rows_(rows, &k);
-                cache.values.write_rows_(rows, &v);
-                q.attention(&cache.keys, &cache.values, segments, scale)
-            }
-        };
-        self.out_proj.forward(&mixed.reshape(&[x.dim(0), self.heads * self.head_dim]))
+    /// `rope` turns queries and keys. `[tokens, hidden] -> [tokens, hidden]`
+    pub(crate) fn forward(&self, x: &Tensor, rope: Option<&RopeTable>, segments: &Segments) -> Tensor {
+        let [q, k, v] = self.qkv.forward(x).split_heads(self.heads, rope);
+        self.mix(&q, &k, &v, segments)
+    }
+
+    /// The same for new tokens: keys and values of earlier tokens are read from a cache, and the new ones written into its rows. `[tokens, hidden] -> [tokens, hidden]`
+    pub(crate) fn forward_cached(&self, x: &Tensor, rope: &RopeTable, segments: &Segments, cache: &LayerCache, rows: &Indices) -> Tensor {
+        let q = self.qkv.forward(x).split_heads_into(self.heads, rope, rows, [&cache.keys, &cache.values]);
+        self.mix(&q, &cache.keys, &cache.values, segments)
+    }
+
+    fn mix(&self, q: &Tensor, k: &Tensor, v: &Tensor, segments: &Segments) -> Tensor {
+        let Heads { queries, dim, .. } = self.heads;
+        let mixed = q.attention(k, v, segments, (dim as f32).powf(-0.5));
+        self.out_proj.forward(&mixed.reshape(&[q.dim(0), queries * dim]))
     }
 }

@@ -6,7 +6,7 @@
 use crate::config::{Bias, ModelConfig, TextConfig};
 use crate::layers::activations::Activations;
 use crate::layers::attention::{Attention, AttentionShape};
-use crate::layers::cache::{KvCache, LayerCache};
+use crate::layers::cache::KvCache;
 use crate::layers::mlp::SwigluMlp;
 use crate::layers::norms::RmsNorm;
 use crate::layers::scope::Scope;
@@ -38,12 +38,18 @@ impl Decoder {
 
     /// Hidden states after the final norm. `[tokens, hidden] -> [tokens, hidden]`
     pub(crate) fn forward(&self, embeddings: &Tensor, rope: &RopeTable, segments: &Segments, activations: Activations) -> Tensor {
-        let mut x = embeddings.clone();
+        let mut stream = Stream::of(embeddings);
         for layer in &self.layers {
-            let (layer, rope, segments) = (layer.clone(), rope.clone(), segments.clone());
-            x = activations.run(&x, move |x| layer.forward(x, &rope, &segments, None));
+            stream = match activations {
+                Activations::Keep => layer.forward(stream, |x| layer.attention.forward(x, Some(rope), segments)),
+                Activations::Recompute => {
+                    let (layer, rope, segments) = (layer.clone(), rope.clone(), segments.clone());
+                    let layer = move |x: &Tensor| layer.forward(Stream::of(x), |x| layer.attention.forward(x, Some(&rope), &segments)).value();
+                    Stream::of(&activations.run(&stream.value(), layer))
+                }
+            };
         }
-        self.norm.forward(&x)
+        stream.normed(&self.norm)[1].clone()
     }
 
     /// Shows `visit` the hidden states before each layer, and those after the final norm. `[tokens, hidden]`
@@ -51,7 +57,7 @@ impl Decoder {
         let mut x = embeddings.clone();
         for layer in &self.layers {
             visit(&x);
-            x = layer.forward(&x, rope, segments, None);
+            x = layer.forward(Stream::of(&x), |x| layer.attention.forward(x, Some(rope), segments)).value();
         }
         visit(&self.norm.forward(&x));
     }
@@ -66,11 +72,38 @@ impl Decoder {
         cache: &KvCache,
         rows: &Indices,
     ) -> Tensor {
-        let mut x = embeddings.clone();
+        let mut stream = Stream::of(embeddings);
         for (layer, cache) in self.layers.iter().zip(cache.layers()) {
-            x = layer.forward(&x, rope, segments, Some((cache, rows)));
+            stream = layer.forward(stream, |x| layer.attention.forward_cached(x, rope, segments, cache, rows));
         }
-        self.norm.forward(&x)
+        stream.normed(&self.norm)[1].clone()
+    }
+}
+
+/// The residual stream between two blocks: `x`, and what the last block adds to it. The next norm does the addition, in its own kernel.
+struct Stream {
+    x: Tensor,
+    added: Option<Tensor>,
+}
+
+impl Stream {
+    fn of(x: &Tensor) -> Self {
+        Self { x: x.clone(), added: None }
+    }
+
+    fn value(self) -> Tensor {
+        match self.added {
+            Some(added) => self.x.add(&added),
+            None => self.x,
+        }
+    }
+
+    /// The value and its norm.
+    fn normed(self, norm: &RmsNorm) -> [Tensor; 2] {
+        match self.added {
+            Some(added) => norm.forward_sum(&self.x, &added),
+            None => [self.x.clone(), norm.forward(&self.x)],
+        }
     }
 }
 
@@ -102,9 +135,10 @@ impl DecoderLayer {
         }
     }
 
-    /// `[tokens, hidden] -> [tokens, hidden]`
-    fn forward(&self, x: &Tensor, rope: &RopeTable, segments: &Segments, cache: Option<(&LayerCache, &Indices)>) -> Tensor {
-        let x = x.add(&self.attention.forward(&self.input_layernorm.forward(x), Some(rope), segments, cache));
-        x.add(&self.mlp.forward(&self.post_attention_layernorm.forward(&x)))
+    /// `attend` is the layer's attention, with or without a cache.
+    fn forward(&self, stream: Stream, attend: impl Fn(&Tensor) -> Tensor) -> Stream {
+        let [x, normed] = stream.normed(&self.input_layernorm);
+        let [x, normed] = Stream { x, added: Some(attend(&normed)) }.normed(&self.post_attention_layernorm);
+        Stream { x, added: Some(self.mlp.forward(&normed)) }
     }
 }

@@ -1,6 +1,7 @@
 //! The two layers after attention: wider, then back.
 
 use crate::config::Bias;
+use crate::layers::joint::JointLinear;
 use crate::layers::linear::Linear;
 use crate::layers::scope::Scope;
 use percept_engine::Tensor;
@@ -8,23 +9,20 @@ use percept_engine::Tensor;
 /// SwiGLU (Shazeer 2020, arXiv 2002.05202) without biases: `down(silu(gate x) · up x)`. `[tokens, hidden] -> [tokens, hidden]`
 #[derive(Clone)]
 pub(crate) struct SwigluMlp {
-    gate_proj: Linear,
-    up_proj: Linear,
+    gate_and_up: JointLinear,
     down_proj: Linear,
 }
 
 impl SwigluMlp {
     pub(crate) fn new(hidden: usize, inner: usize, scope: &Scope) -> Self {
         Self {
-            gate_proj: scope.linear("gate_proj", &[inner, hidden], Bias::No),
-            up_proj: scope.linear("up_proj", &[inner, hidden], Bias::No),
+            gate_and_up: JointLinear::new(scope, &[("gate_proj", inner), ("up_proj", inner)], hidden, Bias::No),
             down_proj: scope.linear("down_proj", &[hidden, inner], Bias::No),
         }
     }
 
     pub(crate) fn forward(&self, x: &Tensor) -> Tensor {
-        let inner = self.gate_proj.forward(x).swiglu(&self.up_proj.forward(x));
-        self.down_proj.forward(&inner)
+        self.down_proj.forward(&self.gate_and_up.forward(x).swiglu())
     }
 }
 

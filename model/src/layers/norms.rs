@@ -28,4 +28,9 @@ impl RmsNorm {
     pub(crate) fn forward(&self, x: &Tensor) -> Tensor {
         x.rms_norm(&self.weight, self.eps)
     }
+
+    /// The sum of two tensors, and its norm. `[tokens, hidden], [tokens, hidden] -> sum, normed`
+    pub(crate) fn forward_sum(&self, x: &Tensor, other: &Tensor) -> [Tensor; 2] {
+        x.add_rms_norm(other, &self.weight, self.eps)
+    }
 }

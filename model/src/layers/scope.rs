@@ -27,11 +27,20 @@ pub(crate) enum Initial {
     Zeros,
 }
 
+/// What layers declare of their weights.
+#[derive(Default)]
+pub(crate) struct Declared {
+    /// The weights, in the order of the declarations.
+    pub(crate) parameters: Vec<Parameter>,
+    /// Names of weights that should lie one behind the other in memory, group by group.
+    pub(crate) groups: Vec<Vec<String>>,
+}
+
 /// The declarations `build` makes, in its order.
-pub(crate) fn record(build: impl FnOnce(&Scope)) -> Vec<Parameter> {
-    let list = RefCell::default();
-    build(&Scope { source: Source::Record(&list), prefix: String::new(), deviation: 0.0 });
-    list.into_inner()
+pub(crate) fn record(build: impl FnOnce(&Scope)) -> Declared {
+    let declared = RefCell::default();
+    build(&Scope { source: Source::Record(&declared), prefix: String::new(), deviation: 0.0 });
+    declared.into_inner()
 }
 
 /// The weights of one module: a prefix of names, and where tensors come from.
@@ -44,7 +53,7 @@ pub(crate) struct Scope<'a> {
 
 #[derive(Clone, Copy)]
 enum Source<'a> {
-    Record(&'a RefCell<Vec<Parameter>>),
+    Record(&'a RefCell<Declared>),
     Load(&'a Weights),
 }
 
@@ -93,6 +102,13 @@ impl<'a> Scope<'a> {
         self.at(name).matrix("weight", &shape)
     }
 
+    /// Asks that these weights of the module lie one behind the other in memory.
+    pub(crate) fn lay_in_order(&self, names: impl Iterator<Item = String>) {
+        if let Source::Record(declared) = self.source {
+            declared.borrow_mut().groups.push(names.map(|name| self.full_name(&name)).collect());
+        }
+    }
+
     fn matrix(&self, name: &str, shape: &[usize]) -> Weight {
         self.declare(name, shape, Initial::Normal(self.deviation))
     }
@@ -101,8 +117,8 @@ impl<'a> Scope<'a> {
     fn declare(&self, name: &str, shape: &[usize], initial: Initial) -> Weight {
         let name = self.full_name(name);
         match self.source {
-            Source::Record(list) => {
-                list.borrow_mut().push(Parameter { name, shape: shape.to_vec(), initial });
+            Source::Record(declared) => {
+                declared.borrow_mut().parameters.push(Parameter { name, shape: shape.to_vec(), initial });
                 Weight::default()
             }
             Source::Load(weights) => {

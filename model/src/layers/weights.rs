@@ -25,6 +25,13 @@ impl Weights {
         Ok(Weights { tensors: tensors.collect::<Result<_>>()?, adapters: adapters.collect::<Result<_>>()? })
     }
 
+    /// Lays these weights one behind the other in memory, if kernels can bind them so.
+    pub(crate) fn lay_in_order(&mut self, names: &[String]) {
+        let tensors: Vec<&Tensor> = names.iter().map(|name| &self.tensors[name]).collect();
+        let laid = Tensor::laid_in_order(&tensors);
+        self.tensors.extend(names.iter().cloned().zip(laid));
+    }
+
     /// Every tensor, the adapters' among them.
     pub(crate) fn all_mut(&mut self) -> impl Iterator<Item = &mut Tensor> {
         self.tensors.values_mut().chain(self.adapters.values_mut().flat_map(|adapter| [&mut adapter.down, &mut adapter.up]))

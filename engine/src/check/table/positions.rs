@@ -1,6 +1,7 @@
-//! Rows of concat, patches, pixel shuffle and rotary positions.
+//! Rows of concat, pixel shuffle, and the heads of attention with their rotary positions.
 
-use crate::ops::{self, RopeTable};
+use crate::indices::Indices;
+use crate::ops::{self, Heads, RopeTable};
 use crate::tensor::Tensor;
 
 use super::{OpRow, Rng, Sample};
@@ -9,7 +10,8 @@ pub(super) fn rows() -> Vec<OpRow> {
     vec![
         OpRow { name: "concat", kernels: &[], samples: concat_samples, random: random_concat },
         OpRow { name: "pixel_shuffle", kernels: &[], samples: shuffle_samples, random: random_shuffle },
-        OpRow { name: "rope", kernels: ops::rope::KERNELS, samples: rope_samples, random: random_rope },
+        OpRow { name: "split_heads", kernels: ops::split_heads::KERNELS, samples: split_samples, random: random_split },
+        OpRow { name: "split_heads_into", kernels: ops::split_heads::KERNELS, samples: split_into_samples, random: random_split_into },
     ]
 }
 
@@ -59,25 +61,76 @@ fn random_shuffle(rng: &mut Rng) -> Sample {
     shuffle(rng, n, grid, scale, d)
 }
 
-fn rope(rng: &mut Rng, [tokens, heads, head_dim]: [usize; 3]) -> Sample {
-    let positions: Vec<u32> = (0..tokens).map(|_| rng.below(9000) as u32).collect();
-    let input = rng.input(&[tokens, heads, head_dim], -1.0, 1.0);
-    Sample::new(format!("[{tokens}, {heads}, {head_dim}]"), vec![input], move |x| {
-        vec![x[0].rope(&RopeTable::new(x[0].device(), &positions, head_dim, 1e5))]
+fn split_heads(rng: &mut Rng, tokens: usize, [queries, kv, dim]: [usize; 3], turns: bool) -> Sample {
+    let (heads, positions) = (Heads { queries, kv, dim }, positions(rng, tokens));
+    let input = rng.input(&[tokens, heads.width()], -1.0, 1.0);
+    let label = format!("{tokens} tokens, {queries} + 2 · {kv} heads of {dim}{}", if turns { "" } else { ", not turned" });
+    Sample::new(label, vec![input], move |x| {
+        let rope = turns.then(|| RopeTable::new(x[0].device(), &positions, dim, 1e5));
+        x[0].split_heads(heads, rope.as_ref()).to_vec()
     })
 }
 
-fn rope_samples() -> Vec<Sample> {
+fn positions(rng: &mut Rng, tokens: usize) -> Vec<u32> {
+    (0..tokens).map(|_| rng.below(9000) as u32).collect()
+}
+
+fn split_samples() -> Vec<Sample> {
     let mut rng = Rng::new(53);
-    let mut samples = vec![rope(&mut rng, [5, 3, 8]), rope(&mut rng, [1, 1, 2]), rope(&mut rng, [7, 9, 64]), rope(&mut rng, [0, 2, 4])];
-    let inputs = vec![rng.input(&[2, 4, 6], -1.0, 1.0)];
-    samples.push(Sample::new("a permuted view", inputs, |x| {
-        vec![x[0].permute(&[1, 0, 2]).rope(&RopeTable::new(x[0].device(), &[3, 0, 8191, 7], 6, 1e4))]
+    let mut samples = Vec::new();
+    for turns in [true, false] {
+        samples.push(split_heads(&mut rng, 5, [3, 1, 8], turns));
+        samples.push(split_heads(&mut rng, 1, [1, 1, 2], turns));
+        samples.push(split_heads(&mut rng, 7, [9, 3, 64], turns));
+        samples.push(split_heads(&mut rng, 0, [2, 2, 4], turns));
+    }
+    let inputs = vec![rng.input(&[24, 2], -1.0, 1.0)];
+    samples.push(Sample::new("a transposed view, and no gradient of the keys", inputs, |x| {
+        let table = RopeTable::new(x[0].device(), &[8191, 7], 6, 1e4);
+        let [q, _, v] = x[0].t().split_heads(Heads { queries: 2, kv: 1, dim: 6 }, Some(&table));
+        vec![q, v]
     }));
     samples
 }
 
-fn random_rope(rng: &mut Rng) -> Sample {
-    let shape = [rng.length(20), rng.length(5), 2 * rng.length(40)];
-    rope(rng, shape)
+fn random_split(rng: &mut Rng) -> Sample {
+    let (tokens, kv, turns) = (rng.length(20), rng.length(3), rng.below(2) == 0);
+    let heads = [kv * rng.length(3), kv, 2 * rng.length(40)];
+    split_heads(rng, tokens, heads, turns)
+}
+
+fn split_into(rng: &mut Rng, rows: &[u32], cache: usize, [queries, kv, dim]: [usize; 3]) -> Sample {
+    let (heads, positions, rows) = (Heads { queries, kv, dim }, positions(rng, rows.len()), rows.to_vec());
+    let inputs = vec![
+        rng.input(&[rows.len(), heads.width()], -1.0, 1.0),
+        rng.input(&[cache, kv, dim], -1.0, 1.0),
+        rng.input(&[cache, kv, dim], -1.0, 1.0),
+    ];
+    Sample::new(format!("rows {rows:?} of {cache}, {queries} + 2 · {kv} heads of {dim}"), inputs, move |x| {
+        let device = x[0].device();
+        // the inputs are the samples' own: the cache is a copy
+        let [keys, values] = [&x[1], &x[2]].map(|x| x.add_scalar(0.0));
+        let (table, rows) = (RopeTable::new(device, &positions, dim, 1e5), Indices::new(device, &rows, &[rows.len()]));
+        let q = x[0].split_heads_into(heads, &table, &rows, [&keys, &values]);
+        vec![q, keys, values]
+    })
+    .forward_only()
+}
+
+fn split_into_samples() -> Vec<Sample> {
+    let mut rng = Rng::new(54);
+    vec![
+        split_into(&mut rng, &[4, 0, 2], 6, [3, 1, 8]),
+        split_into(&mut rng, &[0], 1, [1, 1, 2]),
+        split_into(&mut rng, &[30, 7, 8, 9, 1], 31, [9, 3, 64]),
+        split_into(&mut rng, &[], 3, [2, 1, 4]),
+    ]
+}
+
+fn random_split_into(rng: &mut Rng) -> Sample {
+    let (tokens, kv) = (rng.length(20), rng.length(3));
+    let heads = [kv * rng.length(3), kv, 2 * rng.length(40)];
+    let first = rng.below(5) as u32;
+    let rows: Vec<u32> = (first..).step_by(2).take(tokens).collect();
+    split_into(rng, &rows, 50, heads)
 }

@@ -26,6 +26,17 @@ pub(super) fn rows() -> Vec<OpRow> {
             random: |rng| rms_norm((rng.clone(), random_norm_shape(rng))),
         },
         OpRow {
+            name: "add_rms_norm",
+            kernels: ops::rms_norm::KERNELS,
+            samples: || {
+                let mut samples: Vec<Sample> = norm_shapes().map(|sample| add_rms_norm(sample, |y| y)).collect();
+                samples.push(add_rms_norm((Rng::new(14), vec![5, 31]), |[_, normed]| [normed.clone(), normed]));
+                samples.push(add_rms_norm((Rng::new(14), vec![5, 31]), |[sum, _]| [sum.clone(), sum]));
+                samples
+            },
+            random: |rng| add_rms_norm((rng.clone(), random_norm_shape(rng)), |y| y),
+        },
+        OpRow {
             name: "layer_norm",
             kernels: ops::layer_norm::KERNELS,
             samples: || norm_shapes().map(layer_norm).collect(),
@@ -80,6 +91,13 @@ fn rms_norm((mut rng, shape): (Rng, Vec<usize>)) -> Sample {
     Sample::new(format!("{shape:?}"), inputs, |x| vec![x[0].rms_norm(&x[1], 1e-5)])
 }
 
+/// With what is used of the sum and its norm: a gradient may arrive at one of them alone.
+fn add_rms_norm((mut rng, shape): (Rng, Vec<usize>), used: fn([Tensor; 2]) -> [Tensor; 2]) -> Sample {
+    let n = *shape.last().expect("an axis");
+    let inputs = vec![rng.input(&shape, -2.0, 2.0), rng.input(&shape, -2.0, 2.0), rng.input(&[n], 0.5, 1.5)];
+    Sample::new(format!("{shape:?}"), inputs, move |x| used(x[0].add_rms_norm(&x[1], &x[2], 1e-5)).to_vec())
+}
+
 fn layer_norm((mut rng, shape): (Rng, Vec<usize>)) -> Sample {
     let n = *shape.last().expect("an axis");
     // away from zero: the mean must be subtracted, not lost
@@ -87,6 +105,9 @@ fn layer_norm((mut rng, shape): (Rng, Vec<usize>)) -> Sample {
     Sample::new(format!("{shape:?}"), inputs, |x| vec![x[0].layer_norm(&x[1], &x[2], 1e-5)])
 }
 
+/// `shape` is that of the result.
 fn swiglu(rng: &mut Rng, shape: &[usize]) -> Sample {
-    Sample::new(format!("{shape:?}"), vec![rng.input(shape, -6.0, 6.0), rng.input(shape, -2.0, 2.0)], |x| vec![x[0].swiglu(&x[1])])
+    let mut joint = shape.to_vec();
+    *joint.last_mut().expect("an axis") *= 2;
+    Sample::new(format!("{joint:?}"), vec![rng.input(&joint, -6.0, 6.0)], |x| vec![x[0].swiglu()])
 }

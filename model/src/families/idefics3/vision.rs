@@ -91,7 +91,7 @@ impl VisionLayer {
 
     /// `[patches, hidden] -> [patches, hidden]`
     fn forward(&self, x: &Tensor, segments: &Segments) -> Tensor {
-        let x = x.add(&self.attention.forward(&self.layer_norm1.forward(x), None, segments, None));
+        let x = x.add(&self.attention.forward(&self.layer_norm1.forward(x), None, segments));
         x.add(&self.mlp.forward(&self.layer_norm2.forward(&x)))
     }
 }

@@ -1,0 +1,64 @@
+//! How many kernels a layer of the decoder launches: on a GPU each waits for the one before it, and a small model waits more than it computes.
+
+use percept_engine::ops::{Mask, Segment, Segments};
+use percept_engine::{DType, Device, Indices, Tensor};
+use percept_model::{LoraConfig, Model, ModelConfig, Packing};
+
+use super::weighted_loss;
+
+const TOKENS: [u32; 6] = [1, 3, 5, 20, 31, 40];
+
+/// Launches of a model with two layers more, by layer.
+fn per_layer(adapters: bool, launches: impl Fn(&Model) -> Vec<u64>) -> Vec<u64> {
+    let of = |layers: usize| {
+        let mut config = ModelConfig::tiny();
+        config.text.num_hidden_layers = layers;
+        let mut model = Model::random(&config, &Device::new_cpu(), 0, DType::F32);
+        if adapters {
+            model.add_lora(&LoraConfig::default());
+        }
+        launches(&model)
+    };
+    of(3).into_iter().zip(of(1)).map(|(more, fewer)| (more - fewer) / 2).collect()
+}
+
+/// Of the forward and of the backward pass.
+fn training(model: &Model) -> Vec<u64> {
+    let launches = || model.device().counters().launches;
+    let mut packing = Packing::new(model.config());
+    let rows = packing.row(&TOKENS[..2], &[], &TOKENS[2..]).unwrap();
+    let batch = packing.into_batch(model);
+    let before = launches();
+    let (log_probs, entropies) = model.log_probs(&model.hidden(&batch), &rows, 1.0);
+    let forward = launches();
+    weighted_loss(&log_probs, &entropies).backward();
+    vec![forward - before, launches() - forward]
+}
+
+/// Of one more token of two sequences.
+fn decoding(model: &Model) -> Vec<u64> {
+    let launches = || model.device().counters().launches;
+    let cache = model.new_cache(8);
+    let segment = |row: usize| Segment { query: row..row + 1, keys: row * 4..row * 4 + 1, prefix: None, mask: Mask::Causal };
+    let segments = Segments::new(vec![segment(0), segment(1)], 2, cache.rows());
+    let rope = model.rope(&model.text_positions([7, 9]));
+    let rows = Indices::new(model.device(), &[0, 4], &[2]);
+    let embeddings = Tensor::zeros(model.device(), &[2, model.config().text.hidden_size], DType::F32);
+    let before = launches();
+    model.hidden_cached(&embeddings, &rope, &segments, &cache, &rows);
+    vec![launches() - before]
+}
+
+#[test]
+fn a_layer_of_the_decoder_launches_few_kernels() {
+    // norm; queries, keys and values; their heads; attention; back; sum and norm; gate and up; the gate; down. The sum behind it is the next layer's.
+    assert_eq!(per_layer(false, decoding), [9]);
+    // backward: two for each of the four products and for attention, one for the heads and the gate, three for each norm (its input, its weight in two)
+    assert_eq!(per_layer(false, training), [9, 18]);
+}
+
+#[test]
+fn adapters_add_products_to_a_layer() {
+    assert_eq!(per_layer(true, decoding), [0]);
+    assert_eq!(per_layer(true, training), [0, 0]);
+}
