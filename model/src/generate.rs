@@ -80,7 +80,8 @@ pub enum Finish {
 
 /// Draws completions: `[request][stream]`.
 ///
-/// Memory: the cache holds every prompt once and `max_new_tokens` rows for each sequence; split a batch that does not fit.
+/// Memory: the cache holds every prompt once and `max_new_tokens` rows for each sequence; split a batch that does not fit. Of a model with adapters, a copy of the weights they stand
+/// beside ([`Model::merged_for_decoding`]).
 ///
 /// # Errors
 /// [`ModelError::Context`] if a prompt leaves no room for `max_new_tokens`; as [`crate::Packing::prompt`] for prompts that do not fit their pictures;
@@ -158,6 +159,8 @@ fn decode(
             return Err(ModelError::Context { prompt_tokens, new_tokens, context });
         }
     }
+    let merged = model.merged_for_decoding()?;
+    let model = merged.as_ref().unwrap_or(model);
     no_grad(|| {
         let mut decoding = Decoding::start(model, requests, options)?;
         while decoding.is_running() {

@@ -11,6 +11,7 @@
 use super::{Model, converted};
 use crate::families;
 use crate::layers::lora::Adapter;
+use crate::layers::weights::Weights;
 use percept_engine::{Result, Tensor, no_grad, random};
 use std::collections::BTreeMap;
 
@@ -84,6 +85,18 @@ impl Model {
         Ok(())
     }
 
+    /// A copy to draw many tokens with: the adapters are added to the weights, so that a token takes no more products than without them. `None` if there are no adapters, and if the
+    /// weights are stored as halves, which would round most of a small adapter away.
+    ///
+    /// # Errors
+    /// Those of the device.
+    pub fn merged_for_decoding(&self) -> Result<Option<Model>> {
+        if !self.has_lora() || self.dtype().is_half() {
+            return Ok(None);
+        }
+        Ok(Some(self.with_weights(Weights { tensors: self.merged()?, adapters: BTreeMap::new() })))
+    }
+
     /// Whether there are adapters.
     pub fn has_lora(&self) -> bool {
         !self.weights().adapters.is_empty()
@@ -104,9 +117,13 @@ impl Model {
         let mut tensors = self.weights().tensors.clone();
         for (layer, adapter) in &self.weights().adapters {
             let weight = tensors.get_mut(&format!("{layer}.weight")).expect("an adapter stands beside a weight");
-            let arithmetic = converted(&weight.detach(), self.device(), self.arithmetic_dtype())?;
-            let sum = no_grad(|| arithmetic.add(&adapter.product()));
-            let sum = converted(&sum.detach(), self.device(), weight.dtype())?;
+            let sum = |weight: &Tensor| no_grad(|| weight.detach().add(&adapter.product())).detach();
+            let sum = if weight.dtype().is_half() {
+                let widened = converted(&weight.detach(), self.device(), self.arithmetic_dtype())?;
+                converted(&sum(&widened), self.device(), weight.dtype())?
+            } else {
+                sum(weight)
+            };
             *weight = if weight.requires_grad() { sum.parameter() } else { sum };
         }
         Ok(tensors)
