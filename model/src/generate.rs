@@ -7,7 +7,8 @@
 //!
 //! Tokens are drawn on the device and go into the next step without passing through the host, which reads them every few steps to find stop tokens.
 //! A finished sequence leaves the batch; its rows stay where they are, so nothing is moved. Each draw depends on (seed, stream of the sequence, step)
-//! and the sequence's own logits: who else is in the batch makes no difference.
+//! and the sequence's own logits: who else is in the batch makes no difference. On a GPU not even to the last bit, with up to [`FEW_ROWS`](percept_engine::ops::FEW_ROWS) sequences; on the
+//! CPU the logits of few and of many sequences differ by rounding.
 
 mod decoding;
 

@@ -7,7 +7,8 @@ use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-use percept_engine::ops::Sampling;
+use percept_engine::ops::{MatmulVariant, Sampling};
+use percept_engine::tune::Tuning;
 use percept_engine::{DType, Device, no_grad};
 use percept_model::image::{self, ImageSplitting, Patches, Tiling};
 use percept_model::{
@@ -15,7 +16,7 @@ use percept_model::{
     score, stream,
 };
 
-use crate::common::gpu;
+use crate::common::{gpu, open};
 
 /// The case of `tests/golden/idefics3` whose vocabulary is the tiny tokenizer's.
 fn case_directory() -> PathBuf {
@@ -149,6 +150,24 @@ fn sequences_of_a_batch_are_those_drawn_alone() {
     }
     let tokens: std::collections::BTreeSet<&Vec<u32>> = together.iter().flatten().map(|completion| &completion.tokens).collect();
     assert_eq!(tokens.len(), 5, "five streams draw five sequences");
+}
+
+/// On software Vulkan one kernel does all products; hardware takes one for few rows and another for many.
+#[test]
+fn a_sequence_has_the_same_bits_alone_and_among_300() {
+    let device = open(|selector| selector);
+    device.set_tuning(Tuning { thin: Some(MatmulVariant::Skinny), wide: Some(MatmulVariant::Tile) });
+    let (model, batch) = (load(&device), Batch::new());
+    let options = options(4, Sampling::plain(5));
+    let drawn = |requests: &[GenerationRequest]| generate(&model, requests, &options).unwrap();
+    let alone = |request, stream| drawn(&[batch.request(request, stream..stream + 1)]).remove(0).remove(0);
+    for sequences in [2, 8, 9, 17, 70, 300] {
+        let together = drawn(&[batch.request(0, 0..sequences - 1), batch.request(1, 3..4)]);
+        for stream in [0, (sequences - 1) / 2, sequences - 2] {
+            assert_eq!(together[0][stream as usize], alone(0, stream), "stream {stream} of {sequences}");
+        }
+        assert_eq!(together[1][0], alone(1, 3), "the other prompt, beside {sequences}");
+    }
 }
 
 #[test]

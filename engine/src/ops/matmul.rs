@@ -2,6 +2,7 @@
 
 mod cpu;
 mod deep;
+mod rows;
 mod variants;
 
 use crate::dtype::DType;
@@ -10,6 +11,7 @@ use crate::layout::{Layout, broadcast_shapes, collapse};
 use crate::tensor::Tensor;
 use crate::tune::MatmulVariant;
 
+pub use rows::{FEW_ROWS, RowRule, with_row_rule};
 pub(crate) use variants::{COOPERATIVE_KERNELS, KERNELS};
 
 kernel_params! {

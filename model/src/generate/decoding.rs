@@ -5,7 +5,7 @@ use crate::error::ModelError;
 use crate::layers::cache::KvCache;
 use crate::model::Model;
 use crate::packing::{PackedPrompt, Packing};
-use percept_engine::ops::{Mask, Segment, Segments};
+use percept_engine::ops::{Mask, RowRule, Segment, Segments, with_row_rule};
 use percept_engine::{Indices, Tensor};
 use std::num::NonZeroUsize;
 
@@ -130,8 +130,8 @@ impl<'a> Decoding<'a> {
 
     /// Draws the next token of every running sequence. `-> (tokens [running] u32, log_probs [running])`
     fn draw(&mut self) -> (Tensor, Tensor) {
-        let hidden = self.hidden.take().unwrap_or_else(|| self.read_last());
-        let logits = self.model.logits(&hidden); // [running, vocab]
+        let hidden = self.hidden.take();
+        let logits = with_row_rule(RowRule::Few, || self.model.logits(&hidden.unwrap_or_else(|| self.read_last()))); // [running, vocab]
         let (tokens, log_probs) = logits.sample(&self.streams, self.step as u32, &self.options.sampling);
         self.step += 1;
         self.last = Some(tokens.clone());
@@ -177,7 +177,7 @@ fn prefill(model: &Model, packing: Packing, cache: &KvCache) -> Tensor {
     let segments = Segments::new(batch.segments().list().to_vec(), tokens, cache.rows());
     let rows: Vec<u32> = (0..tokens as u32).collect();
     let rows = Indices::new(model.device(), &rows, &[tokens]);
-    model.hidden_cached(&model.embed(&batch), &model.rope(batch.positions()), &segments, cache, &rows)
+    with_row_rule(RowRule::Many, || model.hidden_cached(&model.embed(&batch), &model.rope(batch.positions()), &segments, cache, &rows))
 }
 
 fn streams_of(model: &Model, running: &[Sequence]) -> Tensor {

@@ -1,13 +1,14 @@
 //! The GPU kernels of the matrix product, and which of them runs.
 
 use super::cpu::forward;
+use super::rows::are_few;
 use super::{Params, Store};
 use crate::device::Device;
 use crate::dtype::DType;
 use crate::gpu::{AdapterReport, CooperativeTile};
 use crate::kernel::{Feature, Kernel};
 use crate::tensor::Tensor;
-use crate::tune::{CooperativeSize, MatmulVariant as Variant, THIN_ROWS};
+use crate::tune::{CooperativeSize, MatmulVariant as Variant};
 use crate::{kernel, wgsl};
 
 static TILE: Kernel = kernel!(wgsl!("common/matmul.wgsl", "matmul.wgsl"), "main", Params, forward).overriding(&[LEFT, RIGHT, TYPE, STORE]);
@@ -18,7 +19,7 @@ static SKINNY: Kernel = kernel!(wgsl!("common/matmul.wgsl", "matmul_skinny.wgsl"
     RIGHT,
     TYPE,
     STORE,
-    ("ROWS", &[4, 8]),
+    ("ROWS", &[4, 8, 16]),
     ("QUADS", &[1, 16]),
 ]);
 static SUBGROUP: Kernel = kernel!(wgsl!("common/matmul.wgsl", "matmul_subgroup.wgsl"), "main", Params, forward, [Feature::Subgroups])
@@ -88,7 +89,7 @@ impl Variant {
     /// The tuned choice of this device if there is one, else the rule. Measured: on software Vulkan `Subgroup` is 3 to 8 times as fast as `Tile` from
     /// one row up. Hardware takes `Tile`, and `Skinny` for few rows.
     fn choose(device: &Device, m: u32) -> Variant {
-        let (tuning, is_thin) = (device.tuning(), m as usize <= THIN_ROWS);
+        let (tuning, is_thin) = (device.tuning(), are_few(m as usize));
         let tuned = if is_thin { tuning.thin } else { tuning.wide };
         tuned.filter(|variant| variant.runs_on(device)).unwrap_or_else(|| match device.adapter() {
             Some(adapter) if adapter.software && lanes(adapter).is_some() => Variant::Subgroup,
@@ -139,7 +140,8 @@ pub(super) fn launch(params: &Params, a: &Tensor, b: &Tensor, y: &Tensor, store:
         }
         Variant::Skinny => {
             // along k neighbouring threads share a column, else they share a row
-            let (rows, quads) = (if params.m <= 4 { 4 } else { 8 }, if right_layout == 1 { 1 } else { 16 });
+            let quads = if right_layout == 1 { 1 } else { 16 };
+            let rows = params.m.next_power_of_two().clamp(4, 16);
             constants.extend([("ROWS", f64::from(rows)), ("QUADS", f64::from(quads))]);
             (&SKINNY, rows, 4 * quads)
         }
