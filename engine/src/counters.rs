@@ -46,4 +46,6 @@ pub struct Counters {
     pub multiply_adds: u64,
     /// Submissions to the queue of the GPU; always 0 on the CPU.
     pub submissions: u64,
+    /// Times that the host waited for the GPU to read from it; always 0 on the CPU.
+    pub read_backs: u64,
 }

@@ -128,9 +128,10 @@ impl Gpu {
             self.context.check_alive()?;
             let chunk = (end - start).min(READBACK_BYTES);
             let staging = self.readback_buffer(&mut readback, chunk);
-            recorder.copy(&self.context, buffer, start, staging, chunk);
+            recorder.copy(&self.context, (buffer, start), (staging, 0), chunk);
             recorder.submit(&self.context);
             bytes.extend_from_slice(&self.context.read(staging, chunk));
+            recorder.read_backs += 1;
             start += chunk;
         }
         self.context.check_alive()?;
@@ -138,6 +139,35 @@ impl Gpu {
         bytes.truncate(skip + size_bytes);
         bytes.drain(..skip);
         Ok(bytes)
+    }
+
+    /// Reads several ranges (buffer, offset and size in bytes) after all work recorded so far. Waits for the device once, if they are not too long together.
+    pub(crate) fn download_all(&self, ranges: &[(&GpuBuffer, usize, usize)]) -> Result<Vec<Vec<u8>>> {
+        let whole_words = |&(_, offset, size): &(&GpuBuffer, usize, usize)| ((offset & !3) as u64, (offset + size).next_multiple_of(4) as u64);
+        let total: u64 = ranges.iter().map(whole_words).map(|(start, end)| end - start).sum();
+        if total > READBACK_BYTES {
+            return ranges.iter().map(|&(buffer, offset, size)| self.download(buffer, offset, size)).collect();
+        }
+        self.context.check_alive()?;
+        let mut recorder = self.recorder();
+        let mut readback = self.readback.lock().expect("readback");
+        let staging = self.readback_buffer(&mut readback, total);
+        let mut at = 0;
+        let mut places = Vec::new();
+        for range in ranges {
+            let (start, end) = whole_words(range);
+            if end > start {
+                recorder.copy(&self.context, (range.0, start), (staging, at), end - start);
+            }
+            let first = at as usize + (range.1 & 3);
+            places.push(first..first + range.2);
+            at += end - start;
+        }
+        recorder.submit(&self.context);
+        let bytes = self.context.read(staging, total);
+        recorder.read_backs += 1;
+        self.context.check_alive()?;
+        Ok(places.into_iter().map(|place| bytes[place].to_vec()).collect())
     }
 
     /// Records a kernel.
@@ -182,6 +212,7 @@ impl Gpu {
             bind_groups_created: recorder.bind_groups.created,
             launches: recorder.launches,
             submissions: recorder.submissions,
+            read_backs: recorder.read_backs,
             ..memory
         }
     }

@@ -83,6 +83,23 @@ impl Storage {
         }
     }
 
+    /// Copies ranges (offset and size in bytes) of several storages of one device out; waits for the GPU once.
+    pub(crate) fn read_all<'a>(ranges: &[(&'a Storage, usize, usize)]) -> Result<Vec<Vec<u8>>> {
+        let on_gpu = |&(storage, offset, size): &(&'a Storage, usize, usize)| match &storage.data {
+            Data::Gpu(buffer) => Some((buffer, offset, size)),
+            _ => None,
+        };
+        match (ranges.iter().map(on_gpu).collect::<Option<Vec<_>>>(), ranges.first()) {
+            (Some(buffers), Some((storage, ..))) => {
+                let Backend::Gpu(gpu) = storage.device.backend() else { unreachable!("a buffer on a GPU") };
+                let bytes = gpu.download_all(&buffers)?;
+                storage.device.check()?;
+                Ok(bytes)
+            }
+            _ => ranges.iter().map(|(storage, offset, size)| storage.read(*offset, *size)).collect(),
+        }
+    }
+
     /// Copies out; waits for the GPU.
     pub(crate) fn read(&self, offset_bytes: usize, size_bytes: usize) -> Result<Vec<u8>> {
         let bytes = match (&self.data, self.device.backend()) {

@@ -280,6 +280,22 @@ fn micro_batches_add_up_to_the_update() {
 
 /// In f32, on either device, against the f64 model that the weights are copied from.
 #[test]
+fn an_update_is_read_once_per_phase_however_it_is_cut() {
+    let (cpu_model, device) = (model(DType::F32, 1), gpu());
+    let (model, groups) = (cpu_model.to(&device, DType::F32).unwrap(), groups(&cpu_model));
+    for micro_batch_tokens in [10_000, 40] {
+        // CPPO reads the responses before it can weigh their tokens
+        for (settings, reads) in [(Settings::grpo(), 1), (Settings::default(), 2)] {
+            let settings = Settings { micro_batch_tokens, policy: PolicyConfig { kl_coef: 0.0, ..PolicyConfig::default() }, ..settings };
+            let before = device.counters().read_backs;
+            let update = compute(settings.method.as_method(), &settings.policy, micro_batch_tokens, &model, None, &mut groups.clone());
+            assert_eq!(update.metrics.micro_batches > 1, micro_batch_tokens == 40);
+            assert_eq!(device.counters().read_backs - before, reads, "{micro_batch_tokens} tokens");
+        }
+    }
+}
+
+#[test]
 fn both_devices_compute_what_f64_does() {
     let (oracle, oracle_reference) = (model(DType::F64, 1), model(DType::F64, 2));
     let groups = groups(&oracle);

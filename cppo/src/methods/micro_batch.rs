@@ -66,6 +66,21 @@ impl Pass {
         }
     }
 
+    /// The same without its graph and its hidden states: what can still be read when its gradient is done.
+    pub fn without_graph(&self) -> Pass {
+        let none = Tensor::zeros(self.hidden.device(), &[0, self.hidden.dim(1)], self.hidden.dtype());
+        Pass {
+            items: self.items.clone(),
+            views: self.views.clone(),
+            log_probs: self.log_probs.detach(),
+            entropy: self.entropy.detach(),
+            hidden: none,
+            rows: self.rows.clone(),
+            head: self.head.detach(),
+            ..*self
+        }
+    }
+
     /// The tokens of all responses on a picture. Empty if no response is read on it.
     pub fn range(&self, view: View) -> Range<usize> {
         self.views.iter().find(|(of, _)| *of == view).map_or(0..0, |(_, range)| range.clone())

@@ -19,7 +19,7 @@ mod plan;
 mod score;
 mod similarity;
 
-use percept_engine::{Gradients, no_grad};
+use percept_engine::{Gradients, Tensor, no_grad};
 use percept_model::{Model, ModelError};
 
 use crate::methods::Method;
@@ -32,7 +32,7 @@ use crate::training::group::Group;
 use crate::training::world::World;
 use forward::forward;
 use plan::{Part, micro_batches};
-use score::read;
+use score::{Unread, Wanted, read_all};
 pub use score::score;
 
 /// What an update minimises, and how it is cut into micro-batches.
@@ -120,33 +120,37 @@ pub fn compute_update(
     let weighs = config.method.weighs();
     let mut pass_of_all = None;
     if weighs {
+        let measures = config.method.measures();
+        let (mut passes, wanted) = (Vec::new(), Wanted { uses: &uses, measures: &measures });
         for part in &parts {
             let is_all = parts.len() == 1;
             let run = || forward(model, groups, part, &uses, config.temperature);
             let pass = if is_all { run()? } else { no_grad(run)? };
-            read(model, &pass, groups, &uses, &config.method.measures())?;
+            passes.push(Unread::new(model, &pass, groups, wanted)?);
             pass_of_all = is_all.then_some(pass);
         }
+        read_all(&passes, groups, wanted)?;
     }
-    let mut sums = Sums::default();
     let measured = weigh(groups, config);
     let counts = count(groups, config.world);
 
     let mut gradients = Gradients::new();
+    let (mut readings, mut unread, wanted) = (Vec::new(), Vec::new(), Wanted { uses: &uses, measures: &[] });
     if parts.is_empty() {
         // for their names: every update has the same metrics
         let pass = Pass::empty(model.head_weight(), model.arithmetic_dtype(), config.temperature);
         let reference_log_probs = reference.map(|_| pass.log_probs.clone());
         let terms = config.method.terms(&MicroBatch { pass: &pass, signals: Vec::new(), reference_log_probs }, config.policy);
-        sums.add(&terms, &pass, groups, &Part::new())?;
+        unread.push(Loss::new(&terms, &pass, None));
     }
+    // nothing is read before all is computed: a GPU that is read stands still meanwhile
     for part in &parts {
         let pass = match pass_of_all.take() {
             Some(pass) => pass,
             None => forward(model, groups, part, &uses, config.temperature)?,
         };
         if !weighs {
-            read(model, &pass, groups, &uses, &[])?;
+            readings.push(Unread::new(model, &pass, groups, wanted)?);
         }
         let reference_log_probs = match reference {
             Some(reference) => Some(no_grad(|| forward(reference, groups, part, &[], config.temperature))?.log_probs),
@@ -154,12 +158,18 @@ pub fn compute_update(
         };
         let signals: Vec<&Signal> = pass.items.iter().map(|item| &groups[item.group].responses[item.response].signal).collect();
         let terms = config.method.terms(&MicroBatch { pass: &pass, signals, reference_log_probs }, config.policy);
-        if let Some(loss) = total_loss(&terms, &counts) {
+        let loss = total_loss(&terms, &counts);
+        if let Some(loss) = &loss {
             gradients.accumulate(loss.backward());
-            sums.loss += loss.item()?; // a share of the mean already
         }
-        sums.add(&terms, &pass, groups, part)?;
+        unread.push(Loss::new(&terms, &pass, loss));
     }
+    let tensors: Vec<&Tensor> = readings.iter().flat_map(Unread::tensors).chain(unread.iter().flat_map(Loss::tensors)).collect();
+    let mut read = Tensor::to_f64_vecs(&tensors)?.into_iter();
+    readings.iter().for_each(|pass| pass.fill(&mut read, groups, wanted));
+    let mut sums = Sums::default();
+    unread.iter().for_each(|loss| sums.add(loss, &mut read));
+    sums.add_entropy(groups, &parts);
     let gradients = config.world.sum_gradients(gradients, &model.trainable())?;
     let metrics = sums.over(config.world).means(&counts, measured, parts.len());
     Ok(Update { gradients, metrics })
@@ -220,24 +230,67 @@ struct Sums {
     measured: Vec<(String, Over, f64)>,
 }
 
+/// What is to be read of a micro-batch's loss, still on the device.
+struct Loss {
+    /// A share of the update's mean.
+    total: Option<Tensor>,
+    terms: Vec<TermValues>,
+    trained_tokens: usize,
+    packed_tokens: usize,
+}
+
+/// The numbers of a [`Term`], without their graph.
+struct TermValues {
+    name: &'static str,
+    over: Over,
+    per_token: Option<Tensor>,
+    metrics: Vec<(&'static str, Tensor)>,
+}
+
+impl Loss {
+    fn new(terms: &[Term], pass: &Pass, total: Option<Tensor>) -> Self {
+        let values = |term: &Term| TermValues {
+            name: term.name,
+            over: term.over,
+            per_token: term.per_token.as_ref().map(Tensor::detach),
+            metrics: term.metrics.iter().map(|(name, values)| (*name, values.detach())).collect(),
+        };
+        Self {
+            total: total.map(|total| total.detach()),
+            terms: terms.iter().map(values).collect(),
+            trained_tokens: pass.range(View::Original).len(),
+            packed_tokens: pass.packed_tokens,
+        }
+    }
+
+    /// The tensors to be read.
+    fn tensors(&self) -> impl Iterator<Item = &Tensor> {
+        let of_terms = self.terms.iter().flat_map(|term| term.per_token.iter().chain(term.metrics.iter().map(|(_, values)| values)));
+        self.total.iter().chain(of_terms)
+    }
+}
+
 impl Sums {
-    fn add(&mut self, terms: &[Term], pass: &Pass, groups: &[Group], part: &Part) -> Result<(), ModelError> {
-        self.trained_tokens += pass.range(View::Original).len();
-        self.packed_tokens += pass.packed_tokens;
-        let readings = part.iter().filter_map(|&(group, response)| groups[group].responses[response].signal.on(View::Original));
-        let entropies = readings.flat_map(|Reading { entropy, .. }| entropy);
-        self.entropy += entropies.map(|&entropy| f64::from(entropy)).sum::<f64>();
-        for term in terms {
-            let sum = match &term.per_token {
-                Some(per_token) => per_token.to_f64_vec()?.iter().sum(),
-                None => 0.0,
-            };
-            add_to(&mut self.terms, term.name, term.over, sum);
-            for (name, per_token) in &term.metrics {
-                add_to(&mut self.measured, name, term.over, per_token.to_f64_vec()?.iter().sum());
+    /// `read` gives what was read of the loss's tensors, in their order.
+    fn add(&mut self, loss: &Loss, read: &mut impl Iterator<Item = Vec<f64>>) {
+        let mut next = || read.next().expect("a reading of each tensor").iter().sum::<f64>();
+        self.trained_tokens += loss.trained_tokens;
+        self.packed_tokens += loss.packed_tokens;
+        self.loss += loss.total.iter().map(|_| next()).sum::<f64>();
+        for term in &loss.terms {
+            add_to(&mut self.terms, term.name, term.over, term.per_token.iter().map(|_| next()).sum());
+            for (name, _) in &term.metrics {
+                add_to(&mut self.measured, name, term.over, next());
             }
         }
-        Ok(())
+    }
+
+    /// The entropies of the tokens that went through the model on the original picture.
+    fn add_entropy(&mut self, groups: &[Group], parts: &[Part]) {
+        for part in parts {
+            let readings = part.iter().filter_map(|&(group, response)| groups[group].responses[response].signal.on(View::Original));
+            self.entropy += readings.flat_map(|Reading { entropy, .. }| entropy).map(|&entropy| f64::from(entropy)).sum::<f64>();
+        }
     }
 
     /// The sums of all ranks.

@@ -43,6 +43,7 @@ pub(super) struct Recorder {
     pub(super) timestamps: Option<Timestamps>,
     pub(super) launches: u64,
     pub(super) submissions: u64,
+    pub(super) read_backs: u64,
 }
 
 impl Recorder {
@@ -112,10 +113,10 @@ impl Recorder {
     }
 
     /// Records a copy out of a buffer.
-    pub(super) fn copy(&mut self, context: &Context, from: &Recorded, offset: u64, to: &wgpu::Buffer, bytes: u64) {
+    pub(super) fn copy(&mut self, context: &Context, (from, offset): (&Recorded, u64), (to, at): (&wgpu::Buffer, u64), bytes: u64) {
         self.end_pass();
         let encoder = self.encoder.get_or_insert_with(|| context.encoder());
-        encoder.copy_buffer_to_buffer(&from.buffer, offset, to, 0, bytes);
+        encoder.copy_buffer_to_buffer(&from.buffer, offset, to, at, bytes);
     }
 
     /// Records zeros into a buffer.

@@ -6,7 +6,7 @@ use crate::layers::cache::KvCache;
 use crate::model::Model;
 use crate::packing::{PackedPrompt, Packing};
 use percept_engine::ops::{Mask, RowRule, Segment, Segments, with_row_rule};
-use percept_engine::{Indices, Tensor};
+use percept_engine::{Indices, RopeTable, Tensor};
 use std::num::NonZeroUsize;
 
 /// Steps between looks at the tokens on a GPU.
@@ -21,6 +21,9 @@ pub(super) struct Decoding<'a> {
     running: Vec<Sequence>,
     /// Random streams of the running sequences, `[running]` u32.
     streams: Tensor,
+    /// Rotations at all positions that new tokens can have, from `first_position` on.
+    rope: RopeTable,
+    first_position: u32,
     /// Hidden states that predict their next tokens, `[running, hidden]`, if they are known already.
     hidden: Option<Tensor>,
     /// Last tokens of the running sequences, `[running]` u32.
@@ -76,7 +79,10 @@ impl<'a> Decoding<'a> {
         let default = if model.device().is_cpu() { 1 } else { GPU_CHECK_EVERY };
         let check_every = options.check_every.map_or(default, NonZeroUsize::get);
         let streams = streams_of(model, &running);
-        Ok(Self { model, options, check_every, cache, running, streams, hidden, last: None, step: 0, completions })
+        let next = || running.iter().map(|sequence: &Sequence| sequence.prompt.next_position);
+        let (first_position, last) = (next().min().unwrap_or(0), next().max().unwrap_or(0));
+        let rope = model.rope(&model.text_positions(first_position..last + own_rows as u32));
+        Ok(Self { model, options, check_every, cache, running, streams, rope, first_position, hidden, last: None, step: 0, completions })
     }
 
     pub(super) fn is_running(&self) -> bool {
@@ -102,19 +108,20 @@ impl<'a> Decoding<'a> {
     pub(super) fn advance(&mut self) -> Result<(), ModelError> {
         let steps = self.check_every.min(self.options.max_new_tokens - self.step);
         let (tokens, log_probs): (Vec<Tensor>, Vec<Tensor>) = (0..steps).map(|_| self.draw()).unzip();
-        let tokens = Tensor::concat(&tokens.iter().collect::<Vec<_>>(), 0).to_vec::<u32>()?; // [steps · running]
-        let log_probs = Tensor::concat(&log_probs.iter().collect::<Vec<_>>(), 0).to_f32_vec()?;
+        let joined = [tokens, log_probs].map(|drawn| Tensor::concat(&drawn.iter().collect::<Vec<_>>(), 0)); // [steps · running]
+        let drawn = Tensor::to_f64_vecs(&joined.each_ref())?;
+        let (tokens, log_probs) = (&drawn[0], &drawn[1]);
 
         let batch = self.running.len();
         let mut staying = Vec::new();
         for (row, sequence) in self.running.iter().enumerate() {
             let completion = &mut self.completions[sequence.index];
             let drawn = (0..steps).map(|step| step * batch + row);
-            let stop = drawn.clone().position(|i| self.options.stop_tokens.contains(&tokens[i]));
+            let stop = drawn.clone().position(|i| self.options.stop_tokens.contains(&(tokens[i] as u32)));
             // what was drawn after a stop token is dropped
             for i in drawn.take(stop.map_or(steps, |at| at + 1)) {
-                completion.tokens.push(tokens[i]);
-                completion.log_probs.push(log_probs[i]);
+                completion.tokens.push(tokens[i] as u32);
+                completion.log_probs.push(log_probs[i] as f32);
             }
             match stop {
                 Some(_) => completion.finish = Finish::Stop,
@@ -150,12 +157,12 @@ impl<'a> Decoding<'a> {
         };
         let segments = Segments::new(self.running.iter().enumerate().map(segment).collect(), batch, self.cache.rows());
         let rows: Vec<u32> = self.running.iter().map(|sequence| (sequence.first_row + before) as u32).collect();
-        let positions = self.running.iter().map(|sequence| sequence.prompt.next_position + before as u32);
-        let positions = self.model.text_positions(positions);
+        let positions: Vec<u32> = self.running.iter().map(|sequence| sequence.prompt.next_position + before as u32 - self.first_position).collect();
+        let rope = self.rope.select(&Indices::new(self.model.device(), &positions, &[batch]));
 
         let embeddings = self.model.embed_tokens(&Indices::on_device(tokens));
         let rows = Indices::new(self.model.device(), &rows, &[batch]);
-        self.model.hidden_cached(&embeddings, &self.model.rope(&positions), &segments, &self.cache, &rows)
+        self.model.hidden_cached(&embeddings, &rope, &segments, &self.cache, &rows)
     }
 
     /// Keeps these rows of the batch, which are in order.
