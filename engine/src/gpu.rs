@@ -143,7 +143,8 @@ impl Gpu {
 
     /// Reads several ranges (buffer, offset and size in bytes) after all work recorded so far. Waits for the device once, if they are not too long together.
     pub(crate) fn download_all(&self, ranges: &[(&GpuBuffer, usize, usize)]) -> Result<Vec<Vec<u8>>> {
-        let whole_words = |&(_, offset, size): &(&GpuBuffer, usize, usize)| ((offset & !3) as u64, (offset + size).next_multiple_of(4) as u64);
+        let whole_words =
+            |&(_, offset, size): &(&GpuBuffer, usize, usize)| ((offset & !3) as u64, (offset + size).next_multiple_of(4) as u64);
         let total: u64 = ranges.iter().map(whole_words).map(|(start, end)| end - start).sum();
         if total > READBACK_BYTES {
             return ranges.iter().map(|&(buffer, offset, size)| self.download(buffer, offset, size)).collect();

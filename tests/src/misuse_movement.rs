@@ -62,9 +62,12 @@ fn misuse_panics_with_op_shapes_and_numbers() {
         ("split_heads: [2, 8] is not [tokens, (queries + 2 kv) · dim] of 1 query heads and 1 key heads, 4 wide", || {
             drop(zeros(&[2, 8]).split_heads(HEADS, None));
         }),
-        ("split_heads_into: needs a cache [rows, 1, 4] and a row for each of 2 tokens: got keys [5, 1, 4], values [4, 1, 4] and 2 rows", || {
-            drop(zeros(&[2, 12]).split_heads_into(HEADS, &table(), &ids(&[0, 1]), [&zeros(&[5, 1, 4]), &zeros(&[4, 1, 4])]));
-        }),
+        (
+            "split_heads_into: needs a cache [rows, 1, 4] and a row for each of 2 tokens: got keys [5, 1, 4], values [4, 1, 4] and 2 rows",
+            || {
+                drop(zeros(&[2, 12]).split_heads_into(HEADS, &table(), &ids(&[0, 1]), [&zeros(&[5, 1, 4]), &zeros(&[4, 1, 4])]));
+            },
+        ),
         ("split_heads_into: row 1 stands twice in indices [2]", || {
             drop(zeros(&[2, 12]).split_heads_into(HEADS, &table(), &ids(&[1, 1]), [&zeros(&[5, 1, 4]), &zeros(&[5, 1, 4])]));
         }),

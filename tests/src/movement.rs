@@ -72,7 +72,8 @@ fn rope_rotates_pairs_by_exact_angles_at_far_positions() {
     let cpu = Device::cpu();
     let (positions, head_dim, theta) = ([0u32, 1, 8191, 1_000_003], 4, 1e5);
     let x = Tensor::from_slice(&cpu, &[1.0f32, 2.0, 3.0, 4.0].repeat(4 * 3), &[4, 12]);
-    let [turned, _, value] = x.split_heads(Heads { queries: 1, kv: 1, dim: head_dim }, Some(&RopeTable::new(&cpu, &positions, head_dim, theta)));
+    let [turned, _, value] =
+        x.split_heads(Heads { queries: 1, kv: 1, dim: head_dim }, Some(&RopeTable::new(&cpu, &positions, head_dim, theta)));
     assert_eq!(values(&value), [1.0, 2.0, 3.0, 4.0].repeat(4));
     let y = values(&turned);
     for (t, &position) in positions.iter().enumerate() {

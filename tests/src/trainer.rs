@@ -251,6 +251,8 @@ fn a_gpu_trains_as_the_cpu_does() {
         let model = Model::load(&start().join("model"), device, Precision::Float32).unwrap();
         let mut config = small_config("cppo");
         config.rollout.prompts_per_step = 2;
+        // of the tokens that are all but impossible, the border between two is so narrow that rounding may move it: with this seed none is drawn there
+        config.run.seed = 1;
         let mut trainer = Trainer::new(model, encoder(), Problems::Task(Box::new(task())), config).unwrap();
         [(); 2].map(|()| trainer.step().unwrap().metrics)
     };

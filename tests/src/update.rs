@@ -26,7 +26,7 @@ use percept_model::families::idefics3::Idefics3;
 use percept_model::image::{Patches, Tiling};
 use percept_model::{Model, ModelConfig};
 
-use crate::common::gpu;
+use crate::common::{gpu, open};
 
 /// A model of a few thousand weights: four visual tokens, a vocabulary of 24.
 pub(crate) fn model(dtype: DType, seed: u64) -> Model {
@@ -281,7 +281,8 @@ fn micro_batches_add_up_to_the_update() {
 /// In f32, on either device, against the f64 model that the weights are copied from.
 #[test]
 fn an_update_is_read_once_per_phase_however_it_is_cut() {
-    let (cpu_model, device) = (model(DType::F32, 1), gpu());
+    // a device of its own: other tests read theirs
+    let (cpu_model, device) = (model(DType::F32, 1), open(|selector| selector));
     let (model, groups) = (cpu_model.to(&device, DType::F32).unwrap(), groups(&cpu_model));
     for micro_batch_tokens in [10_000, 40] {
         // CPPO reads the responses before it can weigh their tokens

@@ -32,8 +32,8 @@ use crate::training::group::Group;
 use crate::training::world::World;
 use forward::forward;
 use plan::{Part, micro_batches};
-use score::{Unread, Wanted, read_all};
 pub use score::score;
+use score::{Unread, Wanted, read_all};
 
 /// What an update minimises, and how it is cut into micro-batches.
 #[derive(Clone, Copy)]

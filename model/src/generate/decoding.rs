@@ -157,7 +157,8 @@ impl<'a> Decoding<'a> {
         };
         let segments = Segments::new(self.running.iter().enumerate().map(segment).collect(), batch, self.cache.rows());
         let rows: Vec<u32> = self.running.iter().map(|sequence| (sequence.first_row + before) as u32).collect();
-        let positions: Vec<u32> = self.running.iter().map(|sequence| sequence.prompt.next_position + before as u32 - self.first_position).collect();
+        let positions: Vec<u32> =
+            self.running.iter().map(|sequence| sequence.prompt.next_position + before as u32 - self.first_position).collect();
         let rope = self.rope.select(&Indices::new(self.model.device(), &positions, &[batch]));
 
         let embeddings = self.model.embed_tokens(&Indices::on_device(tokens));

@@ -44,7 +44,8 @@ impl Decoder {
                 Activations::Keep => layer.forward(stream, |x| layer.attention.forward(x, Some(rope), segments)),
                 Activations::Recompute => {
                     let (layer, rope, segments) = (layer.clone(), rope.clone(), segments.clone());
-                    let layer = move |x: &Tensor| layer.forward(Stream::of(x), |x| layer.attention.forward(x, Some(&rope), &segments)).value();
+                    let layer =
+                        move |x: &Tensor| layer.forward(Stream::of(x), |x| layer.attention.forward(x, Some(&rope), &segments)).value();
                     Stream::of(&activations.run(&stream.value(), layer))
                 }
             };
