@@ -1,20 +1,34 @@
 // Attention over segments for segments of few queries (decoding): the forward pass of attention.wgsl with the threads side by side over the keys.
 //   out[i] = Σ_j softmax_j(scale · q_i · k_j) v_j over the keys j that query i sees, lse[i] = ln Σ_j e^(scale · q_i · k_j); 0 and 0 if it sees none
-// Layouts as in attention.wgsl; every tile is a whole segment. HEAD_DIM is at most 128.
-// Dispatch: a group of 64 per (segment, head), one query after the other. Each thread scores one key of a block of 64; then each sums one or two
-// columns of the values. Needs common/math.wgsl, common/attention.wgsl.
+// Layouts as in attention.wgsl; every tile is a whole segment. HEAD_DIM is at most 128. A query sees the prefix first, then its own keys, numbered as one list.
+// Dispatch: a group of 64 per (segment, head), one query after the other: 8 teams of 8 threads. A block is 64 keys, 8 for each team. The threads of a team share the rows
+// of its keys and values, each every eighth quad, so that neighbours read neighbours; each team keeps a softmax of its own, and the eight are joined at the end.
+// Needs common/math.wgsl, common/attention.wgsl.
 
-@group(0) @binding(3) var<storage, read> v: array<f32>;
-@group(0) @binding(4) var<storage, read_write> out: array<f32>;
+@group(0) @binding(3) var<storage, read> v: array<vec4f>;
+@group(0) @binding(4) var<storage, read_write> out: array<vec4f>;
 @group(0) @binding(5) var<storage, read_write> lse: array<f32>;
 
 const LOWEST = -3.0e38;
+const TEAM = 8u;
+const BLOCK = 64u;
+// Between the columns of `products`: one more than a block, so that neither writing nor reading meets one bank of the memory twice.
+const PITCH = 65u;
 
-var<workgroup> scores: array<f32, 64>;
+// Quads of a row, and those of them that a thread has.
+override QUADS: u32 = HEAD_DIM / 4u;
+override OWN: u32 = (HEAD_DIM / 4u + 7u) / 8u;
 
-var<private> sum: vec2f; // Σ e^(score - highest) v, columns lane and lane + 64
-var<private> highest: f32;
-var<private> weights: f32; // Σ e^(score - highest)
+var<private> query: array<vec4f, 4>;
+var<private> sum: array<vec4f, 4>; // Σ e^(score - highest) v
+
+// What each thread's quads give of the products of a block's keys with the query, and the scores.
+var<workgroup> products: array<f32, TEAM * PITCH>;
+var<workgroup> scores: array<f32, BLOCK>;
+// What each team ends with.
+var<workgroup> team_highest: array<f32, TEAM>;
+var<workgroup> team_weights: array<f32, TEAM>;
+var<workgroup> team_sums: array<vec4f, TEAM * QUADS>;
 
 @compute @workgroup_size(64)
 fn decode(at: Invocation) {
@@ -23,71 +37,100 @@ fn decode(at: Invocation) {
         return;
     }
     let head = index % params.heads;
-    let tile = params.tile_table + index / params.heads * 2u;
-    let segment = read_segment(table[tile]);
+    let segment = read_segment(table[params.tile_table + index / params.heads * 2u]);
     let kv_head = head / (params.heads / params.kv_heads);
+    let team = at.lane / TEAM;
+    let part = at.lane % TEAM;
     for (var place = 0u; place < segment.queries; place += 1u) {
         let row = (segment.query_start + place) * params.heads + head;
-        sum = vec2f();
-        highest = LOWEST;
-        weights = 0.0;
-        attend(row, segment.prefix_start, segment.prefix, kv_head, at.lane);
-        attend(row, segment.keys_start, visible(segment, place), kv_head, at.lane);
-
-        let seen = weights > 0.0;
-        let norm = select(0.0, 1.0 / weights, seen);
-        if at.lane < HEAD_DIM {
-            out[row * HEAD_DIM + at.lane] = sum.x * norm;
+        for (var c = 0u; c < OWN; c += 1u) {
+            let quad = part + c * TEAM;
+            query[c] = select(vec4f(), q[row * QUADS + min(quad, QUADS - 1u)] * params.scale, quad < QUADS);
+            sum[c] = vec4f();
         }
-        if at.lane + 64u < HEAD_DIM {
-            out[row * HEAD_DIM + at.lane + 64u] = sum.y * norm;
+        var highest = LOWEST;
+        var weights = 0.0; // Σ e^(score - highest)
+        let keys = segment.prefix + visible(segment, place);
+        for (var block = 0u; block < keys; block += BLOCK) {
+            for (var j = 0u; j < TEAM; j += 1u) {
+                let number = block + team * TEAM + j;
+                var product = vec4f();
+                if number < keys {
+                    let start = row_of(segment, number, kv_head);
+                    for (var c = 0u; c < OWN; c += 1u) {
+                        product = fma(query[c], k[start + min(part + c * TEAM, QUADS - 1u)], product);
+                    }
+                }
+                products[part * PITCH + team * TEAM + j] = total(product);
+            }
+            workgroupBarrier();
+            var score = 0.0;
+            for (var p = 0u; p < TEAM; p += 1u) {
+                score += products[p * PITCH + at.lane];
+            }
+            scores[at.lane] = select(LOWEST, score, block + at.lane < keys);
+            workgroupBarrier();
+
+            var high = highest;
+            for (var j = 0u; j < TEAM; j += 1u) {
+                high = max(high, scores[team * TEAM + j]);
+            }
+            let shrink = exp(highest - high);
+            highest = high;
+            weights *= shrink;
+            for (var c = 0u; c < OWN; c += 1u) {
+                sum[c] *= shrink;
+            }
+            for (var j = 0u; j < TEAM; j += 1u) {
+                let number = block + team * TEAM + j;
+                if number < keys {
+                    let weight = exp(scores[team * TEAM + j] - high);
+                    weights += weight;
+                    let start = row_of(segment, number, kv_head);
+                    for (var c = 0u; c < OWN; c += 1u) {
+                        sum[c] = fma(vec4f(weight), v[start + min(part + c * TEAM, QUADS - 1u)], sum[c]);
+                    }
+                }
+            }
+        }
+
+        // The teams' sums, each shrunk to the common maximum.
+        for (var c = 0u; c < OWN; c += 1u) {
+            let quad = part + c * TEAM;
+            if quad < QUADS {
+                team_sums[team * QUADS + quad] = sum[c];
+            }
+        }
+        if part == 0u {
+            team_highest[team] = highest;
+            team_weights[team] = weights;
+        }
+        workgroupBarrier();
+        var high = LOWEST;
+        for (var other = 0u; other < TEAM; other += 1u) {
+            high = max(high, team_highest[other]);
+        }
+        var all = 0.0;
+        var value = vec4f();
+        for (var other = 0u; other < TEAM; other += 1u) {
+            let shrink = exp(team_highest[other] - high);
+            all += team_weights[other] * shrink;
+            value = fma(vec4f(shrink), team_sums[other * QUADS + min(at.lane, QUADS - 1u)], value);
+        }
+        let seen = keys > 0u;
+        if at.lane < QUADS {
+            out[row * QUADS + at.lane] = value * select(0.0, 1.0 / all, seen);
         }
         if at.lane == 0u {
-            lse[row] = select(0.0, highest + ln(weights), seen);
+            lse[row] = select(0.0, high + ln(all), seen);
         }
+        // the next query's teams write where others may still read
+        workgroupBarrier();
     }
 }
 
-// Adds `keys` keys from `start` on.
-fn attend(row: u32, start: u32, keys: u32, kv_head: u32, lane: u32) {
-    let quads = HEAD_DIM / 4u;
-    for (var block = 0u; block < keys; block += 64u) {
-        var score = LOWEST;
-        if block + lane < keys {
-            let key = ((start + block + lane) * params.kv_heads + kv_head) * quads;
-            var products = vec4f();
-            for (var c = 0u; c < quads; c += 1u) {
-                products = fma(q[row * quads + c], k[key + c], products);
-            }
-            score = total(products) * params.scale;
-        }
-        scores[lane] = score;
-        workgroupBarrier();
-
-        let width = min(64u, keys - block);
-        var high = highest;
-        for (var j = 0u; j < width; j += 1u) {
-            high = max(high, scores[j]);
-        }
-        workgroupBarrier();
-        scores[lane] = exp(score - high);
-        workgroupBarrier();
-
-        let shrink = exp(highest - high);
-        highest = high;
-        weights *= shrink;
-        sum *= shrink;
-        for (var j = 0u; j < width; j += 1u) {
-            let weight = scores[j];
-            let value = ((start + block + j) * params.kv_heads + kv_head) * HEAD_DIM;
-            weights += weight;
-            if lane < HEAD_DIM {
-                sum.x = fma(weight, v[value + lane], sum.x);
-            }
-            if lane + 64u < HEAD_DIM {
-                sum.y = fma(weight, v[value + lane + 64u], sum.y);
-            }
-        }
-        workgroupBarrier();
-    }
+// Where the row of a key, and that of its value, begins, in quads.
+fn row_of(segment: Segment, number: u32, kv_head: u32) -> u32 {
+    let token = select(segment.prefix_start + number, segment.keys_start + number - segment.prefix, number >= segment.prefix);
+    return (token * params.kv_heads + kv_head) * QUADS;
 }
