@@ -5,7 +5,7 @@
 // contiguous along n, QUADS = 1 one that is contiguous along k.
 // Dispatch: one workgroup per [ROWS, 4 QUADS] tile of C; columns fastest, then rows, then batches. Needs: 1 KiB x ROWS of workgroup memory.
 
-// Rows of a tile, 4, 8 or 16: the bits of a row do not depend on it.
+// Rows of a tile, 4 or 8: the bits of a row do not depend on it.
 override ROWS: u32 = 4u;
 override QUADS: u32 = 16u;
 const THREADS = 64u;
@@ -26,7 +26,7 @@ fn main(at: Invocation) {
     // One slice: every (THREADS / QUADS)-th quad of k.
     let quad = at.lane % QUADS;
     let slice = at.lane / QUADS;
-    var sum: array<vec4<f32>, 16>;
+    var sum: array<vec4<f32>, 8>;
     for (var k = slice * 4u; k < params.k; k += THREADS / QUADS * 4u) {
         let right = right_block(batch, k, column + quad * 4u);
         for (var four = 0u; four < ROWS; four += 4u) {

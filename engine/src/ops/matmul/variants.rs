@@ -19,7 +19,7 @@ static SKINNY: Kernel = kernel!(wgsl!("common/matmul.wgsl", "matmul_skinny.wgsl"
     RIGHT,
     TYPE,
     STORE,
-    ("ROWS", &[4, 8, 16]),
+    ("ROWS", &[4, 8]),
     ("QUADS", &[1, 16]),
 ]);
 static SUBGROUP: Kernel = kernel!(wgsl!("common/matmul.wgsl", "matmul_subgroup.wgsl"), "main", Params, forward, [Feature::Subgroups])
@@ -141,7 +141,7 @@ pub(super) fn launch(params: &Params, a: &Tensor, b: &Tensor, y: &Tensor, store:
         Variant::Skinny => {
             // along k neighbouring threads share a column, else they share a row
             let quads = if right_layout == 1 { 1 } else { 16 };
-            let rows = params.m.next_power_of_two().clamp(4, 16);
+            let rows = if params.m <= 4 { 4 } else { 8 };
             constants.extend([("ROWS", f64::from(rows)), ("QUADS", f64::from(quads))]);
             (&SKINNY, rows, 4 * quads)
         }
