@@ -131,6 +131,11 @@ impl Kernel {
         self
     }
 
+    /// Whether all parameters are scalars. In a uniform buffer of WGSL these lie as in Rust; arrays do not.
+    pub fn has_scalar_params(&self) -> bool {
+        self.params_fields.iter().enumerate().all(|(i, (_, offset))| *offset == 4 * i) && self.params_bytes == 4 * self.params_fields.len()
+    }
+
     /// Every combination of the listed values: the pipelines that a driver may be asked to compile. One without constants if there are none.
     pub fn variants(&self) -> Vec<Vec<(&'static str, f64)>> {
         self.overrides.iter().fold(vec![Vec::new()], |variants, &(name, values)| {

@@ -1,7 +1,7 @@
 //! The op table, row by row: gradients against central differences in f64, devices against the f64 oracle.
 
-use percept_engine::Device;
 use percept_engine::check::{self, OpRow, Rng, Sample};
+use percept_engine::{Device, GpuSelector};
 use proptest::prelude::*;
 
 /// Relative tolerance of the gradient check; every op passes at this value.
@@ -30,6 +30,16 @@ fn cpu_matches_the_oracle() {
 #[test]
 fn the_gpu_matches_the_oracle() {
     for_every_sample(|row, sample| matches_oracle(row, sample, &crate::common::gpu()));
+}
+
+/// No subgroups, f16 or immediates, 16 KiB of workgroup memory, 8 storage buffers, offsets in steps of 256 bytes.
+#[test]
+fn the_gpu_matches_the_oracle_with_no_more_than_webgpu_promises() {
+    let device = crate::common::open(GpuSelector::within_webgpu);
+    let report = device.adapter().unwrap();
+    assert!(!report.subgroups && !report.f16 && !report.immediates && report.max_workgroup_memory_bytes == 16 << 10);
+    assert!(report.max_storage_buffers == 8 && report.storage_offset_alignment == 256, "{report:?}");
+    for_every_sample(|row, sample| matches_oracle(row, sample, &device));
 }
 
 proptest! {

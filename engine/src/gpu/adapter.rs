@@ -17,6 +17,7 @@ pub struct GpuSelector {
     choice: Choice,
     pub(super) checked: bool,
     pub(super) immediates: bool,
+    webgpu: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,10 +59,18 @@ impl GpuSelector {
         self
     }
 
+    /// Asks for nothing that WebGPU does not promise, however much the adapter has, as `PERCEPT_LIMITS=webgpu` does: no optional features (subgroups, f16, immediates, time stamps), 16 KiB of
+    /// workgroup memory, 256 threads, 8 storage buffers, 128 MiB to a binding, offsets in steps of 256 bytes. What runs so runs on every adapter.
+    pub fn within_webgpu(mut self) -> GpuSelector {
+        self.webgpu = true;
+        self
+    }
+
     fn new(choice: Choice) -> GpuSelector {
+        let webgpu = std::env::var("PERCEPT_LIMITS").is_ok_and(|v| v == "webgpu");
         let checked = std::env::var("PERCEPT_CHECK").is_ok_and(|v| v == "1");
         let immediates = std::env::var("PERCEPT_IMMEDIATES").map_or(true, |v| v != "0");
-        GpuSelector { choice, checked, immediates }
+        GpuSelector { choice, checked, immediates, webgpu }
     }
 
     fn matches(&self, index: usize, report: &AdapterReport) -> bool {
@@ -167,16 +176,17 @@ pub struct CooperativeTile {
 
 /// All adapters: discrete GPUs, integrated ones, then software. The order is the index that [`GpuSelector`] takes.
 pub fn adapters() -> Vec<AdapterReport> {
-    enumerate().iter().map(AdapterReport::of).collect()
+    enumerate().iter().map(|adapter| AdapterReport::of(adapter, &Granted::all(adapter))).collect()
 }
 
 /// The adapter that a selector means.
-pub(super) fn find(selector: &GpuSelector) -> Result<(&'static wgpu::Adapter, AdapterReport)> {
+pub(super) fn find(selector: &GpuSelector) -> Result<(&'static wgpu::Adapter, Granted, AdapterReport)> {
     let mut names = Vec::new();
     for (index, adapter) in enumerate().iter().enumerate() {
-        let report = AdapterReport::of(adapter);
+        let granted = if selector.webgpu { Granted::within_webgpu(adapter) } else { Granted::all(adapter) };
+        let report = AdapterReport::of(adapter, &granted);
         if selector.matches(index, &report) {
-            return Ok((adapter, report));
+            return Ok((adapter, granted, report));
         }
         names.push(format!("{index}: {} ({})", report.name, report.device_type));
     }
@@ -213,9 +223,25 @@ fn instance() -> wgpu::Instance {
     wgpu::Instance::new(desc)
 }
 
+/// What may be used of an adapter.
+pub(super) struct Granted {
+    pub(super) features: wgpu::Features,
+    pub(super) limits: wgpu::Limits,
+}
+
+impl Granted {
+    fn all(adapter: &wgpu::Adapter) -> Granted {
+        Granted { features: adapter.features(), limits: adapter.limits() }
+    }
+
+    fn within_webgpu(adapter: &wgpu::Adapter) -> Granted {
+        Granted { features: wgpu::Features::empty(), limits: wgpu::Limits::default().or_worse_values_from(&adapter.limits()) }
+    }
+}
+
 impl AdapterReport {
-    fn of(adapter: &wgpu::Adapter) -> AdapterReport {
-        let (info, limits, features) = (adapter.get_info(), adapter.limits(), adapter.features());
+    fn of(adapter: &wgpu::Adapter, Granted { features, limits }: &Granted) -> AdapterReport {
+        let info = adapter.get_info();
         let has = |feature| features.contains(feature);
         AdapterReport {
             name: info.name,

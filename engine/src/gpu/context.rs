@@ -23,7 +23,7 @@ pub(super) struct Context {
 
 impl Context {
     pub(super) fn open(selector: &GpuSelector, failure: Arc<Failure>) -> Result<Context> {
-        let (adapter, mut report) = find(selector)?;
+        let (adapter, granted, mut report) = find(selector)?;
         report.immediates &= selector.immediates;
         let cooperative = std::env::var("PERCEPT_COOPERATIVE_MATRIX").map_or(true, |v| v != "0");
         let experimental = if cooperative { wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX } else { wgpu::Features::empty() };
@@ -32,12 +32,12 @@ impl Context {
             | wgpu::Features::SUBGROUP
             | wgpu::Features::SUBGROUP_BARRIER
             | wgpu::Features::TIMESTAMP_QUERY;
-        let features = adapter.features() & (wanted | experimental);
+        let features = granted.features & (wanted | experimental);
 
         // A driver may offer the experimental feature and then fail on it: everything else is worth opening without it.
-        let (device, queue) = match request(adapter, features) {
+        let (device, queue) = match request(adapter, features, &granted.limits) {
             Err(_) if features.intersects(experimental) => {
-                request(adapter, features - experimental).map_err(|reason| refused(&report, reason))?
+                request(adapter, features - experimental, &granted.limits).map_err(|reason| refused(&report, reason))?
             }
             result => result.map_err(|reason| refused(&report, reason))?,
         };
@@ -155,13 +155,12 @@ impl Context {
     }
 }
 
-fn request(adapter: &wgpu::Adapter, features: wgpu::Features) -> Result<(wgpu::Device, wgpu::Queue), String> {
-    let limits = adapter.limits();
+fn request(adapter: &wgpu::Adapter, features: wgpu::Features, limits: &wgpu::Limits) -> Result<(wgpu::Device, wgpu::Queue), String> {
     debug_assert!(limits.max_immediate_size as usize >= MAX_PARAMS_BYTES || !features.contains(wgpu::Features::IMMEDIATES));
     let desc = wgpu::DeviceDescriptor {
         label: Some("percept"),
         required_features: features,
-        required_limits: limits,
+        required_limits: limits.clone(),
         experimental_features: match features.contains(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX) {
             true => experimental_features(),
             false => wgpu::ExperimentalFeatures::disabled(),

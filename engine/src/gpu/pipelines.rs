@@ -25,8 +25,28 @@ pub(super) struct Pipelines {
     kernels: HashMap<usize, Vec<Variant>, FastHash>,
     modules: HashMap<&'static str, wgpu::ShaderModule>,
     layouts: HashMap<(usize, usize), wgpu::BindGroupLayout>,
-    params_layout: Option<wgpu::BindGroupLayout>,
+    params_layouts: HashMap<ParamsIn, wgpu::BindGroupLayout>,
     pub(super) created: u64,
+}
+
+/// How the parameters of a kernel travel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum ParamsIn {
+    Immediates,
+    /// A uniform buffer, for scalars: storage buffers are few on some adapters, and kernels need them for tensors.
+    Uniform,
+    /// A storage buffer, for arrays.
+    Storage,
+}
+
+impl ParamsIn {
+    pub(super) fn of(kernel: &Kernel, context: &Context) -> ParamsIn {
+        match () {
+            () if context.report.immediates => ParamsIn::Immediates,
+            () if kernel.has_scalar_params() => ParamsIn::Uniform,
+            () => ParamsIn::Storage,
+        }
+    }
 }
 
 struct Variant {
@@ -51,29 +71,34 @@ impl Pipelines {
         Ok(&self.kernels[&key][index].pipeline)
     }
 
-    /// Layout of the bind group that carries parameters where there are no immediates.
-    pub(super) fn params_layout(&mut self, context: &Context) -> wgpu::BindGroupLayout {
-        self.params_layout.get_or_insert_with(|| bind_group_layout(context, &[entry(0, true, true)])).clone()
+    /// Layout of the bind group that carries parameters in a buffer.
+    pub(super) fn params_layout(&mut self, context: &Context, params: ParamsIn) -> wgpu::BindGroupLayout {
+        let ty = match params {
+            ParamsIn::Uniform => wgpu::BufferBindingType::Uniform,
+            ParamsIn::Storage | ParamsIn::Immediates => wgpu::BufferBindingType::Storage { read_only: true },
+        };
+        self.params_layouts.entry(params).or_insert_with(|| bind_group_layout(context, &[entry(0, ty, true)])).clone()
     }
 
     fn create(&mut self, context: &Context, dispatch: &Dispatch<'_, GpuBuffer>) -> Result<Pipeline> {
         let kernel = dispatch.kernel;
         check_features(context, kernel)?;
         let unsupported = |what: String| Error::Unsupported { adapter: context.report.name.clone(), what };
-        let buffers = dispatch.inputs + dispatch.outputs + usize::from(!context.report.immediates);
+        let params = ParamsIn::of(kernel, context);
+        let buffers = dispatch.inputs + dispatch.outputs + usize::from(params == ParamsIn::Storage);
         if buffers > context.report.max_storage_buffers as usize {
             let limit = context.report.max_storage_buffers;
             return Err(unsupported(format!("{}: binds {buffers} buffers, the adapter allows {limit}", kernel.name)));
         }
 
         let scope = context.device.push_error_scope(wgpu::ErrorFilter::Validation);
-        let module = self.module(context, kernel);
+        let module = self.module(context, kernel, params);
         let layout = self.layout(context, dispatch.inputs, dispatch.outputs);
-        let params_layout = (!context.report.immediates).then(|| self.params_layout(context));
+        let params_layout = (params != ParamsIn::Immediates).then(|| self.params_layout(context, params));
         let pipeline_layout = context.device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
             label: Some(kernel.name),
             bind_group_layouts: &[Some(&layout), params_layout.as_ref()][..1 + usize::from(params_layout.is_some())],
-            immediate_size: if context.report.immediates { kernel.params_bytes.next_multiple_of(4) as u32 } else { 0 },
+            immediate_size: if params == ParamsIn::Immediates { kernel.params_bytes.next_multiple_of(4) as u32 } else { 0 },
         });
         let pipeline = context.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
             label: Some(kernel.name),
@@ -96,9 +121,9 @@ impl Pipelines {
     }
 
     /// One module per source: the entry points of a file share it.
-    fn module(&mut self, context: &Context, kernel: &Kernel) -> wgpu::ShaderModule {
+    fn module(&mut self, context: &Context, kernel: &Kernel, params: ParamsIn) -> wgpu::ShaderModule {
         let create = || {
-            let text = with_params_in(kernel.shader.text, context.report.immediates);
+            let text = with_params_in(kernel.shader.text, params);
             shader_module(&context.device, kernel.shader.name, &text, context.checks)
         };
         self.modules.entry(kernel.shader.text).or_insert_with(create).clone()
@@ -106,18 +131,20 @@ impl Pipelines {
 
     fn layout(&mut self, context: &Context, inputs: usize, outputs: usize) -> wgpu::BindGroupLayout {
         let create = || {
-            let entries: Vec<_> = (0..inputs + outputs).map(|index| entry(index as u32, index < inputs, false)).collect();
+            let storage = |index| wgpu::BufferBindingType::Storage { read_only: index < inputs };
+            let entries: Vec<_> = (0..inputs + outputs).map(|index| entry(index as u32, storage(index), false)).collect();
             bind_group_layout(context, &entries)
         };
         self.layouts.entry((inputs, outputs)).or_insert_with(create).clone()
     }
 }
 
-/// Where parameters come from: immediates as the shaders are written, else a read-only buffer. The layout of the struct is the same in both.
-fn with_params_in(text: &str, immediates: bool) -> String {
-    match immediates {
-        true => text.to_string(),
-        false => text.replace("var<immediate>", "@group(1) @binding(0) var<storage, read>"),
+/// Where parameters come from: immediates as the shaders are written, else a read-only buffer. The layout of the struct is the same in all.
+fn with_params_in(text: &str, params: ParamsIn) -> String {
+    match params {
+        ParamsIn::Immediates => text.to_string(),
+        ParamsIn::Uniform => text.replace("var<immediate>", "@group(1) @binding(0) var<uniform>"),
+        ParamsIn::Storage => text.replace("var<immediate>", "@group(1) @binding(0) var<storage, read>"),
     }
 }
 
@@ -136,8 +163,7 @@ fn check_features(context: &Context, kernel: &Kernel) -> Result<()> {
     Ok(())
 }
 
-fn entry(binding: u32, read_only: bool, has_dynamic_offset: bool) -> wgpu::BindGroupLayoutEntry {
-    let ty = wgpu::BufferBindingType::Storage { read_only };
+fn entry(binding: u32, ty: wgpu::BufferBindingType, has_dynamic_offset: bool) -> wgpu::BindGroupLayoutEntry {
     wgpu::BindGroupLayoutEntry {
         binding,
         visibility: wgpu::ShaderStages::COMPUTE,

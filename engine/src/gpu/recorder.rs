@@ -1,11 +1,11 @@
 //! Recording: kernels go into one command encoder and one compute pass until a result is needed or the recording is long enough.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 
 use super::bindings::BindGroups;
 use super::buffers::{GpuBuffer, Recorded};
 use super::context::Context;
-use super::pipelines::Pipelines;
+use super::pipelines::{ParamsIn, Pipelines};
 use super::timestamps::Timestamps;
 use crate::error::Result;
 use crate::kernel::{Dispatch, MAX_PARAMS_BYTES};
@@ -68,12 +68,13 @@ impl Recorder {
             self.pipeline_set = pipeline.id;
         }
         pass.set_bind_group(0, bind_group, &[]);
-        if context.report.immediates {
-            pass.set_immediates(0, dispatch.params);
-        } else {
-            let layout = self.pipelines.params_layout(context);
-            let (group, offset) = self.params.push(context, &layout, dispatch.params);
-            pass.set_bind_group(1, group, &[offset]);
+        match ParamsIn::of(dispatch.kernel, context) {
+            ParamsIn::Immediates => pass.set_immediates(0, dispatch.params),
+            params => {
+                let layout = self.pipelines.params_layout(context, params);
+                let (group, offset) = self.params.push(context, params, &layout, dispatch.params);
+                pass.set_bind_group(1, group, &[offset]);
+            }
         }
         let [x, y] = fold(dispatch.groups, context.report.max_workgroups_per_dimension as usize);
         pass.dispatch_workgroups(x, y, 1);
@@ -179,27 +180,29 @@ fn fold(groups: usize, limit: usize) -> [u32; 2] {
 #[derive(Default)]
 struct Params {
     bytes: Vec<u8>,
-    buffer: Option<(wgpu::Buffer, wgpu::BindGroup)>,
+    buffer: Option<wgpu::Buffer>,
+    /// The buffer as it is bound.
+    groups: HashMap<ParamsIn, wgpu::BindGroup>,
 }
 
 impl Params {
-    fn push(&mut self, context: &Context, layout: &wgpu::BindGroupLayout, params: &[u8]) -> (&wgpu::BindGroup, u32) {
+    fn push(&mut self, context: &Context, how: ParamsIn, layout: &wgpu::BindGroupLayout, params: &[u8]) -> (&wgpu::BindGroup, u32) {
         let offset = self.bytes.len();
         self.bytes.extend_from_slice(params);
         self.bytes.resize(offset + PARAMS_STRIDE, 0);
-        let (_, group) = self.buffer.get_or_insert_with(|| {
-            let buffer = context.buffer(u64::from(MAX_DISPATCHES) * PARAMS_STRIDE as u64, wgpu::BufferUsages::STORAGE);
+        let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::UNIFORM;
+        let buffer = self.buffer.get_or_insert_with(|| context.buffer(u64::from(MAX_DISPATCHES) * PARAMS_STRIDE as u64, usage));
+        let group = self.groups.entry(how).or_insert_with(|| {
             let size = wgpu::BufferSize::new(MAX_PARAMS_BYTES as u64);
-            let resource = wgpu::BindingResource::Buffer(wgpu::BufferBinding { buffer: &buffer, offset: 0, size });
+            let resource = wgpu::BindingResource::Buffer(wgpu::BufferBinding { buffer, offset: 0, size });
             let entries = &[wgpu::BindGroupEntry { binding: 0, resource }];
-            let group = context.device.create_bind_group(&wgpu::BindGroupDescriptor { label: Some("parameters"), layout, entries });
-            (buffer, group)
+            context.device.create_bind_group(&wgpu::BindGroupDescriptor { label: Some("parameters"), layout, entries })
         });
         (group, offset as u32)
     }
 
     fn write(&mut self, context: &Context) {
-        if let Some((buffer, _)) = &self.buffer {
+        if let Some(buffer) = &self.buffer {
             context.queue.write_buffer(buffer, 0, &self.bytes);
             self.bytes.clear();
         }
