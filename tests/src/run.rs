@@ -3,6 +3,7 @@
 mod events;
 pub(crate) mod made_up;
 
+use std::collections::BTreeSet;
 use std::fs;
 
 use percept_cppo::config::{Config, Settings};
@@ -121,6 +122,35 @@ fn a_run_is_not_overwritten() {
     assert_eq!(run.metrics().unwrap().len(), 1);
     let error = RunFolder::open(folder.path()).unwrap_err().to_string();
     assert!(error.contains("config.toml"), "{error}");
+}
+
+#[test]
+fn two_starts_never_share_a_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let start = |seed: u64, name: Option<&str>| {
+        let mut config = config(folder.path());
+        (config.run.seed, config.run.name) = (seed, name.map(str::to_owned));
+        (seed, RunFolder::create(&config))
+    };
+    let starts = |name: Option<&'static str>| {
+        std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..8).map(|seed| scope.spawn(move || start(seed, name))).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect::<Vec<_>>()
+        })
+    };
+    for round in 0..20 {
+        let all = starts(None);
+        let paths: BTreeSet<_> = all.iter().map(|(_, run)| run.as_ref().unwrap().path().to_owned()).collect();
+        assert_eq!(paths.len(), 8, "round {round}: {paths:?}");
+        for (seed, run) in all {
+            assert!(run.unwrap().config_text().unwrap().contains(&format!("seed = {seed}\n")), "round {round}: another's configuration");
+        }
+        let name: &'static str = format!("named-{round}").leak();
+        let (made, refused): (Vec<_>, Vec<_>) = starts(Some(name)).into_iter().partition(|(_, run)| run.is_ok());
+        assert_eq!((made.len(), refused.len()), (1, 7), "round {round}");
+        let (seed, run) = made.into_iter().next().unwrap();
+        assert!(run.unwrap().config_text().unwrap().contains(&format!("seed = {seed}\n")), "round {round}: another's configuration");
+    }
 }
 
 #[test]

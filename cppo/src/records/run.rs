@@ -50,21 +50,38 @@ pub struct RunFolder {
 }
 
 impl RunFolder {
-    /// Makes the folder `run.folder`/name and writes `config.toml` into it, with the name filled in.
+    /// Makes the folder `run.folder`/name and writes `config.toml` into it, with the name filled in. Where the name is made of the time, runs that start in the same second are numbered.
     ///
     /// # Errors
-    /// A folder that exists already (nothing in it is touched) or cannot be written.
+    /// A run of the given name that exists already (nothing in it is touched), or a folder that cannot be written.
     pub fn create(config: &impl Settings) -> Result<RunFolder, RunError> {
-        let (mut config, name) = (config.clone(), config.run_name(seconds_since_1970() as u64));
-        let path = config.run().folder.join(&name);
-        if path.join(CONFIG).exists() {
-            return Err(RunError::Exists { path });
+        let mut config = config.clone();
+        let (name, is_given) = (config.run_name(seconds_since_1970() as u64), config.run().name.is_some());
+        let mut number = 1;
+        loop {
+            let name = if number == 1 { name.clone() } else { format!("{name}-{number}") };
+            match RunFolder::create_as(&config, &name) {
+                Err(RunError::Exists { .. }) if !is_given => number += 1,
+                created => return created,
+            }
         }
-        for folder in [path.clone(), path.join(IMAGES), path.join(CHECKPOINTS)] {
-            fs::create_dir_all(&folder).map_err(|e| RunError::io(&folder, e))?;
+    }
+
+    /// The folder is locked while it is made: of two processes that make the same one, the second finds the first's configuration.
+    fn create_as(config: &impl Settings, name: &str) -> Result<RunFolder, RunError> {
+        let mut config = config.clone();
+        let folder = RunFolder { path: config.run().folder.join(name) };
+        let exists = || RunError::Exists { path: folder.path.clone() };
+        fs::create_dir_all(&folder.path).map_err(|e| RunError::io(&folder.path, e))?;
+        let _locked = folder.lock().map_err(|error| if matches!(error, RunError::Busy { .. }) { exists() } else { error })?;
+        if folder.path.join(CONFIG).exists() {
+            return Err(exists());
         }
-        let folder = RunFolder { path };
-        config.run().name = Some(name);
+        for part in [IMAGES, CHECKPOINTS] {
+            let part = folder.path.join(part);
+            fs::create_dir_all(&part).map_err(|e| RunError::io(&part, e))?;
+        }
+        config.run().name = Some(name.to_owned());
         folder.write(CONFIG, config.to_toml().as_bytes())?;
         Ok(folder)
     }
