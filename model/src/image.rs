@@ -15,6 +15,7 @@ pub use ::image::RgbImage;
 pub use decode::{DecodeOptions, Transparency, decode, open};
 pub use error::ImageError;
 pub use normalise::Normalisation;
+pub(crate) use patches::PictureId;
 pub use patches::{Grid, Patches, Tiling};
 pub use processor::{ImageProcessor, ImageSplitting};
 pub use resize::{Filter, resize};

@@ -1,5 +1,6 @@
 //! [`Model`]: pictures and tokens to hidden states, log-probabilities and logits.
 
+mod encoded;
 pub(crate) mod lora;
 
 use crate::config::ModelConfig;
@@ -13,6 +14,7 @@ use crate::layers::scope::{Initial, Scope};
 use crate::layers::weights::Weights;
 use crate::packing::batch::{PackedBatch, ResponseRows};
 use crate::positions::Positions;
+use encoded::EncodedPictures;
 use percept_engine::ops::Segments;
 use percept_engine::{DType, Device, Indices, Result, RopeTable, Tensor, no_grad, random};
 use std::collections::BTreeMap;
@@ -26,6 +28,7 @@ pub struct Model {
     weights: Weights,
     activations: Activations,
     network: Network,
+    encoded: EncodedPictures,
 }
 
 impl Model {
@@ -66,7 +69,7 @@ impl Model {
             weights.lay_in_order(&group);
         }
         let network = (family.build)(&config, &Scope::load(&weights));
-        Model { config, family, device, dtype, weights, activations, network }
+        Model { config, family, device, dtype, weights, activations, network, encoded: EncodedPictures::default() }
     }
 
     /// Hidden states of every token, after the final norm. `-> [tokens, hidden]`
@@ -117,11 +120,22 @@ impl Model {
         PatchBatch::new(pictures, &self.device, self.arithmetic_dtype())
     }
 
-    /// Visual tokens, in order. `-> [visual tokens, hidden]`
+    /// Visual tokens, in order. What comes out of the parts that are not trained is kept as long as the pictures are: read again, a picture is not encoded again. `-> [visual tokens, hidden]`
     pub fn image_features(&self, pictures: &PatchBatch) -> Tensor {
-        let tower = &self.network.vision_tower;
-        let patches = if self.trains_vision() { tower(pictures, self.activations) } else { no_grad(|| tower(pictures, Activations::Keep)) };
-        (self.network.connector)(&patches, pictures)
+        let Network { vision_tower: tower, connector, .. } = &self.network;
+        let area = |grid: Grid| grid[0] * grid[1];
+        let frozen_tower = |pictures: &PatchBatch| no_grad(|| tower(pictures, Activations::Keep));
+        match () {
+            () if self.trains(|name| is_vision(self.family, name)) => connector(&tower(pictures, self.activations), pictures),
+            () if self.trains(|name| !is_vision(self.family, name) && !is_decoder(self.family, name)) => {
+                let patches = |picture: &Patches| picture.grids().iter().map(|&grid| area(grid)).sum();
+                connector(&self.encoded.of(pictures, patches, frozen_tower), pictures)
+            }
+            () => {
+                let tokens = |picture: &Patches| picture.grids().iter().map(|&grid| area(self.visual_grid(grid))).sum();
+                self.encoded.of(pictures, tokens, |new| no_grad(|| connector(&frozen_tower(new), new)))
+            }
+        }
     }
 
     /// The grid of visual tokens that a picture with this grid of patches becomes.
@@ -266,14 +280,20 @@ impl Model {
         Model::assemble(self.config.clone(), self.device.clone(), self.dtype, weights, self.activations)
     }
 
-    fn trains_vision(&self) -> bool {
-        self.parameters().any(|(name, tensor)| is_vision(self.family, name) && tensor.requires_grad())
+    /// Whether a weight whose name `is_meant` picks is trained.
+    fn trains(&self, is_meant: impl Fn(&str) -> bool) -> bool {
+        self.parameters().any(|(name, tensor)| is_meant(name) && tensor.requires_grad())
     }
 }
 
 /// Whether a weight is the vision tower's.
 fn is_vision(family: &Family, name: &str) -> bool {
     name.strip_prefix(family.vision).is_some_and(|rest| rest.starts_with('.'))
+}
+
+/// Whether a weight is the decoder's.
+fn is_decoder(family: &Family, name: &str) -> bool {
+    name.strip_prefix(family.decoder).is_some_and(|rest| rest.starts_with('.'))
 }
 
 fn arithmetic_dtype(dtype: DType) -> DType {

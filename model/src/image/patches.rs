@@ -1,6 +1,6 @@
 //! A picture as a vision tower reads it: [`Patches`].
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 /// Rows and columns of patches.
 pub type Grid = [usize; 2];
@@ -69,6 +69,11 @@ impl Patches {
         Self::new(tiling, vec![[rows, cols]; tiling.tiles()], channels * patch * patch, values)
     }
 
+    /// Which picture this is: clones are the same one, another with the same values is not.
+    pub(crate) fn id(&self) -> PictureId {
+        PictureId(Arc::downgrade(&self.values))
+    }
+
     /// The tiles into which the picture was cut.
     pub fn tiling(&self) -> Tiling {
         self.tiling
@@ -87,6 +92,23 @@ impl Patches {
     /// The values of all patches, `[patches, width]`.
     pub fn values(&self) -> &[f32] {
         &self.values
+    }
+}
+
+/// Which picture it is, without keeping it alive.
+#[derive(Clone)]
+pub(crate) struct PictureId(Weak<Vec<f32>>);
+
+impl PictureId {
+    /// Whether the picture, or a clone of it, still exists.
+    pub(crate) fn is_alive(&self) -> bool {
+        self.0.strong_count() > 0
+    }
+}
+
+impl PartialEq for PictureId {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.ptr_eq(&other.0)
     }
 }
 

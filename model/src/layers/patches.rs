@@ -4,12 +4,17 @@ use crate::image::{Grid, Patches};
 use percept_engine::ops::Segments;
 use percept_engine::{DType, Device, Tensor};
 use std::ops::Range;
+use std::sync::OnceLock;
 
 /// Patches of pictures, packed: those of the first picture row by row, then those of the second, and so on. Pictures may differ in size and aspect.
 #[derive(Clone)]
 pub struct PatchBatch {
-    patches: Tensor,
+    pictures: Vec<Patches>,
     grids: Vec<Grid>,
+    device: Device,
+    dtype: DType,
+    /// Made when somebody asks: pictures that are known already are never sent to the device.
+    patches: OnceLock<Tensor>,
 }
 
 /// Neighbours in a batch that have the same grid.
@@ -28,24 +33,40 @@ impl PatchBatch {
     /// If the patches of two pictures are not of the same width.
     #[track_caller]
     pub(crate) fn new<'p>(pictures: impl IntoIterator<Item = &'p Patches>, device: &Device, dtype: DType) -> Option<Self> {
-        let (mut values, mut grids, mut width) = (Vec::new(), Vec::new(), None);
-        for picture in pictures {
-            let expected = *width.get_or_insert(picture.width());
+        Self::of(pictures.into_iter().cloned().collect(), device, dtype)
+    }
+
+    #[track_caller]
+    fn of(pictures: Vec<Patches>, device: &Device, dtype: DType) -> Option<Self> {
+        let expected = pictures.first()?.width();
+        for picture in &pictures {
             assert!(picture.width() == expected, "pictures: patches of {expected} and of {} values in a batch", picture.width());
-            grids.extend(picture.grids());
-            values.extend_from_slice(picture.values());
         }
-        let shape = [values.len() / width?, width?];
-        let patches = match dtype {
-            DType::F64 => Tensor::from_f64(device, &values.into_iter().map(f64::from).collect::<Vec<_>>(), &shape, dtype),
-            _ => Tensor::from_slice(device, &values, &shape),
-        };
-        Some(Self { patches, grids })
+        let grids = pictures.iter().flat_map(Patches::grids).copied().collect();
+        Some(Self { pictures, grids, device: device.clone(), dtype, patches: OnceLock::new() })
+    }
+
+    /// A batch of other pictures on the same device. `None` if there are none.
+    pub(crate) fn of_same_kind(&self, pictures: Vec<Patches>) -> Option<Self> {
+        Self::of(pictures, &self.device, self.dtype)
+    }
+
+    /// The pictures, each with all its tiles.
+    pub(crate) fn pictures(&self) -> &[Patches] {
+        &self.pictures
     }
 
     /// The values, `[patches, channels·patch²]`.
     pub fn patches(&self) -> &Tensor {
-        &self.patches
+        self.patches.get_or_init(|| {
+            let values: Vec<f32> = self.pictures.iter().flat_map(Patches::values).copied().collect();
+            let width = self.pictures[0].width();
+            let shape = [values.len() / width, width];
+            match self.dtype {
+                DType::F64 => Tensor::from_f64(&self.device, &values.into_iter().map(f64::from).collect::<Vec<_>>(), &shape, self.dtype),
+                _ => Tensor::from_slice(&self.device, &values, &shape),
+            }
+        })
     }
 
     /// Rows and columns of patches of each picture.

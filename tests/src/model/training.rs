@@ -1,9 +1,10 @@
 //! What is trained, and what it costs: checkpointing, freezing, adapters, reference policies.
 
 use percept_engine::{Device, Gradients};
+use percept_model::image::Patches;
 use percept_model::{Activations, LoraConfig, Model, Packing};
 
-use super::{assert_gradients_close, gradients_by_name, load, oracle, picture, prompt, relative_error, weighted_loss};
+use super::{assert_gradients_close, gradients_by_name, load, oracle, picture, picture_of, prompt, relative_error, weighted_loss};
 
 /// Log-probabilities of one response, and the gradients of their weighted sum.
 fn step(model: &Model) -> (Vec<f64>, Gradients) {
@@ -111,4 +112,73 @@ fn a_frozen_copy_does_not_follow() {
     }
     assert_eq!(hidden(&copy), before);
     assert_ne!(hidden(&model), before);
+}
+
+/// Multiplications of reading `pictures`, one after the other in one batch.
+fn work_of_reading(model: &Model, pictures: &[Patches]) -> u64 {
+    let before = model.device().counters().multiply_adds;
+    model.image_features(&model.patch_batch(pictures).unwrap());
+    model.device().counters().multiply_adds - before
+}
+
+#[test]
+fn a_picture_is_encoded_once_by_what_is_not_trained() {
+    let all_trained = load("tied", &Device::new_cpu());
+    let pictures = [picture(1), picture(2)];
+    let whole = work_of_reading(&all_trained, &pictures);
+    assert_eq!(work_of_reading(&all_trained, &pictures), whole, "what is trained changes: it is computed each time");
+
+    let mut connector_trained = load("tied", &Device::new_cpu());
+    connector_trained.freeze_vision();
+    let mut adapters_trained = load("tied", &Device::new_cpu());
+    adapters_trained.add_lora(&LoraConfig::default());
+    for (model, of_connector) in [(&connector_trained, true), (&adapters_trained, false)] {
+        assert_eq!(work_of_reading(model, &pictures), whole);
+        let again = work_of_reading(model, &pictures);
+        assert!(again < whole / 4 && (again > 0) == of_connector, "{again} of {whole}");
+        assert_eq!(
+            work_of_reading(model, &[pictures[1].clone(), picture(3), picture(3), pictures[0].clone()]),
+            whole + again,
+            "two new ones, twice the connector"
+        );
+        assert_eq!(work_of_reading(model, &[picture(1), picture(2)]), whole, "the same pixels, but other pictures");
+    }
+}
+
+#[test]
+fn a_picture_that_is_known_gives_the_same() {
+    let fresh = || {
+        let mut model = oracle();
+        model.freeze_vision();
+        model
+    };
+    let (model, pictures) = (fresh(), [picture(1), picture_of(2, [24, 16]), picture(3)]);
+    let features = |model: &Model, which: &[usize]| {
+        let pictures: Vec<Patches> = which.iter().map(|&i| pictures[i].clone()).collect();
+        model.image_features(&model.patch_batch(&pictures).unwrap()).to_f64_vec().unwrap()
+    };
+    for which in [vec![1], vec![0, 1], vec![2, 1, 0, 1, 2], vec![0, 2]] {
+        assert!(relative_error(&features(&model, &which), &features(&fresh(), &which)) < 1e-12, "{which:?}");
+    }
+}
+
+#[test]
+fn what_is_kept_of_a_picture_goes_with_it() {
+    let device = Device::new_cpu();
+    let mut model = load("tied", &device);
+    model.add_lora(&LoraConfig::default());
+    let live = || device.counters().live_bytes;
+    let before = live();
+    let pictures = [picture(1), picture(2)];
+    work_of_reading(&model, &pictures);
+    assert!(live() > before);
+    drop(pictures);
+    let next = picture(3);
+    work_of_reading(&model, &[next.clone()]);
+    let with_one = live() - before;
+    drop(next);
+    for seed in 4..9 {
+        work_of_reading(&model, &[picture(seed)]);
+        assert!(live() - before <= with_one, "{} bytes after picture {seed}, {with_one} with one", live() - before);
+    }
 }
