@@ -18,6 +18,7 @@ use encoded::EncodedPictures;
 use percept_engine::ops::Segments;
 use percept_engine::{DType, Device, Indices, Result, RopeTable, Tensor, no_grad, random};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// A vision-language model on a device: vision tower, connector and decoder of its family, on packed tokens.
 pub struct Model {
@@ -28,7 +29,7 @@ pub struct Model {
     weights: Weights,
     activations: Activations,
     network: Network,
-    encoded: EncodedPictures,
+    encoded: Arc<EncodedPictures>,
 }
 
 impl Model {
@@ -63,13 +64,18 @@ impl Model {
         Model::assemble(config, device.clone(), dtype, Weights { tensors, adapters: BTreeMap::new() }, Activations::Keep)
     }
 
+    /// The same layers around other tensors, of which those of the vision tower and the connector are the same: pictures stay known.
+    pub(crate) fn with_weights_of_decoder(&self, weights: Weights) -> Model {
+        Model { encoded: self.encoded.clone(), ..self.with_weights(weights) }
+    }
+
     fn assemble(config: ModelConfig, device: Device, dtype: DType, mut weights: Weights, activations: Activations) -> Model {
         let family = families::of(&config);
         for group in families::declared(&config).groups {
             weights.lay_in_order(&group);
         }
         let network = (family.build)(&config, &Scope::load(&weights));
-        Model { config, family, device, dtype, weights, activations, network, encoded: EncodedPictures::default() }
+        Model { config, family, device, dtype, weights, activations, network, encoded: Arc::default() }
     }
 
     /// Hidden states of every token, after the final norm. `-> [tokens, hidden]`

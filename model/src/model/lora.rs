@@ -94,7 +94,7 @@ impl Model {
         if !self.has_lora() || self.dtype().is_half() {
             return Ok(None);
         }
-        Ok(Some(self.with_weights(Weights { tensors: self.merged()?, adapters: BTreeMap::new() })))
+        Ok(Some(self.with_weights_of_decoder(Weights { tensors: self.merged()?, adapters: BTreeMap::new() })))
     }
 
     /// Whether there are adapters.

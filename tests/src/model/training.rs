@@ -143,6 +143,9 @@ fn a_picture_is_encoded_once_by_what_is_not_trained() {
         );
         assert_eq!(work_of_reading(model, &[picture(1), picture(2)]), whole, "the same pixels, but other pictures");
     }
+    let (merged, new) = (adapters_trained.merged_for_decoding().unwrap().unwrap(), [picture(7)]);
+    assert!(work_of_reading(&merged, &new) > 0);
+    assert_eq!(work_of_reading(&adapters_trained, &new), 0, "known from decoding");
 }
 
 #[test]

@@ -41,6 +41,8 @@ pub fn counts(configs: &[Config; 2], device: &Device) -> anyhow::Result<Section>
         })
     };
     const TOKENS: usize = 16;
+    // a picture that is not trained on is encoded once
+    write(1)?;
     let (short, long) = (write(4)?, write(4 + TOKENS)?);
     push(&mut rows, "a token of one sequence", short, long, TOKENS as f64);
     let weights: usize = trainer.model().parameters().map(|(_, tensor)| tensor.len() * tensor.dtype().size_bytes()).sum();
