@@ -14,7 +14,7 @@ use crate::layers::scope::{Initial, Scope};
 use crate::layers::weights::Weights;
 use crate::packing::batch::{PackedBatch, ResponseRows};
 use crate::positions::Positions;
-use encoded::EncodedPictures;
+use encoded::{EncodedPictures, Stage};
 use percept_engine::ops::Segments;
 use percept_engine::{DType, Device, Indices, Result, RopeTable, Tensor, no_grad, random};
 use std::collections::BTreeMap;
@@ -135,11 +135,11 @@ impl Model {
             () if self.trains(|name| is_vision(self.family, name)) => connector(&tower(pictures, self.activations), pictures),
             () if self.trains(|name| !is_vision(self.family, name) && !is_decoder(self.family, name)) => {
                 let patches = |picture: &Patches| picture.grids().iter().map(|&grid| area(grid)).sum();
-                connector(&self.encoded.of(pictures, patches, frozen_tower), pictures)
+                connector(&self.encoded.of(Stage::Tower, pictures, patches, frozen_tower), pictures)
             }
             () => {
                 let tokens = |picture: &Patches| picture.grids().iter().map(|&grid| area(self.visual_grid(grid))).sum();
-                self.encoded.of(pictures, tokens, |new| no_grad(|| connector(&frozen_tower(new), new)))
+                self.encoded.of(Stage::Connector, pictures, tokens, |new| no_grad(|| connector(&frozen_tower(new), new)))
             }
         }
     }

@@ -6,23 +6,44 @@ use percept_engine::Tensor;
 use std::sync::{Mutex, PoisonError};
 
 /// More than this is not kept: large pictures have millions of numbers after the vision tower.
-const MAX_BYTES: usize = 1 << 30;
+const MAX_BYTES: usize = 256 << 20;
 
-/// Features of pictures, as long as the pictures themselves are alive.
+/// How far a picture has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// Through the vision tower: a row for each patch.
+    Tower,
+    /// Through the connector, too: a row for each visual token.
+    Connector,
+}
+
+/// Features of pictures, as long as the pictures themselves are alive. Models with the same tower and connector may share them.
 #[derive(Default)]
-pub(super) struct EncodedPictures(Mutex<Vec<(PictureId, Tensor)>>);
+pub(super) struct EncodedPictures(Mutex<Vec<Known>>);
+
+struct Known {
+    picture: PictureId,
+    stage: Stage,
+    features: Tensor,
+}
 
 impl EncodedPictures {
     /// The features of all pictures of a batch, in order. `encode` is asked for those that are not known, each once; `rows` says how many rows a picture gets. No gradient flows through
     /// `encode`. `-> [rows of all pictures, ..]`
-    pub(super) fn of(&self, pictures: &PatchBatch, rows: impl Fn(&Patches) -> usize, encode: impl Fn(&PatchBatch) -> Tensor) -> Tensor {
+    pub(super) fn of(
+        &self,
+        stage: Stage,
+        pictures: &PatchBatch,
+        rows: impl Fn(&Patches) -> usize,
+        encode: impl Fn(&PatchBatch) -> Tensor,
+    ) -> Tensor {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        known.retain(|(picture, _)| picture.is_alive());
-        let place = |known: &[(PictureId, Tensor)], picture: &Patches| known.iter().position(|(id, _)| *id == picture.id());
+        known.retain(|known| known.picture.is_alive());
+        let find = |known: &[Known], picture: &Patches| known.iter().position(|k| k.stage == stage && k.picture == picture.id());
 
         let mut new: Vec<Patches> = Vec::new();
         for picture in pictures.pictures() {
-            if place(&known, picture).is_none() && !new.iter().any(|other| other.id() == picture.id()) {
+            if find(&known, picture).is_none() && !new.iter().any(|other| other.id() == picture.id()) {
                 new.push(picture.clone());
             }
         }
@@ -32,14 +53,13 @@ impl EncodedPictures {
             let mut start = 0;
             for picture in batch.pictures() {
                 let count = rows(picture);
-                known.push((picture.id(), features.slice(0, start, count)));
+                known.push(Known { picture: picture.id(), stage, features: features.slice(0, start, count) });
                 start += count;
             }
         }
-        let parts: Vec<&Tensor> =
-            pictures.pictures().iter().map(|picture| &known[place(&known, picture).expect("encoded above")].1).collect();
-        let all = Tensor::concat(&parts, 0);
-        let bytes = |(_, features): &(PictureId, Tensor)| features.len() * features.dtype().size_bytes();
+        let parts = pictures.pictures().iter().map(|picture| &known[find(&known, picture).expect("encoded above")].features);
+        let all = Tensor::concat(&parts.collect::<Vec<_>>(), 0);
+        let bytes = |known: &Known| known.features.len() * known.features.dtype().size_bytes();
         if known.iter().map(bytes).sum::<usize>() > MAX_BYTES {
             known.truncate(kept);
         }

@@ -109,7 +109,7 @@ impl Model {
         for tensor in weights.tensors.values_mut() {
             *tensor = tensor.detach();
         }
-        self.with_weights(weights)
+        self.with_weights_of_decoder(weights)
     }
 
     /// Every weight by name, with the adapters added.

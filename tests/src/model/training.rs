@@ -146,6 +146,7 @@ fn a_picture_is_encoded_once_by_what_is_not_trained() {
     let (merged, new) = (adapters_trained.merged_for_decoding().unwrap().unwrap(), [picture(7)]);
     assert!(work_of_reading(&merged, &new) > 0);
     assert_eq!(work_of_reading(&adapters_trained, &new), 0, "known from decoding");
+    assert_eq!(work_of_reading(&adapters_trained.without_lora(), &new), 0, "known to the reference policy");
 }
 
 #[test]
