@@ -131,7 +131,7 @@ impl Gpu {
             recorder.copy(&self.context, (buffer, start), (staging, 0), chunk);
             recorder.submit(&self.context);
             bytes.extend_from_slice(&self.context.read(staging, chunk));
-            recorder.read_backs += 1;
+            recorder.was_read();
             start += chunk;
         }
         self.context.check_alive()?;
@@ -166,7 +166,7 @@ impl Gpu {
         }
         recorder.submit(&self.context);
         let bytes = self.context.read(staging, total);
-        recorder.read_backs += 1;
+        recorder.was_read();
         self.context.check_alive()?;
         Ok(places.into_iter().map(|place| bytes[place].to_vec()).collect())
     }

@@ -112,6 +112,26 @@ fn a_repeated_step_creates_nothing() {
     assert!(after.submissions <= warm.submissions + 102, "{after:?}");
 }
 
+/// Behind a read-back the device has nothing to do: it is given little at first, so that it starts early, then more at a time.
+#[test]
+fn submissions_grow_while_nothing_is_read() {
+    let device = open(|selector| selector);
+    for _ in 0..2 {
+        let mut x = counting(&device, 5);
+        x.to_vec::<f32>().unwrap();
+        let before = device.counters().submissions;
+        let mut submitted_at = Vec::new();
+        for launch in 1..=736 {
+            x = x.add_scalar(1.0);
+            if device.counters().submissions > before + submitted_at.len() as u64 {
+                submitted_at.push(launch);
+            }
+        }
+        assert_eq!(submitted_at, [32, 32 + 64, 32 + 64 + 128, 480, 736]);
+        assert_eq!(x.to_vec::<f32>().unwrap(), [736.0, 737.0, 738.0, 739.0, 740.0]);
+    }
+}
+
 #[test]
 fn tensors_are_counted_while_they_live() {
     let device = open(|selector| selector);

@@ -12,6 +12,8 @@ use crate::kernel::{Dispatch, MAX_PARAMS_BYTES};
 
 /// A recording is submitted at this many dispatches: the device starts while the processor records on, and no submission runs for seconds.
 const MAX_DISPATCHES: u32 = 256;
+/// The first recording after a read-back, when the device has nothing to do, is submitted at this many, each further one at twice as many as the one before it.
+const FIRST_DISPATCHES: u32 = 32;
 /// A recording is submitted when its kernels have bound this many bytes.
 const MAX_BOUND_BYTES: u64 = 1 << 30;
 /// Direct uploads wait in the driver's memory for the next submission; this many bytes bring one about.
@@ -32,6 +34,8 @@ pub(super) struct Recorder {
     /// Number of the recording, from 1; see [`Recorded::mark`].
     submitted: u64,
     dispatches: u32,
+    /// Submissions since the device was idle.
+    since_idle: u32,
     bound_bytes: u64,
     uploaded_bytes: usize,
     pipeline_set: u64,
@@ -84,7 +88,8 @@ impl Recorder {
 
         self.launches += 1;
         self.dispatches += 1;
-        if self.dispatches >= MAX_DISPATCHES || self.bound_bytes >= MAX_BOUND_BYTES {
+        let limit = (FIRST_DISPATCHES << self.since_idle.min(16)).min(MAX_DISPATCHES);
+        if self.dispatches >= limit || self.bound_bytes >= MAX_BOUND_BYTES {
             self.submit(context);
         }
         Ok(())
@@ -141,6 +146,7 @@ impl Recorder {
         let index = context.queue.submit([encoder.finish()]);
         self.submitted += 1;
         self.submissions += 1;
+        self.since_idle += 1;
         self.dispatches = 0;
         self.bound_bytes = 0;
         self.uploaded_bytes = 0;
@@ -160,6 +166,13 @@ impl Recorder {
         self.submit(context);
         self.in_flight.clear();
         context.wait(None);
+        self.since_idle = 0;
+    }
+
+    /// Counts a read-back, behind which the device is idle.
+    pub(super) fn was_read(&mut self) {
+        self.read_backs += 1;
+        self.since_idle = 0;
     }
 
     fn end_pass(&mut self) {
