@@ -1,16 +1,13 @@
 // Rows by number: x [rows, cols], ids [count].
 //   gather       y[i, c] = x[ids[i], c]                          y [count, cols]; halves become f32; NaN for a number that is no row
 //   scatter_add  y[r, c] = Σ x[order[j], c], j in starts[r]..starts[r + 1]    y [rows, cols], starts [rows + 1], order [count]
-//   write        y[ids[i], c] = x[i, c], in place                y [rows, cols] in the storage type DTYPE, from element `offset`
-//   write_half   the same where y holds halves, two per word; cols and offset are even
 // `order` lists the source rows sorted by destination (`Indices` in indices.rs): each sum has one writer and a fixed order, no atomics.
-// Dispatch: one thread per element (write_half: a pair), linear groups of 256. DTYPE is `DType::code` of the half or four-byte side.
+// Dispatch: one thread per element, linear groups of 256. DTYPE is `DType::code` of x.
 
 struct Params {
     rows: u32,
     cols: u32,
     count: u32,
-    offset: u32,
 }
 
 var<immediate> params: Params;
@@ -60,30 +57,4 @@ fn scatter_add(at: Invocation) {
         total += values[order[j] * params.cols + i % params.cols];
     }
     sums[i] = total;
-}
-
-@compute @workgroup_size(256)
-fn write(at: Invocation) {
-    let i = element(at);
-    if i >= params.count * params.cols {
-        return;
-    }
-    let row = ids[i / params.cols];
-    if row < params.rows {
-        y[params.offset + row * params.cols + i % params.cols] = x[i];
-    }
-}
-
-@compute @workgroup_size(256)
-fn write_half(at: Invocation) {
-    let i = 2u * element(at);
-    if i >= params.count * params.cols {
-        return;
-    }
-    let row = ids[i / params.cols];
-    if row < params.rows {
-        let low = f32_to_half(bitcast<f32>(x[i]), DTYPE);
-        let high = f32_to_half(bitcast<f32>(x[i + 1u]), DTYPE);
-        y[(params.offset + row * params.cols + i % params.cols) / 2u] = low | (high << 16u);
-    }
 }

@@ -1,4 +1,4 @@
-//! Rows by number: gather, scatter-add, and writing into a cache.
+//! Rows by number: gather and scatter-add.
 
 use crate::autograd::assert_no_grad;
 use crate::cpu::parallel::for_row_blocks;
@@ -12,16 +12,14 @@ use crate::{kernel, kernel_params, parallel, wgsl};
 use super::ELEMENTS_PER_GROUP;
 
 kernel_params! {
-    /// The number of rows of the indexed tensor and of elements in each, the number of indices, and where a cache begins in its storage.
-    struct Params { rows: u32, cols: u32, count: u32, offset: u32 }
+    /// The number of rows of the indexed tensor and of elements in each, and the number of indices.
+    struct Params { rows: u32, cols: u32, count: u32 }
 }
 
 const SHADER: Shader = wgsl!("common/half.wgsl", "rows.wgsl");
 static GATHER: Kernel = kernel!(SHADER, "gather", Params, gather).overriding(&[("DTYPE", DType::CODES)]);
 static SCATTER_ADD: Kernel = kernel!(SHADER, "scatter_add", Params, scatter_add);
-static WRITE: Kernel = kernel!(SHADER, "write", Params, write).overriding(&[("DTYPE", DType::CODES)]);
-static WRITE_HALF: Kernel = kernel!(SHADER, "write_half", Params, write).overriding(&[("DTYPE", DType::HALF_CODES)]);
-pub(crate) const KERNELS: &[&Kernel] = &[&GATHER, &SCATTER_ADD, &WRITE, &WRITE_HALF];
+pub(crate) const KERNELS: &[&Kernel] = &[&GATHER, &SCATTER_ADD];
 
 impl Tensor {
     /// Takes rows by number; halves are read into f32. The gradient adds up the rows that were taken more than once, in the order of the indices.
@@ -54,50 +52,6 @@ impl Tensor {
         indices.assert_rows_of("scatter_add_rows", &shape);
         let saved = indices.clone();
         sum_rows(self, indices, &shape).with_grad("scatter_add_rows", [self], move |dy| [Some(dy.index_select(&saved))])
-    }
-
-    /// Overwrites rows of this cache, in place: row `indices[i]` becomes row `i` of `values`, rounded to nearest-even if the cache holds halves.
-    /// `values [count, ..]` into `[rows, ..]`. No gradient is recorded.
-    ///
-    /// # Panics
-    /// If the shapes do not fit, an index is no row or stands twice, types do not fit (f32 values into f32, f16 or bf16; u32 into u32), a cache of
-    /// halves has rows of odd length, or the values need a gradient.
-    #[track_caller]
-    pub fn write_rows_(&self, indices: &Indices, values: &Tensor) {
-        const OP: &str = "write_rows_";
-        assert_no_grad(OP, &[self, values]);
-        let fits = self.rank() > 0
-            && values.rank() == self.rank()
-            && values.shape()[0] == indices.len()
-            && values.shape()[1..] == self.shape()[1..]
-            && self.layout().is_contiguous();
-        assert!(fits, "{OP}: {:?} into {:?} by indices {:?} ({} indices)", values.shape(), self.shape(), indices.shape(), indices.len());
-        let same_type = self.dtype() == values.dtype() || (self.dtype().is_half() && values.dtype() == DType::F32);
-        assert!(
-            same_type && !values.dtype().is_half(),
-            "{OP}: {} {:?} into {} {:?}",
-            values.dtype(),
-            values.shape(),
-            self.dtype(),
-            self.shape()
-        );
-        indices.assert_rows_of(OP, self.shape());
-        assert_distinct(OP, indices);
-        let values = values.contiguous();
-        let params = Params { offset: self.layout().offset as u32, ..params(self, indices) };
-        let is_half = self.dtype().is_half();
-        assert!(
-            !is_half || (params.cols.is_multiple_of(2) && params.offset.is_multiple_of(2)),
-            "{OP}: halves are written in pairs: rows of {:?} have {} elements and start at {}",
-            self.shape(),
-            params.cols,
-            params.offset
-        );
-        let kernel = if is_half { &WRITE_HALF } else { &WRITE };
-        let threads = if is_half { values.len() / 2 } else { values.len() };
-        let dtype = [("DTYPE", f64::from(self.dtype().code()))];
-        let launch = kernel.launch(&params).constants(&dtype).input(&values).input(indices.tensor()).strided_output(self);
-        launch.groups(threads.div_ceil(ELEMENTS_PER_GROUP)).run();
     }
 }
 
@@ -137,16 +91,7 @@ fn sum_rows(x: &Tensor, indices: &Indices, shape: &[usize]) -> Tensor {
 
 fn params(rows: &Tensor, indices: &Indices) -> Params {
     let cols: usize = rows.shape()[1..].iter().product();
-    Params { rows: rows.shape()[0] as u32, cols: cols as u32, count: indices.len() as u32, offset: 0 }
-}
-
-#[track_caller]
-pub(super) fn assert_distinct(op: &str, indices: &Indices) {
-    let mut sorted = indices.host().unwrap_or_default().to_vec();
-    sorted.sort_unstable();
-    if let Some(twice) = sorted.windows(2).find(|w| w[0] == w[1]) {
-        panic!("{op}: row {} stands twice in indices {:?}", twice[0], indices.shape());
-    }
+    Params { rows: rows.shape()[0] as u32, cols: cols as u32, count: indices.len() as u32 }
 }
 
 fn gather<F: Float>(params: &Params, args: CpuArgs) {
@@ -181,23 +126,4 @@ fn scatter_add<F: Float>(params: &Params, mut args: CpuArgs) {
             }
         }
     });
-}
-
-fn write<F: Float>(params: &Params, args: CpuArgs) {
-    match args.output_dtype(0) {
-        DType::F32 => write_as::<f32, f32>(params, args, |x| x),
-        DType::F64 => write_as::<f64, f64>(params, args, |x| x),
-        DType::U32 => write_as::<u32, u32>(params, args, |x| x),
-        DType::F16 => write_as::<f32, half::f16>(params, args, half::f16::from_f32),
-        DType::BF16 => write_as::<f32, half::bf16>(params, args, half::bf16::from_f32),
-    }
-}
-
-fn write_as<T: Element, U: Element>(params: &Params, mut args: CpuArgs, convert: impl Fn(T) -> U) {
-    let (x, ids, y) = (args.input::<T>(0), args.input::<u32>(1), args.output::<U>(0));
-    let (cols, offset) = (params.cols as usize, params.offset as usize);
-    for (x, &id) in x.chunks(cols).zip(ids) {
-        assert!(id < params.rows, "write_rows_: index {id} of {} rows", params.rows);
-        y[offset + id as usize * cols..][..cols].iter_mut().zip(x).for_each(|(y, &x)| *y = convert(x));
-    }
 }

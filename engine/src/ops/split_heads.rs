@@ -10,7 +10,6 @@ use crate::{kernel, kernel_params, parallel, wgsl};
 
 use super::ELEMENTS_PER_GROUP;
 use super::rope::RopeTable;
-use super::rows::assert_distinct;
 
 kernel_params! {
     /// Pairs of elements j and j + half in all heads of all tokens; `cache_rows` is for `split_cached` alone.
@@ -127,6 +126,15 @@ fn check(op: &str, x: &Tensor, heads: Heads, rope: Option<&RopeTable>) {
             table.shape(),
             x.dim(0)
         );
+    }
+}
+
+#[track_caller]
+fn assert_distinct(op: &str, indices: &Indices) {
+    let mut sorted = indices.host().unwrap_or_default().to_vec();
+    sorted.sort_unstable();
+    if let Some(twice) = sorted.windows(2).find(|w| w[0] == w[1]) {
+        panic!("{op}: row {} stands twice in indices {:?}", twice[0], indices.shape());
     }
 }
 

@@ -1,10 +1,8 @@
 //! Rows of the ops that take rows by number.
 
-use crate::device::Device;
 use crate::dtype::DType;
 use crate::indices::Indices;
 use crate::ops;
-use crate::tensor::Tensor;
 
 use super::{OpRow, Rng, Sample};
 
@@ -13,7 +11,6 @@ pub(super) fn rows() -> Vec<OpRow> {
         OpRow { name: "embedding", kernels: ops::rows::KERNELS, samples: embedding_samples, random: random_embedding },
         OpRow { name: "index_select", kernels: ops::rows::KERNELS, samples: select_samples, random: random_select },
         OpRow { name: "scatter_add_rows", kernels: ops::rows::KERNELS, samples: scatter_samples, random: random_scatter },
-        OpRow { name: "write_rows_", kernels: ops::rows::KERNELS, samples: write_samples, random: |_| write_samples().remove(0) },
     ]
 }
 
@@ -90,36 +87,4 @@ fn scatter_samples() -> Vec<Sample> {
 fn random_scatter(rng: &mut Rng) -> Sample {
     let (shape, rows) = ([rng.length(40), rng.length(300)], rng.length(40));
     scatter(rng, &shape, rows)
-}
-
-/// A cache of zeros on the device, in the oracle's type there.
-fn cache(like: &Tensor, shape: &[usize], dtype: DType) -> Tensor {
-    let device: &Device = like.device();
-    Tensor::zeros(device, shape, if like.dtype() == DType::F64 { DType::F64 } else { dtype })
-}
-
-fn write_samples() -> Vec<Sample> {
-    let mut rng = Rng::new(43);
-    let mut samples = Vec::new();
-    // halves: half a unit in the last of 11 (f16) or 8 (bf16) bits; a test of its own compares the bits
-    for (dtype, tolerance) in [(DType::F32, 1e-7), (DType::F16, 5e-4), (DType::BF16, 4e-3)] {
-        for cols in [2, 258] {
-            let values = rng.input(&[3, cols], -1.0, 1.0).fixed();
-            let sample = Sample::new(format!("[3, {cols}] {dtype}"), vec![values], move |x| {
-                let caches = cache(&x[0], &[2, 5, cols], dtype);
-                let second = caches.slice(0, 1, 1).reshape(&[5, cols]);
-                second.write_rows_(&Indices::new(x[0].device(), &[4, 0, 2], &[3]), &x[0]);
-                vec![caches]
-            });
-            samples.push(sample.tolerance(tolerance).forward_only());
-        }
-    }
-    let inputs = vec![rng.input(&[2, 3], -1.0, 1.0).fixed(), super::super::Input::indices(vec![6, 1], &[2])];
-    let on_device = Sample::new("rows on the device", inputs, |x| {
-        let cache = cache(&x[0], &[7, 3], DType::F32);
-        cache.write_rows_(&Indices::on_device(&x[1]), &x[0]);
-        vec![cache]
-    });
-    samples.push(on_device.forward_only());
-    samples
 }
