@@ -1,9 +1,9 @@
 //! Values of the ops that move data, written out: the op table compares devices, this compares with the definitions.
 
 use percept_engine::ops::Heads;
-use percept_engine::{Device, Indices, RopeTable, Tensor};
+use percept_engine::{DType, Device, GpuSelector, Indices, RopeTable, Tensor};
 
-use crate::common::gpu;
+use crate::common::{gpu, open};
 
 fn counting(shape: &[usize]) -> Tensor {
     let values: Vec<f32> = (0..shape.iter().product::<usize>()).map(|i| i as f32).collect();
@@ -106,4 +106,15 @@ fn tensors_that_lie_in_order_are_joined_without_a_copy() {
         assert_eq!(values(&joined)[3 * 64..4 * 64], [7.0; 64]);
         assert!(Tensor::lie_in_order(&Tensor::laid_in_order(&laid).iter().collect::<Vec<_>>()), "laid twice");
     }
+}
+
+#[test]
+fn tensors_that_a_kernel_cannot_bind_together_stay_apart() {
+    let device = open(GpuSelector::within_webgpu);
+    let half = device.adapter().unwrap().max_binding_bytes as usize / 4 / 2;
+    let parts = [half, half + 64].map(|len| Tensor::zeros(&device, &[len], DType::F32));
+    assert!(!Tensor::lie_in_order(&Tensor::laid_in_order(&parts.each_ref()).iter().collect::<Vec<_>>()));
+    let odd = [3, 5].map(|len| Tensor::zeros(&device, &[len], DType::F32));
+    assert!(!Tensor::lie_in_order(&Tensor::laid_in_order(&odd.each_ref()).iter().collect::<Vec<_>>()), "the second would begin at byte 12");
+    device.synchronize().unwrap();
 }

@@ -65,7 +65,7 @@ impl Tensor {
     }
 
     /// Copies of these tensors that [lie in order](Tensor::lie_in_order), each with its tensor's place in the graph: a parameter stays the same parameter. Themselves if they do
-    /// already, and if they cannot, because kernels could not bind one that begins where the one before it ends.
+    /// already, and if they cannot, because kernels could not bind one that begins where the one before it ends, or all together.
     ///
     /// # Panics
     /// If they differ in type or device.
@@ -79,11 +79,13 @@ impl Tensor {
         }
         let starts: Vec<usize> = parts.iter().scan(0, |end, x| Some(std::mem::replace(end, *end + x.len()))).collect();
         let alignment = first.device().offset_alignment_bytes();
-        let can = starts.iter().all(|start| (start * first.dtype().size_bytes()).is_multiple_of(alignment));
+        let total: usize = parts.iter().map(|x| x.len()).sum();
+        let fits = first.device().adapter().is_none_or(|adapter| (total * first.dtype().size_bytes()) as u64 <= adapter.max_binding_bytes);
+        let can = fits && starts.iter().all(|start| (start * first.dtype().size_bytes()).is_multiple_of(alignment));
         if !can || Tensor::lie_in_order(parts) {
             return themselves();
         }
-        let all = Tensor::uninit(first.device(), &[parts.iter().map(|x| x.len()).sum()], first.dtype(), "laid_in_order");
+        let all = Tensor::uninit(first.device(), &[total], first.dtype(), "laid_in_order");
         let lay = |(x, start): (&&Tensor, usize)| {
             let place = all.view(Layout { offset: start, ..Layout::contiguous(x.shape()) });
             place.copy_packed_(x);
