@@ -15,7 +15,8 @@ pub(crate) struct Adapter {
 impl Adapter {
     /// `[tokens, in] -> [tokens, out]`
     pub(crate) fn forward(&self, x: &Tensor) -> Tensor {
-        x.matmul(&self.down.t()).matmul(&self.up.t()).mul_scalar(self.scale)
+        // scaled where it is narrow
+        x.matmul(&self.down.t()).mul_scalar(self.scale).matmul(&self.up.t())
     }
 
     /// What is to be added to the weight. `-> [out, in]`
