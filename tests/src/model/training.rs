@@ -178,7 +178,7 @@ fn what_is_kept_of_a_picture_goes_with_it() {
     assert!(live() > before);
     drop(pictures);
     let next = picture(3);
-    work_of_reading(&model, &[next.clone()]);
+    work_of_reading(&model, std::slice::from_ref(&next));
     let with_one = live() - before;
     drop(next);
     for seed in 4..9 {
