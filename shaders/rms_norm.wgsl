@@ -83,15 +83,26 @@ fn forward_add(at: Invocation) {
     }
 }
 
-// mean(g · x) · r²: how much of the gradient along x the norm takes away.
-fn along_x(at: Invocation, row: u32) -> f32 {
+// dx of one row, its elements `col`, `col + LANES`, ..: r · (g - x · along), where along = mean(g · x) · r² is how much of the gradient the norm takes away.
+struct RowGradient {
+    start: u32,
+    r: f32,
+    along: f32,
+}
+
+fn row_gradient(at: Invocation, row: u32) -> RowGradient {
     let start = row * params.cols;
     var total = 0.0;
     for (var col = at.lane; col < params.cols; col += LANES) {
         total += dy[start + col] * weight[col] * x[start + col];
     }
     let r = saved_inverse_rms[row];
-    return row_sum(at.lane, total) / f32(params.cols) * r * r;
+    return RowGradient(start, r, row_sum(at.lane, total) / f32(params.cols) * r * r);
+}
+
+fn element_gradient(of_row: RowGradient, col: u32) -> f32 {
+    let place = of_row.start + col;
+    return of_row.r * (dy[place] * weight[col] - x[place] * of_row.along);
 }
 
 @compute @workgroup_size(64)
@@ -100,11 +111,9 @@ fn backward(at: Invocation) {
     if row >= params.rows {
         return;
     }
-    let start = row * params.cols;
-    let r = saved_inverse_rms[row];
-    let along = along_x(at, row);
+    let of_row = row_gradient(at, row);
     for (var col = at.lane; col < params.cols; col += LANES) {
-        dx[start + col] = r * (dy[start + col] * weight[col] - x[start + col] * along);
+        dx[of_row.start + col] = element_gradient(of_row, col);
     }
 }
 
@@ -114,11 +123,9 @@ fn backward_add(at: Invocation) {
     if row >= params.rows {
         return;
     }
-    let start = row * params.cols;
-    let r = saved_inverse_rms[row];
-    let along = along_x(at, row);
+    let of_row = row_gradient(at, row);
     for (var col = at.lane; col < params.cols; col += LANES) {
-        add_dx[start + col] = r * (dy[start + col] * weight[col] - x[start + col] * along) + dsum[start + col];
+        add_dx[of_row.start + col] = element_gradient(of_row, col) + dsum[of_row.start + col];
     }
 }
 

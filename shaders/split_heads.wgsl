@@ -78,6 +78,15 @@ fn turned(pair: vec2f, cosine: f32, sine: f32) -> vec2f {
     return vec2f(pair.x * cosine - pair.y * sine, pair.y * cosine + pair.x * sine);
 }
 
+fn value_of(pair: Pair) -> vec2f {
+    return vec2f(x[pair.at_x], x[pair.at_x + params.half]);
+}
+
+fn turned_by_table(pair: Pair, value: vec2f) -> vec2f {
+    let angle = pair.token * 2u * params.half + pair.j;
+    return turned(value, table[angle], table[angle + params.half]);
+}
+
 @compute @workgroup_size(256)
 fn split(at: Invocation) {
     let i = element(at);
@@ -86,9 +95,8 @@ fn split(at: Invocation) {
     }
     let half = params.half;
     let pair = pair_of(i);
-    let angle = pair.token * 2u * half + pair.j;
-    let value = vec2f(x[pair.at_x], x[pair.at_x + half]);
-    let y = turned(value, table[angle], table[angle + half]);
+    let value = value_of(pair);
+    let y = turned_by_table(pair, value);
     switch pair.part {
         case QUERY: {
             q[pair.at] = y.x;
@@ -113,7 +121,7 @@ fn split_plain(at: Invocation) {
     }
     let half = params.half;
     let pair = pair_of(i);
-    let y = vec2f(x[pair.at_x], x[pair.at_x + half]);
+    let y = value_of(pair);
     switch pair.part {
         case QUERY: {
             plain_q[pair.at] = y.x;
@@ -138,9 +146,8 @@ fn split_cached(at: Invocation) {
     }
     let half = params.half;
     let pair = pair_of(i);
-    let angle = pair.token * 2u * half + pair.j;
-    let value = vec2f(x[pair.at_x], x[pair.at_x + half]);
-    let y = turned(value, table[angle], table[angle + half]);
+    let value = value_of(pair);
+    let y = turned_by_table(pair, value);
     if pair.part == QUERY {
         cached_q[pair.at] = y.x;
         cached_q[pair.at + half] = y.y;
