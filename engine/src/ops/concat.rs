@@ -5,7 +5,7 @@ use crate::tensor::Tensor;
 
 impl Tensor {
     /// Puts tensors one after the other along an axis; a negative axis counts from the end. Tensors that [lie in order](Tensor::lie_in_order) are joined along
-    /// axis 0 without a copy. `[.., a, ..], [.., b, ..], .. -> [.., a + b + .., ..]`
+    /// axis 0 without a copy: the result shares their memory. `[.., a, ..], [.., b, ..], .. -> [.., a + b + .., ..]`
     ///
     /// # Panics
     /// If there are none, they differ in type, device or the length of another axis, or hold halves and do not lie in order.
