@@ -2,10 +2,12 @@
 //   p_ij = e^(scale · q_i · k_j - lse_i), ds_ij = p_ij (dout_i · v_j - delta_i) scale, delta_i = dout_i · out_i
 //   dq_i = Σ_j ds_ij k_j,  dk_j = Σ_i ds_ij q_i,  dv_j = Σ_i p_ij dout_i
 // q, dout, dq [q_tokens, heads, HEAD_DIM]; k, v [kv_tokens, kv_heads, HEAD_DIM]; dkv [2, kv_tokens, kv_heads, HEAD_DIM];
-// stats [q_tokens, heads] of (lse, delta); table: see ops/attention/table.rs. HEAD_DIM is a multiple of 4, above 64 of 8, at most 128.
-// Dispatch: groups of 64 PARTS, first one per (tile of queries, head) for dq, then one per (tile of keys, key head) for dk, then the same for dv. A thread
-// owns one row of the output, above 64 elements a half of one, and sums it alone, in the table's order: no atomics, and the same bits every time.
-// Needs common/attention.wgsl. Longer than other shaders, since dq, dk and dv share what is declared next.
+// stats [q_tokens, heads] of (lse, delta); table: see ops/attention/table.rs. HEAD_DIM is a multiple of 4, at most 128.
+// Dispatch: groups of 128, first heads / kv_heads per (tile of 64 queries, key head), each for the dq of 64 rows (see common/attention.wgsl), then one per
+// (tile of 32 keys, key head) for dk and dv. A group computes p and ds of a block of rows and keys, 4 × 4 or 4 × 2 to a thread, gives them to all its threads
+// through workgroup memory, and each thread adds to every eighth quad of its four rows or keys. An element of the gradient is summed by one thread, in the
+// table's order: no atomics, and the same bits every time.
+// Needs common/attention.wgsl. Longer than other shaders, since WebGPU's eight buffers and one launch hold all three gradients.
 
 @group(0) @binding(3) var<storage, read> v: array<vec4f>;
 @group(0) @binding(4) var<storage, read> dout: array<vec4f>;
@@ -13,97 +15,124 @@
 @group(0) @binding(6) var<storage, read_write> dq: array<vec4f>;
 @group(0) @binding(7) var<storage, read_write> dkv: array<vec4f>;
 
-// Rows that the thread owns: (q, dout) of its query or (k, v) of its key, and the gradient it sums.
-var<private> own: array<vec4f, 16>;
-var<private> own_other: array<vec4f, 16>;
+const BLOCK = 32u;
+// Between the keys of a block with 16 quads of rows, and between its rows with 8 quads of keys: one more, so that neither writing nor reading meets one bank
+// of the memory twice.
+const ROWS_PITCH = 17u;
+const KEYS_PITCH = 9u;
+
+// For dq: ds of a block, by key, then quad of rows. For dk and dv: p, then ds, by row, then quad of keys.
+var<workgroup> block: array<vec4f, 2u * BLOCK * KEYS_PITCH>;
+// Of what rows of a block begin where, in quads.
+var<workgroup> starts: array<u32, BLOCK>;
+
+// The gradient: row or key i and own quad c at 4c + i.
 var<private> sum: array<vec4f, 16>;
 
-// Products of the own rows with two others: of whole rows, or where threads share rows, of each thread's parts with a block of others.
-const BLOCK = 8u;
-var<private> products: vec2f;
-var<workgroup> partial_products: array<vec2f, BLOCK * 64u * PARTS>;
-
-@compute @workgroup_size(64u * PARTS)
+@compute @workgroup_size(128)
 fn backward(at: Invocation) {
     let index = group_index(at);
     let query_groups = params.tiles * params.heads;
-    let key_groups = params.key_tiles * params.kv_heads;
+    for (var c = 0u; c < 4u * OWN; c += 1u) {
+        sum[c] = vec4f();
+    }
     if index < query_groups {
         query_gradient(index, at.lane);
-    } else if index < query_groups + 2u * key_groups {
-        let key_index = index - query_groups;
-        key_gradient(key_index % key_groups, at.lane, key_index < key_groups);
+    } else if index < query_groups + params.key_tiles * params.kv_heads {
+        key_gradient(index - query_groups, at.lane);
     }
+}
+
+// Adds a number of four rows or keys, times an own quad of a row of the other side.
+fn add(factors: vec4f, c: u32, value: vec4f) {
+    for (var i = 0u; i < 4u; i += 1u) {
+        sum[4u * c + i] = fma(vec4f(factors[i]), value, sum[4u * c + i]);
+    }
+}
+
+// Products of four rows with one.
+fn fma4(rows: mat4x4f, other: vec4f, start: vec4f) -> vec4f {
+    let two = fma(rows[1], vec4f(other.y), fma(rows[0], vec4f(other.x), start));
+    return fma(rows[3], vec4f(other.w), fma(rows[2], vec4f(other.z), two));
 }
 
 fn query_gradient(index: u32, lane: u32) {
-    let head = index % params.heads;
+    let group = group_size();
+    let kv_head = index / group % params.kv_heads;
     let tile = params.tile_table + index / params.heads * 2u;
     let segment = read_segment(table[tile]);
-    let first = table[tile + 1u];
-    let last = min(first + 63u, segment.queries - 1u);
-    let place = min(first + lane % 64u, last);
-    let row = (segment.query_start + place) * params.heads + head;
-    let begin = part_start(row, part_of(lane));
-    for (var c = 0u; c < PART_QUADS; c += 1u) {
-        own[c] = q[begin + c];
-        own_other[c] = dout[begin + c];
-        sum[c] = vec4f();
+    let first = table[tile + 1u] * group + index % group * 64u;
+    let end = min(table[tile + 1u] + 64u, segment.queries) * group;
+    if first >= end {
+        return;
     }
-    let kv_head = head / (params.heads / params.kv_heads);
-    // One call site: drivers inline, and unroll, every one.
-    for (var side = 0u; side < 2u; side += 1u) {
-        let is_own = side == 1u;
-        let start = select(segment.prefix_start, segment.keys_start, is_own);
-        let keys = select(segment.prefix, visible(segment, last), is_own);
-        add_keys(start, keys, select(segment.prefix, visible(segment, place), is_own), kv_head, stats[row], lane);
+    let last = min(first + 64u, end) - 1u;
+    let x = lane % 8u;
+    let y = lane / 8u;
+    let rows = min(vec4u(first + 4u * y) + vec4u(0u, 1u, 2u, 3u), vec4u(last));
+    var pairs: vec4u;
+    var seen: vec4u;
+    var lse: vec4f;
+    var delta: vec4f;
+    for (var i = 0u; i < 4u; i += 1u) {
+        pairs[i] = pair_of(segment, rows[i], kv_head);
+        seen[i] = segment.prefix + visible(segment, rows[i] / group);
+        lse[i] = stats[pairs[i]].x;
+        delta[i] = stats[pairs[i]].y;
     }
-    if first + lane % 64u <= last {
-        for (var c = 0u; c < PART_QUADS; c += 1u) {
-            dq[begin + c] = sum[c];
+    let own = pairs * QUADS;
+    let keys = segment.prefix + visible(segment, last / group);
+    for (var base = 0u; base < keys; base += BLOCK) {
+        let numbers = vec4u(base + x) + vec4u(0u, 8u, 16u, 24u);
+        var begins: vec4u;
+        for (var j = 0u; j < 4u; j += 1u) {
+            begins[j] = key_start(segment, min(numbers[j], keys - 1u), kv_head);
+        }
+        var scores: mat4x4f;
+        var slopes: mat4x4f;
+        for (var c = 0u; c < QUADS; c += 1u) {
+            let queries = transpose(mat4x4f(q[own.x + c], q[own.y + c], q[own.z + c], q[own.w + c]));
+            let upstream = transpose(mat4x4f(dout[own.x + c], dout[own.y + c], dout[own.z + c], dout[own.w + c]));
+            for (var j = 0u; j < 4u; j += 1u) {
+                scores[j] = fma4(queries, k[begins[j] + c], scores[j]);
+                slopes[j] = fma4(upstream, v[begins[j] + c], slopes[j]);
+            }
+        }
+        workgroupBarrier();
+        for (var j = 0u; j < 4u; j += 1u) {
+            let p = select(vec4f(), exp(scores[j] * params.scale - lse), vec4u(numbers[j]) < seen);
+            block[(x + 8u * j) * ROWS_PITCH + y] = p * (slopes[j] - delta) * params.scale;
+        }
+        workgroupBarrier();
+        for (var key = 0u; key < min(BLOCK, keys - base); key += 1u) {
+            let slope = block[key * ROWS_PITCH + y];
+            let start = key_start(segment, base + key, kv_head);
+            for (var c = 0u; c < OWN; c += 1u) {
+                add(slope, c, k[start + min(x + 8u * c, QUADS - 1u)]);
+            }
+        }
+    }
+    for (var i = 0u; i < 4u; i += 1u) {
+        for (var c = 0u; c < OWN; c += 1u) {
+            if first + 4u * y + i <= last && x + 8u * c < QUADS {
+                dq[own[i] + x + 8u * c] = sum[4u * c + i];
+            }
         }
     }
 }
 
-fn add_keys(start: u32, keys: u32, seen: u32, kv_head: u32, stat: vec2f, lane: u32) {
-    let part = part_of(lane);
-    for (var block = 0u; block < keys; block += block_of(keys)) {
-        let width = block_of(keys - block);
-        exchange();
-        for (var j = 0u; j < width; j += 1u) {
-            let key = part_start((start + block + j) * params.kv_heads + kv_head, part);
-            var score = vec4f();
-            var slope = vec4f();
-            for (var c = 0u; c < PART_QUADS; c += 1u) {
-                score = fma(own[c], k[key + c], score);
-                slope = fma(own_other[c], v[key + c], slope);
-            }
-            give(j, lane, vec2f(total(score), total(slope)));
-        }
-        exchange();
-        for (var j = 0u; j < width; j += 1u) {
-            let key = part_start((start + block + j) * params.kv_heads + kv_head, part);
-            let product = take(j, lane);
-            let p = select(0.0, exp(product.x * params.scale - stat.x), block + j < seen);
-            let ds = p * (product.y - stat.y) * params.scale;
-            for (var c = 0u; c < PART_QUADS; c += 1u) {
-                sum[c] = fma(vec4f(ds), k[key + c], sum[c]);
-            }
-        }
-    }
-}
-
-// dk if `keys`, else dv.
-fn key_gradient(index: u32, lane: u32, keys: bool) {
+// dv by the first 64 threads, dk by the others.
+fn key_gradient(index: u32, lane: u32) {
+    let group = group_size();
     let kv_head = index % params.kv_heads;
     let tile = index / params.kv_heads;
-    let token = tile * 64u + lane % 64u;
-    let row = part_start(min(token, params.kv_tokens - 1u) * params.kv_heads + kv_head, part_of(lane));
-    for (var c = 0u; c < PART_QUADS; c += 1u) {
-        own[c] = k[row + c];
-        own_other[c] = v[row + c];
-        sum[c] = vec4f();
-    }
+    let x = lane % 8u;
+    let y = lane / 8u % 8u;
+    // For the sums, and for the block.
+    let tokens = vec4u(tile * BLOCK + 4u * y) + vec4u(0u, 1u, 2u, 3u);
+    let block_y = lane / 16u;
+    let block_tokens = vec4u(tile * BLOCK + 4u * block_y) + vec4u(0u, 1u, 2u, 3u);
+    let own = (min(block_tokens, vec4u(params.kv_tokens - 1u)) * params.kv_heads + kv_head) * QUADS;
     let readers = params.key_table + table[params.key_table + tile];
     let readers_end = params.key_table + table[params.key_table + tile + 1u];
     for (var reader = readers; reader < readers_end; reader += 1u) {
@@ -111,87 +140,66 @@ fn key_gradient(index: u32, lane: u32, keys: bool) {
         let is_prefix = table[reader] % 2u == 1u;
         let start = select(segment.keys_start, segment.prefix_start, is_prefix);
         let length = select(segment.keys, segment.prefix, is_prefix);
-        let inside = token >= start && token < start + length;
-        // The first query that sees this key, and the first that sees any key of the tile.
+        let inside = block_tokens >= vec4u(start) & block_tokens < vec4u(start + length);
+        // The first row that sees any key of the tile, and the first that sees each of the thread's keys.
         let aligned = segment.causal == 1u && !is_prefix;
-        let tile_place = max(tile * 64u, start) - start;
-        let first = select(0u, max(tile_place + segment.queries, segment.keys) - segment.keys, aligned);
-        let own_first = select(0u, max(token - start + segment.queries, segment.keys) - segment.keys, aligned && inside);
-        let blind = select(segment.queries, own_first, inside);
-        for (var i = first; i < segment.queries; i += block_of(segment.queries)) {
-            let width = block_of(segment.queries - i);
-            // Inlined twice, each without branches.
-            if keys {
-                add_queries(segment.query_start + i, width, max(blind, i) - i, kv_head, true, lane);
+        let places = max(vec4u(tile * BLOCK, 0u, 0u, 0u), vec4u(start)) - start;
+        let all = segment.queries * group;
+        let first = select(0u, max(places.x + segment.queries, segment.keys) - segment.keys, aligned) * group;
+        let own_places = max(block_tokens, vec4u(start)) - start;
+        let own_first = select(vec4u(), max(own_places + segment.queries, vec4u(segment.keys)) - segment.keys, aligned) * group;
+        let blind = select(vec4u(all), own_first, inside);
+        for (var base = first; base < all; base += BLOCK) {
+            // A thread's rows of the block: lane % 16 and 16 more.
+            let row = vec2u(base + lane % 16u) + vec2u(0u, 16u);
+            let pairs = vec2u(pair_of(segment, min(row.x, all - 1u), kv_head), pair_of(segment, min(row.y, all - 1u), kv_head));
+            var scores: array<vec4f, 2>;
+            var slopes: array<vec4f, 2>;
+            for (var c = 0u; c < QUADS; c += 1u) {
+                let keys = transpose(mat4x4f(k[own.x + c], k[own.y + c], k[own.z + c], k[own.w + c]));
+                let values = transpose(mat4x4f(v[own.x + c], v[own.y + c], v[own.z + c], v[own.w + c]));
+                for (var j = 0u; j < 2u; j += 1u) {
+                    scores[j] = fma4(keys, q[pairs[j] * QUADS + c], scores[j]);
+                    slopes[j] = fma4(values, dout[pairs[j] * QUADS + c], slopes[j]);
+                }
+            }
+            workgroupBarrier();
+            for (var j = 0u; j < 2u; j += 1u) {
+                let stat = stats[pairs[j]];
+                let sees = vec4u(row[j]) >= blind & vec4<bool>(row[j] < all);
+                let p = select(vec4f(), exp(scores[j] * params.scale - stat.x), sees);
+                let place = (lane % 16u + 16u * j) * KEYS_PITCH + block_y;
+                block[place] = p;
+                block[place + BLOCK * KEYS_PITCH] = p * (slopes[j] - stat.y) * params.scale;
+                if block_y == 0u {
+                    starts[lane % 16u + 16u * j] = pairs[j] * QUADS;
+                }
+            }
+            workgroupBarrier();
+            let width = min(BLOCK, all - base);
+            if lane < 64u {
+                for (var i = 0u; i < width; i += 1u) {
+                    let p = block[i * KEYS_PITCH + y];
+                    for (var c = 0u; c < OWN; c += 1u) {
+                        add(p, c, dout[starts[i] + min(x + 8u * c, QUADS - 1u)]);
+                    }
+                }
             } else {
-                add_queries(segment.query_start + i, width, max(blind, i) - i, kv_head, false, lane);
-            }
-        }
-    }
-    if token < params.kv_tokens {
-        let half = select(params.kv_tokens * params.kv_heads * (HEAD_DIM / 4u), 0u, keys);
-        for (var c = 0u; c < PART_QUADS; c += 1u) {
-            dkv[half + row + c] = sum[c];
-        }
-    }
-}
-
-// A block of `width` queries from token `first` on, of which the first `blind` do not see this thread's key.
-fn add_queries(first: u32, width: u32, blind: u32, kv_head: u32, keys: bool, lane: u32) {
-    let part = part_of(lane);
-    let shared_by = params.heads / params.kv_heads;
-    for (var head = kv_head * shared_by; head < (kv_head + 1u) * shared_by; head += 1u) {
-        exchange();
-        for (var i = 0u; i < width; i += 1u) {
-            let row = part_start((first + i) * params.heads + head, part);
-            var score = vec4f();
-            var slope = vec4f();
-            for (var c = 0u; c < PART_QUADS; c += 1u) {
-                score = fma(q[row + c], own[c], score);
-            }
-            if keys {
-                for (var c = 0u; c < PART_QUADS; c += 1u) {
-                    slope = fma(dout[row + c], own_other[c], slope);
+                for (var i = 0u; i < width; i += 1u) {
+                    let slope = block[(BLOCK + i) * KEYS_PITCH + y];
+                    for (var c = 0u; c < OWN; c += 1u) {
+                        add(slope, c, q[starts[i] + min(x + 8u * c, QUADS - 1u)]);
+                    }
                 }
             }
-            give(i, lane, vec2f(total(score), total(slope)));
         }
-        exchange();
-        for (var i = 0u; i < width; i += 1u) {
-            let row = (first + i) * params.heads + head;
-            let product = take(i, lane);
-            let p = select(0.0, exp(product.x * params.scale - stats[row].x), i >= blind);
-            let begin = part_start(row, part);
-            if !keys {
-                for (var c = 0u; c < PART_QUADS; c += 1u) {
-                    sum[c] = fma(vec4f(p), dout[begin + c], sum[c]);
-                }
-                continue;
-            }
-            let ds = p * (product.y - stats[row].y) * params.scale;
-            for (var c = 0u; c < PART_QUADS; c += 1u) {
-                sum[c] = fma(vec4f(ds), q[begin + c], sum[c]);
+    }
+    let half = select(params.kv_tokens * params.kv_heads * QUADS, 0u, lane >= 64u);
+    for (var i = 0u; i < 4u; i += 1u) {
+        for (var c = 0u; c < OWN; c += 1u) {
+            if tokens[i] < params.kv_tokens && x + 8u * c < QUADS {
+                dkv[half + (tokens[i] * params.kv_heads + kv_head) * QUADS + x + 8u * c] = sum[4u * c + i];
             }
         }
     }
-}
-
-// How many of `left` keys or queries come between two exchanges.
-fn block_of(left: u32) -> u32 {
-    return select(1u, min(BLOCK, left), PARTS > 1u);
-}
-
-fn give(place: u32, lane: u32, mine: vec2f) {
-    products = mine;
-    if PARTS > 1u {
-        partial_products[place * 64u * PARTS + lane] = mine;
-    }
-}
-
-fn take(place: u32, lane: u32) -> vec2f {
-    if PARTS > 1u {
-        let first = place * 64u * PARTS + lane % 64u;
-        return partial_products[first] + partial_products[first + 64u];
-    }
-    return products;
 }

@@ -15,10 +15,6 @@ const BLOCK = 64u;
 // Between the columns of `products`: one more than a block, so that neither writing nor reading meets one bank of the memory twice.
 const PITCH = 65u;
 
-// Quads of a row, and those of them that a thread has.
-override QUADS: u32 = HEAD_DIM / 4u;
-override OWN: u32 = (HEAD_DIM / 4u + 7u) / 8u;
-
 var<private> query: array<vec4f, 4>;
 var<private> sum: array<vec4f, 4>; // Σ e^(score - highest) v
 
@@ -56,7 +52,7 @@ fn decode(at: Invocation) {
                 let number = block + team * TEAM + j;
                 var product = vec4f();
                 if number < keys {
-                    let start = row_of(segment, number, kv_head);
+                    let start = key_start(segment, number, kv_head);
                     for (var c = 0u; c < OWN; c += 1u) {
                         product = fma(query[c], k[start + min(part + c * TEAM, QUADS - 1u)], product);
                     }
@@ -86,7 +82,7 @@ fn decode(at: Invocation) {
                 if number < keys {
                     let weight = exp(scores[team * TEAM + j] - high);
                     weights += weight;
-                    let start = row_of(segment, number, kv_head);
+                    let start = key_start(segment, number, kv_head);
                     for (var c = 0u; c < OWN; c += 1u) {
                         sum[c] = fma(vec4f(weight), v[start + min(part + c * TEAM, QUADS - 1u)], sum[c]);
                     }
@@ -127,10 +123,4 @@ fn decode(at: Invocation) {
         // the next query's teams write where others may still read
         workgroupBarrier();
     }
-}
-
-// Where the row of a key, and that of its value, begins, in quads.
-fn row_of(segment: Segment, number: u32, kv_head: u32) -> u32 {
-    let token = select(segment.prefix_start + number, segment.keys_start + number - segment.prefix, number >= segment.prefix);
-    return (token * params.kv_heads + kv_head) * QUADS;
 }

@@ -1,5 +1,8 @@
 // What the attention kernels share: parameters, the first bindings, and the segments. `table` is written by engine/src/ops/attention/table.rs, which
 // says what is where: the segments first, eight numbers each, then the tiles of queries, then the readers of the tiles of keys.
+//
+// A *row* is a (query, head) pair. Of a segment and a key head, the rows are numbered by query, then by the heads that share the key head: so rows that are
+// next to each other read the same keys, whether they are different queries or heads of one.
 
 struct Params {
     heads: u32,
@@ -15,9 +18,9 @@ struct Params {
 var<immediate> params: Params;
 
 override HEAD_DIM: u32 = 64u;
-// Threads that share a row, for the registers of one hold no more than 64 elements of each: thread `lane` has part lane / 64, of PART_QUADS quads.
-override PARTS: u32 = (HEAD_DIM + 63u) / 64u;
-override PART_QUADS: u32 = HEAD_DIM / 4u / PARTS;
+// Quads of a row, and those of them that each of eight neighbouring threads has: x, x + 8, ...
+override QUADS: u32 = HEAD_DIM / 4u;
+override OWN: u32 = (HEAD_DIM / 4u + 7u) / 8u;
 
 @group(0) @binding(0) var<storage, read> table: array<u32>;
 @group(0) @binding(1) var<storage, read> q: array<vec4f>;
@@ -38,27 +41,27 @@ fn read_segment(index: u32) -> Segment {
     return Segment(table[at], table[at + 1u], table[at + 2u], table[at + 3u], table[at + 4u], table[at + 5u], table[at + 6u]);
 }
 
+// Query heads that share a key head.
+fn group_size() -> u32 {
+    return params.heads / params.kv_heads;
+}
+
 // How many of its own keys the segment's query `place` sees: causal queries are aligned with the keys at the end.
 fn visible(segment: Segment, place: u32) -> u32 {
     let causal = max(segment.keys + place + 1u, segment.queries) - segment.queries;
     return select(segment.keys, causal, segment.causal == 1u);
 }
 
-// The thread's part of a row; written so that where there is one, compilers see that all threads read the same.
-fn part_of(lane: u32) -> u32 {
-    return select(0u, lane / 64u, PARTS > 1u);
+// Where a row stands among the (query, head) pairs of all queries.
+fn pair_of(segment: Segment, row: u32, kv_head: u32) -> u32 {
+    let group = group_size();
+    return (segment.query_start + row / group) * params.heads + kv_head * group + row % group;
 }
 
-// Where a part of a row begins, in quads.
-fn part_start(row: u32, part: u32) -> u32 {
-    return (row * PARTS + part) * PART_QUADS;
-}
-
-// Before and after threads exchange what their parts give.
-fn exchange() {
-    if PARTS > 1u {
-        workgroupBarrier();
-    }
+// Where the row of a key, and that of its value, begins, in quads. Keys are numbered as one list: those of the prefix, then the segment's own.
+fn key_start(segment: Segment, number: u32, kv_head: u32) -> u32 {
+    let token = select(segment.prefix_start + number, segment.keys_start + number - segment.prefix, number >= segment.prefix);
+    return (token * params.kv_heads + kv_head) * QUADS;
 }
 
 fn total(x: vec4f) -> f32 {

@@ -14,7 +14,6 @@ mod table;
 use backward::attention_backward;
 use forward::attention;
 pub use segments::{Mask, Segment, Segments};
-use table::TILE;
 
 kernel_params! {
     /// Where the parts of the segments' table begin and how long they are, and the sizes.
@@ -40,7 +39,7 @@ pub(crate) const KERNELS: &[&Kernel] = &[&FORWARD, &DECODE, &BACKWARD, &STATS];
 /// The head_dims of models (the shaders take more): 16 and 32 in small ones, 72 in SigLIP-so400m, 80 in the vision tower of Qwen2-VL, 64 and
 /// 128 in most others.
 const HEAD_DIMS: &[(&str, &[u32])] = &[("HEAD_DIM", &[16, 32, 64, 72, 80, 128])];
-/// The largest head_dim: rows stay in the registers of two threads.
+/// The largest head_dim: a thread keeps an eighth of four rows in registers.
 const MAX_HEAD_DIM: usize = 128;
 /// With so few queries per segment, the threads of a GPU divide the keys instead of the queries.
 const DECODE_QUERIES: usize = 4;
@@ -74,19 +73,20 @@ impl Tensor {
         };
         let out = Tensor::uninit(q.device(), q.shape(), q.dtype(), "attention");
         let lse = Tensor::uninit(q.device(), &q.shape()[..2], q.dtype(), "attention");
-        let kernel = if parts.longest <= DECODE_QUERIES { &DECODE } else { &FORWARD };
+        let tiles = parts.tiles * heads;
+        let (kernel, groups) = if parts.longest <= DECODE_QUERIES { (&DECODE, tiles) } else { (&FORWARD, 2 * tiles) };
         let launch = kernel.launch(&params).constants(&constants);
-        launch.input(&table).input(&q).input(&k).input(&v).output(&out).output(&lse).groups(parts.tiles * heads).run();
+        launch.input(&table).input(&q).input(&k).input(&v).output(&out).output(&lse).groups(groups).run();
 
         let y = unpadded(&out, head_dim);
-        let groups = parts.tiles * heads + 2 * parts.key_tiles * kv_heads;
+        let groups = tiles + parts.key_tiles * kv_heads;
         y.with_grad("attention", [self, keys, values], move |dy| {
             let dout = packed(dy);
             let rows = lse.len();
             let stats = Tensor::uninit(q.device(), &[rows, 2], q.dtype(), "attention");
             let stats_params = StatsParams { rows: rows as u32 };
             let launch = STATS.launch(&stats_params).constants(&constants).input(&out).input(&dout).input(&lse);
-            launch.output(&stats).groups(rows.div_ceil(TILE)).run();
+            launch.output(&stats).groups(rows.div_ceil(64)).run();
 
             let dq = Tensor::uninit(q.device(), q.shape(), q.dtype(), "attention");
             let dkv = Tensor::uninit(q.device(), &[&[2], k.shape()].concat(), q.dtype(), "attention");
@@ -123,16 +123,14 @@ fn check(q: &Tensor, k: &Tensor, v: &Tensor, segments: &Segments) -> [usize; 3] 
     [heads, kv_heads, head_dim]
 }
 
-/// Packed, with head_dim filled up with zeros to what the shaders take, which changes no product: they read vectors of four, and two threads share a row of more
-/// than 64 elements.
+/// Packed, with head_dim filled up with zeros to a multiple of 4, which changes no product: the shaders read vectors of four.
 fn packed(x: &Tensor) -> Tensor {
     let x = x.detach();
     let head_dim = x.dim(-1);
-    let multiple = if head_dim > 64 { 8 } else { 4 };
-    if head_dim.is_multiple_of(multiple) {
+    if head_dim.is_multiple_of(4) {
         return x.contiguous();
     }
-    let padded = Tensor::zeros(x.device(), &[x.dim(0), x.dim(1), head_dim.next_multiple_of(multiple)], x.dtype());
+    let padded = Tensor::zeros(x.device(), &[x.dim(0), x.dim(1), head_dim.next_multiple_of(4)], x.dtype());
     padded.slice(-1, 0, head_dim).copy_from_(&x);
     padded
 }

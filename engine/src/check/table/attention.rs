@@ -23,8 +23,8 @@ fn samples() -> Vec<Sample> {
             samples.push(sample(&mut rng, &format!("decode, {what}"), decode(mask), [heads, kv_heads, 4]));
         }
     }
-    // above 64 two threads share a row, and exchange in blocks of 8
-    for (head_dim, lengths) in [(1, &[9][..]), (5, &[9]), (64, &[9]), (66, &[9]), (128, &[70, 3])] {
+    // eight threads share the quads of a row: less than one each, one, some with one more, all with four
+    for (head_dim, lengths) in [(1, &[9][..]), (5, &[9]), (32, &[70]), (36, &[40]), (64, &[9]), (66, &[9]), (128, &[70, 3])] {
         samples.push(sample(&mut rng, &format!("head_dim {head_dim}"), Segments::causal(lengths), [2, 1, head_dim]));
     }
     samples.push(sample(&mut rng, "several key blocks", Segments::causal(&[300]), [1, 1, 4]));

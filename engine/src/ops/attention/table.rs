@@ -3,14 +3,16 @@
 //! 1. per segment eight: query start and count, key start and count, prefix start and count, 1 if causal, 0. Queries in no segment are covered by
 //!    segments without keys, so that every row of the output is written;
 //! 2. per tile of 64 queries two: its segment, its first query within the segment;
-//! 3. per tile of 64 keys (and one more) one: where its readers begin, counted from the start of this part;
+//! 3. per tile of 32 keys (and one more) one: where its readers begin, counted from the start of this part;
 //! 4. per reader one: twice the segment, plus 1 if the tile lies in the segment's prefix. Their order is the order of the sums in the gradients of
 //!    keys and values: no atomics, the same bits every time.
 
 use std::ops::Range;
 
-/// Queries and keys of a tile: the workgroup size of the shaders.
-pub(super) const TILE: usize = 64;
+/// Queries of a tile.
+const QUERIES: usize = 64;
+/// Keys of a tile.
+const KEYS: usize = 32;
 
 /// The numbers, and where their parts begin.
 pub(super) struct Table {
@@ -33,19 +35,19 @@ impl Table {
 
         let tile_table = numbers.len();
         for (index, row) in rows.iter().enumerate() {
-            for first in (0..row.queries).step_by(TILE) {
+            for first in (0..row.queries).step_by(QUERIES) {
                 numbers.extend([index as u32, first as u32]);
             }
         }
         let tiles = (numbers.len() - tile_table) / 2;
 
         let key_table = numbers.len();
-        let key_tiles = kv_tokens.div_ceil(TILE);
+        let key_tiles = kv_tokens.div_ceil(KEYS);
         let mut readers = vec![Vec::new(); key_tiles];
         for (index, row) in rows.iter().enumerate() {
             for (start, length, is_prefix) in [(row.prefix_start, row.prefix, 1), (row.keys_start, row.keys, 0)] {
                 if length > 0 && row.queries > 0 {
-                    for tile in start / TILE..(start + length).div_ceil(TILE) {
+                    for tile in start / KEYS..(start + length).div_ceil(KEYS) {
                         readers[tile].push(2 * index as u32 + is_prefix);
                     }
                 }
