@@ -173,6 +173,8 @@ pub(crate) struct Dispatch<'a, B> {
     pub(crate) outputs: usize,
     /// Number of workgroups.
     pub(crate) groups: usize,
+    /// Multiplications with additions, as far as the op says.
+    pub(crate) cost: u64,
 }
 
 /// A part of a buffer that a kernel reads or writes.

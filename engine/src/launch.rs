@@ -25,6 +25,7 @@ pub struct Launch<'a> {
     outputs: usize,
     groups: usize,
     multiply_adds: u64,
+    cost: u64,
 }
 
 /// A tensor, and the bytes of its storage that the kernel sees.
@@ -48,6 +49,7 @@ impl Kernel {
             outputs: 0,
             groups: 0,
             multiply_adds: 0,
+            cost: 0,
         }
     }
 }
@@ -106,9 +108,15 @@ impl<'a> Launch<'a> {
         self
     }
 
-    /// Says how many multiplications with additions this is, for the device's counters.
+    /// Says how many multiplications with additions this matrix product is, for the device's counters; and that they are its [`cost`](Self::cost).
     pub(crate) fn multiply_adds(mut self, count: u64) -> Self {
         self.multiply_adds = count;
+        self.cost(count)
+    }
+
+    /// Says about how many multiplications with additions this is, so that no submission to a GPU becomes too long.
+    pub(crate) fn cost(mut self, count: u64) -> Self {
+        self.cost = count;
         self
     }
 
@@ -164,6 +172,7 @@ impl<'a> Launch<'a> {
             inputs: self.inputs,
             outputs: self.outputs,
             groups: self.groups,
+            cost: self.cost,
         }
     }
 

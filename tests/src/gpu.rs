@@ -2,6 +2,7 @@
 
 use percept_engine::gpu::adapters;
 use percept_engine::trace::trace_table;
+use percept_engine::tune::MatmulVariant;
 use percept_engine::{DType, Device, Error, GpuSelector, Tensor, random};
 
 use crate::common::{gpu, open};
@@ -259,6 +260,17 @@ fn the_first_value_that_is_not_finite_is_reported_with_its_op() {
     }
 }
 
+/// Many rows take taller tiles, so that a prompt read beside others would have other bits if the height of a tile mattered.
+#[test]
+fn a_row_has_the_same_bits_in_a_tile_of_32_and_of_64_rows() {
+    let device = gpu();
+    let input = |stream, shape: [usize; 2]| Tensor::from_slice(&device, &random::normal(5, stream, shape[0] * shape[1], 1.0), &shape);
+    let (rows, weights) = (input(1, [1100, 52]), input(2, [52, 2000]));
+    let product = |rows: &Tensor| rows.matmul_by(&weights, MatmulVariant::Tile);
+    let (all, few) = (product(&rows), product(&rows.slice(0, 0, 100)));
+    assert_eq!(all.slice(0, 0, 100).to_vec::<f32>().unwrap(), few.to_vec::<f32>().unwrap());
+}
+
 #[test]
 fn a_gradient_summed_over_many_rows_is_right_however_it_is_cut() {
     let device = gpu();
@@ -282,6 +294,28 @@ fn a_gradient_summed_over_many_rows_is_right_however_it_is_cut() {
         let scale = (rows as f64).sqrt();
         for (got, expected) in got.iter().zip(&expected) {
             assert!((got - expected).abs() < 1e-5 * scale, "{rows} rows, transposed {transposed}: {got}, not {expected}");
+        }
+    }
+}
+
+#[test]
+fn a_gradient_summed_over_a_vocabulary_is_right_however_it_is_cut() {
+    let device = gpu();
+    let (tokens, hidden, vocab) = (70, 24, 3001);
+    let values = |stream, len| -> Vec<f64> { random::normal(6, stream, len, 1.0).iter().map(|&value| value.into()).collect() };
+    let (x, w) = (values(1, tokens * hidden), values(2, vocab * hidden));
+    let gradients = |device: &Device, dtype: DType, fused: bool| {
+        let x = Tensor::from_f64(device, &x, &[tokens, hidden], dtype).parameter();
+        let w = Tensor::from_f64(device, &w, &[vocab, hidden], dtype);
+        let targets = Tensor::from_slice(device, &(0..tokens as u32).map(|i| i * 41).collect::<Vec<_>>(), &[tokens]);
+        let y = if fused { x.linear_log_probs(&w, &targets, 1.0).0 } else { x.matmul(&w.t()).mul(&x.matmul(&w.t())) };
+        y.sum_all().backward().get(&x).unwrap().to_f64_vec().unwrap()
+    };
+    for fused in [true, false] {
+        let (got, expected) = (gradients(&device, DType::F32, fused), gradients(&Device::cpu(), DType::F64, fused));
+        let scale = expected.iter().fold(0.0, |scale: f64, value| scale.max(value.abs()));
+        for (got, expected) in got.iter().zip(&expected) {
+            assert!((got - expected).abs() < 1e-5 * scale, "{got}, not {expected}, of {scale}");
         }
     }
 }

@@ -16,6 +16,9 @@ const MAX_DISPATCHES: u32 = 256;
 const FIRST_DISPATCHES: u32 = 32;
 /// A recording is submitted when its kernels have bound this many bytes.
 const MAX_BOUND_BYTES: u64 = 1 << 30;
+/// A recording is submitted when its kernels have this many multiplications with additions: about a second of small graphics, milliseconds of a large card.
+/// Drivers end what runs for longer.
+const MAX_COST: u64 = 1 << 36;
 /// Direct uploads wait in the driver's memory for the next submission; this many bytes bring one about.
 const MAX_UPLOAD_BYTES: usize = 256 << 20;
 /// The processor runs ahead of the device by at most this many submissions.
@@ -37,6 +40,7 @@ pub(super) struct Recorder {
     /// Submissions since the device was idle.
     since_idle: u32,
     bound_bytes: u64,
+    cost: u64,
     uploaded_bytes: usize,
     pipeline_set: u64,
     in_flight: VecDeque<wgpu::SubmissionIndex>,
@@ -88,8 +92,9 @@ impl Recorder {
 
         self.launches += 1;
         self.dispatches += 1;
+        self.cost += dispatch.cost;
         let limit = (FIRST_DISPATCHES << self.since_idle.min(16)).min(MAX_DISPATCHES);
-        if self.dispatches >= limit || self.bound_bytes >= MAX_BOUND_BYTES {
+        if self.dispatches >= limit || self.bound_bytes >= MAX_BOUND_BYTES || self.cost >= MAX_COST {
             self.submit(context);
         }
         Ok(())
@@ -149,6 +154,7 @@ impl Recorder {
         self.since_idle += 1;
         self.dispatches = 0;
         self.bound_bytes = 0;
+        self.cost = 0;
         self.uploaded_bytes = 0;
         self.staging.restart();
         if let Some(timestamps) = &mut self.timestamps {

@@ -76,10 +76,19 @@ impl Tensor {
         let tiles = parts.tiles * heads;
         let (kernel, groups) = if parts.longest <= DECODE_QUERIES { (&DECODE, tiles) } else { (&FORWARD, 2 * tiles) };
         let launch = kernel.launch(&params).constants(&constants);
-        launch.input(&table).input(&q).input(&k).input(&v).output(&out).output(&lse).groups(groups).run();
+        launch
+            .input(&table)
+            .input(&q)
+            .input(&k)
+            .input(&v)
+            .output(&out)
+            .output(&lse)
+            .groups(groups)
+            .cost(2 * parts.pairs * (heads * head_dim) as u64)
+            .run();
 
         let y = unpadded(&out, head_dim);
-        let groups = tiles + parts.key_tiles * kv_heads;
+        let (groups, pairs) = (tiles + parts.key_tiles * kv_heads, parts.pairs);
         y.with_grad("attention", [self, keys, values], move |dy| {
             let dout = packed(dy);
             let rows = lse.len();
@@ -92,7 +101,7 @@ impl Tensor {
             let dkv = Tensor::uninit(q.device(), &[&[2], k.shape()].concat(), q.dtype(), "attention");
             let launch = BACKWARD.launch(&params).constants(&constants);
             let launch = launch.input(&table).input(&q).input(&k).input(&v).input(&dout).input(&stats);
-            launch.output(&dq).output(&dkv).groups(groups).run();
+            launch.output(&dq).output(&dkv).groups(groups).cost(7 * pairs * (heads * head_dim) as u64).run();
             let half = |index| unpadded(&dkv.slice(0, index, 1).reshape(k.shape()), head_dim);
             [Some(unpadded(&dq, head_dim)), Some(half(0)), Some(half(1))]
         })

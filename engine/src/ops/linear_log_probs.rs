@@ -8,7 +8,7 @@
 //! ```
 //!
 //! Forward and backward go through the rows in chunks; the backward computes a chunk's logits again, turns them into their gradient in place,
-//! and adds its products to dh and dW (in the order of the chunks, so the result is the same every time).
+//! gives its rows of dh and adds its product to dW (in the order of the chunks, so the result is the same every time).
 
 use crate::autograd::with_grads_of;
 use crate::cpu::parallel::{for_costly_rows_of, for_row_blocks};
@@ -19,6 +19,7 @@ use crate::tensor::Tensor;
 use crate::{kernel, kernel_params, parallel, wgsl};
 
 use super::ELEMENTS_PER_GROUP;
+use super::matmul::product_into;
 
 kernel_params! {
     /// A chunk of `rows` rows of logits, the first of which is row `first_row` of the outputs.
@@ -115,14 +116,15 @@ pub(super) struct HeadGradients {
 
 impl HeadGradients {
     pub(super) fn new(hidden: &Tensor, weight: &Tensor, needs_hidden: bool, needs_weight: bool) -> HeadGradients {
-        let zeros = |like: &Tensor| Tensor::zeros(hidden.device(), like.shape(), hidden.dtype());
-        HeadGradients { hidden: needs_hidden.then(|| zeros(hidden)), weight: needs_weight.then(|| zeros(weight)) }
+        let d_hidden = || Tensor::uninit(hidden.device(), hidden.shape(), hidden.dtype(), "linear_log_probs");
+        let d_weight = || Tensor::zeros(hidden.device(), weight.shape(), hidden.dtype());
+        HeadGradients { hidden: needs_hidden.then(d_hidden), weight: needs_weight.then(d_weight) }
     }
 
-    /// Adds a chunk. As z = h Wᵀ, the gradients are dh = dz W and dW = dzᵀ h.
+    /// Adds a chunk, each chunk once. As z = h Wᵀ, the gradients are dh = dz W and dW = dzᵀ h.
     pub(super) fn add(&mut self, chunk: &Chunk, hidden: &Tensor, weight: &Tensor, d_logits: &Tensor) {
         if let Some(d_hidden) = &self.hidden {
-            chunk.of(d_hidden).add_matmul_(d_logits, weight);
+            product_into(&chunk.of(d_hidden), d_logits, weight);
         }
         if let Some(d_weight) = &self.weight {
             d_weight.add_matmul_(&d_logits.t(), &chunk.of(hidden));

@@ -11,6 +11,7 @@ use crate::layout::{Layout, broadcast_shapes, collapse};
 use crate::tensor::Tensor;
 use crate::tune::MatmulVariant;
 
+pub(crate) use deep::product_into;
 pub use rows::{FEW_ROWS, RowRule, with_row_rule};
 pub(crate) use variants::{COOPERATIVE_KERNELS, KERNELS};
 
@@ -58,7 +59,7 @@ impl Tensor {
         let (needs_a, needs_b) = (self.requires_grad(), rhs.requires_grad());
         y.with_grad("matmul", [self, rhs], move |dy| {
             // y = a b
-            let da = needs_a.then(|| dy.matmul(&b.t()).sum_to(a.shape()));
+            let da = needs_a.then(|| deep::product(dy, &b.t()).sum_to(a.shape()));
             let db = needs_b.then(|| right_gradient(&a, &b, dy));
             [da, db]
         })

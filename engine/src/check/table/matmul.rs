@@ -143,6 +143,10 @@ fn variant_samples(variant: MatmulVariant) -> Vec<Sample> {
             samples.push(by_variant(&mut rng, variant, size, views, DType::F32));
         }
     }
+    if variant == MatmulVariant::Tile {
+        // so many tiles that they are of 64 rows, not of 32
+        samples.push(by_variant(&mut rng, variant, [1030, 21, 1030], [false, true], DType::F32));
+    }
     for dtype in [DType::F16, DType::BF16] {
         for views in [[false, false], [false, true]] {
             samples.push(by_variant(&mut rng, variant, [5, 40, 72], views, dtype));

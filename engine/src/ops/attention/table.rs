@@ -23,6 +23,8 @@ pub(super) struct Table {
     pub(super) key_tiles: usize,
     /// Queries of the longest segment.
     pub(super) longest: usize,
+    /// Pairs of a query and a key that it sees.
+    pub(super) pairs: u64,
 }
 
 impl Table {
@@ -62,7 +64,8 @@ impl Table {
         numbers.extend(readers.into_iter().flatten());
 
         let longest = rows.iter().map(|row| row.queries).max().unwrap_or(0);
-        Table { numbers, tile_table, tiles, key_table, key_tiles, longest }
+        let pairs = rows.iter().map(Row::pairs).sum();
+        Table { numbers, tile_table, tiles, key_table, key_tiles, longest, pairs }
     }
 }
 
@@ -106,6 +109,11 @@ impl Row {
             is_causal: causal == 1,
         };
         rows.iter().map(row).collect()
+    }
+
+    /// Pairs of a query and a key that it sees.
+    fn pairs(&self) -> u64 {
+        (0..self.queries).map(|place| (self.prefix + self.visible(place)) as u64).sum()
     }
 
     /// How many of its own keys the segment's query `place` sees.

@@ -1,9 +1,10 @@
-//! Products with a long inner axis and a small result, such as the gradient of a weight over all tokens of a batch.
+//! Products with a long inner axis and a small result: the gradient of a weight over all tokens of a batch, or that of the hidden states over a whole vocabulary.
 //!
 //! A GPU gives every tile of the result to one workgroup. Of a small result there are few tiles, and most of the GPU would wait while a few workgroups walk the long
 //! axis. So the axis is cut into slices, which are multiplied side by side as a batch, and the products are added, in a fixed order ("split-k").
 
 use super::variants::slices;
+use super::{Store, launch};
 use crate::layout::Layout;
 use crate::tensor::Tensor;
 
@@ -26,4 +27,13 @@ pub(super) fn product(a: &Tensor, b: &Tensor) -> Tensor {
         y.add_matmul_(&a.slice(1, done, rest), &b.slice(0, done, rest));
     }
     y
+}
+
+/// The product `[m, k] · [k, n]`, cut in the same way, in place of what is in `y`.
+pub(crate) fn product_into(y: &Tensor, a: &Tensor, b: &Tensor) {
+    if slices(a.device(), a.dim(0), b.dim(1), a.dim(1)) <= 1 {
+        launch(a, b, y, Store::Overwrite, None);
+    } else {
+        y.copy_from_(&product(a, b));
+    }
 }

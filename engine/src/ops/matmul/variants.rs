@@ -11,7 +11,13 @@ use crate::tensor::Tensor;
 use crate::tune::{CooperativeSize, MatmulVariant as Variant};
 use crate::{kernel, wgsl};
 
-static TILE: Kernel = kernel!(wgsl!("common/matmul.wgsl", "matmul.wgsl"), "main", Params, forward).overriding(&[LEFT, RIGHT, TYPE, STORE]);
+static TILED: Kernel = kernel!(wgsl!("common/matmul.wgsl", "matmul.wgsl"), "main", Params, forward).overriding(&[
+    LEFT,
+    RIGHT,
+    TYPE,
+    STORE,
+    ("ROWS", &[32, 64]),
+]);
 static PLAIN: Kernel =
     kernel!(wgsl!("common/matmul.wgsl", "matmul_plain.wgsl"), "main", Params, forward).overriding(&[LEFT, RIGHT, TYPE, STORE]);
 static SKINNY: Kernel = kernel!(wgsl!("common/matmul.wgsl", "matmul_skinny.wgsl"), "main", Params, forward).overriding(&[
@@ -64,7 +70,7 @@ const STORE: (&str, &[u32]) = ("ACCUMULATE", &[0, 1]);
 /// Lanes of a subgroup: SwiftShader has 4, lavapipe 8, Intel 16, NVIDIA and Apple 32, older AMD 64.
 const LANES: (&str, &[u32]) = ("LANES", &[4, 8, 16, 32, 64]);
 
-pub(crate) const KERNELS: &[&Kernel] = &[&TILE, &SUBGROUP, &SKINNY, &PLAIN];
+pub(crate) const KERNELS: &[&Kernel] = &[&TILED, &SUBGROUP, &SKINNY, &PLAIN];
 pub(crate) const COOPERATIVE_KERNELS: &[&Kernel] = &[&COOPERATIVE_8, &COOPERATIVE_16, &SCALAR_8, &SCALAR_16];
 
 impl Variant {
@@ -101,15 +107,21 @@ impl Variant {
 
 /// Into how many slices the inner axis of a product is best cut, so that workgroups enough for the whole device share it; 1 on the CPU, which cuts inside its kernel.
 pub(super) fn slices(device: &Device, m: usize, n: usize, k: usize) -> usize {
-    /// Edge of a tile of the result, one workgroup.
-    const TILE: usize = 64;
     /// Fewer steps than this are not worth a slice.
     const STEPS: usize = 256;
     let Some(adapter) = device.adapter() else { return 1 };
-    // twice the number of processors of the largest GPUs, so that none of them waits long for the last
-    let wanted = if adapter.software { 4 } else { 256 };
-    let tiles = m.div_ceil(TILE) * n.div_ceil(TILE);
-    (wanted / tiles.max(1)).min(k / STEPS).max(1)
+    let wanted = if adapter.software { 4 } else { WORKGROUPS };
+    (wanted / tiles([m, n], TILE).max(1)).min(k / STEPS).max(1)
+}
+
+/// Edge of a tile of the result, one workgroup.
+const TILE: usize = 64;
+
+/// Four for each processor of the largest GPUs: a processor has others to run while one waits for memory, and none waits long for the last.
+const WORKGROUPS: usize = 528;
+
+fn tiles([m, n]: [usize; 2], rows: usize) -> usize {
+    m.div_ceil(rows) * n.div_ceil(TILE)
 }
 
 /// Lanes of a subgroup, if they are always the same number, one that the kernels can split into quads, and small enough for a workgroup of four.
@@ -132,7 +144,12 @@ pub(super) fn launch(params: &Params, a: &Tensor, b: &Tensor, y: &Tensor, store:
         ("ACCUMULATE", f64::from(u8::from(store == Store::Accumulate))),
     ];
     let (kernel, rows, columns) = match variant {
-        Variant::Tile => (&TILE, 64, 64),
+        Variant::Tile => {
+            let whole = params.batches as usize * tiles([params.m as usize, params.n as usize], TILE);
+            let rows = if whole < WORKGROUPS { 32 } else { 64 };
+            constants.push(("ROWS", f64::from(rows)));
+            (&TILED, rows, 64)
+        }
         Variant::Plain => (&PLAIN, 16, 16),
         Variant::Subgroup => {
             constants.push(("LANES", f64::from(lanes)));
