@@ -43,7 +43,7 @@ pub struct GenerationOptions {
     /// Tokens that end a sequence: [`crate::GenerationConfig::eos_token_ids`].
     pub stop_tokens: Vec<u32>,
     /// Steps between looks at the drawn tokens. Looking makes a GPU wait; not looking decodes on after the end. `None`: 1 on the CPU, where a look
-    /// costs nothing, 8 on a GPU. Completions do not depend on it.
+    /// costs nothing; 8 on a GPU, from the 16th token on 16. Completions do not depend on it.
     pub check_every: Option<NonZeroUsize>,
 }
 

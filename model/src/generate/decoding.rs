@@ -9,13 +9,12 @@ use percept_engine::ops::{Mask, RowRule, Segment, Segments, with_row_rule};
 use percept_engine::{Indices, RopeTable, Tensor};
 use std::num::NonZeroUsize;
 
-/// Steps between looks at the tokens on a GPU.
-const GPU_CHECK_EVERY: usize = 8;
+/// Steps between looks at the tokens on a GPU: few while most sequences may still be short, then more.
+const GPU_CHECKS: [usize; 2] = [8, 16];
 
 pub(super) struct Decoding<'a> {
     model: &'a Model,
     options: &'a GenerationOptions,
-    check_every: usize,
     cache: KvCache,
     /// Sequences in the batch, in the order of its rows.
     running: Vec<Sequence>,
@@ -76,13 +75,11 @@ impl<'a> Decoding<'a> {
             let hidden = prefill(model, packing, &cache);
             hidden.index_select(&Indices::new(model.device(), &last_prompt_rows, &[last_prompt_rows.len()]))
         });
-        let default = if model.device().is_cpu() { 1 } else { GPU_CHECK_EVERY };
-        let check_every = options.check_every.map_or(default, NonZeroUsize::get);
         let streams = streams_of(model, &running);
         let next = || running.iter().map(|sequence: &Sequence| sequence.prompt.next_position);
         let (first_position, last) = (next().min().unwrap_or(0), next().max().unwrap_or(0));
         let rope = model.rope(&model.text_positions(first_position..last + own_rows as u32));
-        Ok(Self { model, options, check_every, cache, running, streams, rope, first_position, hidden, last: None, step: 0, completions })
+        Ok(Self { model, options, cache, running, streams, rope, first_position, hidden, last: None, step: 0, completions })
     }
 
     pub(super) fn is_running(&self) -> bool {
@@ -106,7 +103,14 @@ impl<'a> Decoding<'a> {
 
     /// A few steps, then a look at what they drew: the finished sequences leave.
     pub(super) fn advance(&mut self) -> Result<(), ModelError> {
-        let steps = self.check_every.min(self.options.max_new_tokens - self.step);
+        let [first, later] = GPU_CHECKS;
+        let default = match () {
+            () if self.model.device().is_cpu() => 1,
+            () if self.step < later => first,
+            () => later,
+        };
+        let check_every = self.options.check_every.map_or(default, NonZeroUsize::get);
+        let steps = check_every.min(self.options.max_new_tokens - self.step);
         let (tokens, log_probs): (Vec<Tensor>, Vec<Tensor>) = (0..steps).map(|_| self.draw()).unzip();
         let joined = [tokens, log_probs].map(|drawn| Tensor::concat(&drawn.iter().collect::<Vec<_>>(), 0)); // [steps · running]
         let drawn = Tensor::to_f64_vecs(&joined.each_ref())?;
