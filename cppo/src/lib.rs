@@ -32,6 +32,7 @@ pub mod problems {
     pub mod answer;
     pub mod data;
     pub mod prompts;
+    pub mod reading;
     pub mod reward;
     pub mod tasks;
     pub mod views;
@@ -39,6 +40,7 @@ pub mod problems {
 
 /// What is written down: the folder of a run, its metrics, samples and report, and the statistics in them.
 pub mod records {
+    pub mod predictions;
     pub mod report;
     pub mod run;
     pub mod statistics;
@@ -87,6 +89,7 @@ pub mod commands {
     mod score;
     mod session;
     mod sft;
+    mod sources;
     mod train;
 
     pub use cli::run;

@@ -136,7 +136,7 @@ fn jsonl_is_read_with_its_bad_rows() {
     let found = bad(&dataset);
     assert!(found[0].0 == 4 && found[0].1.starts_with("not JSON: "), "{:?}", found[0]);
     assert_eq!(found[1], (5, "expected a JSON object"));
-    assert_eq!(found[2], (6, "missing: problem or question or prompt"));
+    assert_eq!(found[2], (6, "missing: problem or question or prompt or messages"));
     assert!(found[3].0 == 7 && found[3].1.contains("images/9.png"), "{:?}", found[3]);
     assert_eq!(found[4], (8, "image: expected at most 1, got 2 pictures"));
     assert_eq!(found[5], (9, "image: no picture"));

@@ -27,7 +27,10 @@ fn eval(more: &[&str]) -> (Outcome, String, String) {
 fn every_family_and_level_has_a_row_and_the_counts_add_up() {
     let (outcome, json, errors) = eval(&["--json"]);
     assert_eq!((outcome, errors.as_str()), (Outcome::Done, ""));
-    let rows: Vec<serde_json::Value> = serde_json::from_str(&json).unwrap();
+    let measured: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!((&measured["problems"], &measured["seed"], &measured["device"]), (&12.into(), &0.into(), &"cpu".into()));
+    assert_eq!(measured["data"], "digits-shapes level 1, test split");
+    let rows = measured["rows"].as_array().unwrap();
     for (decoding, samples) in [("greedy", 1), ("sampled", 3)] {
         let of = |category: &str| {
             let row = rows.iter().find(|row| row["decoding"] == decoding && row["category"] == category);
@@ -52,7 +55,7 @@ fn every_family_and_level_has_a_row_and_the_counts_add_up() {
     let lines: Vec<Vec<&str>> = csv.lines().map(|line| line.split(',').collect()).collect();
     assert_eq!(lines.len(), 1 + rows.len());
     assert!(lines.iter().all(|cells| cells.len() == lines[0].len()), "{csv}");
-    assert_eq!(lines[0][4..11], ["accuracy", "accuracy_low", "accuracy_high", "pass@1", "pass@2", "pass@3", "format"]);
+    assert_eq!(lines[0][4..11], ["accuracy", "accuracy_low", "accuracy_high", "pass@1", "pass@2", "pass@3", "majority"]);
     for (row, cells) in rows.iter().zip(&lines[1..]) {
         assert_eq!((row["decoding"].as_str(), row["category"].as_str()), (Some(cells[0]), Some(cells[1])));
         assert_eq!(row["accuracy"]["rate"].as_f64().unwrap(), cells[4].parse::<f64>().unwrap());
@@ -61,7 +64,9 @@ fn every_family_and_level_has_a_row_and_the_counts_add_up() {
     assert_eq!(lines[1][8], "");
 
     let (_, table, _) = eval(&[]);
-    assert_eq!(table.lines().count(), 1 + rows.len(), "{table}");
+    // two tables, after two lines that say what is measured
+    assert_eq!(table.lines().count(), 3 + 1 + rows.len() + 3 + rows.len(), "{table}");
+    assert!(table.contains("assets/tiny-vlm on cpu\n12 problems: digits-shapes level 1, test split; seed 0\n"), "{table}");
 }
 
 /// Problems are taken 128 at a time; what is drawn must not begin again with them.

@@ -13,6 +13,7 @@ mod misuse_movement;
 mod movement;
 mod op_table;
 mod optim;
+mod own_data;
 mod products;
 mod repository;
 mod rust_source;

@@ -59,7 +59,8 @@ pub(crate) fn start() -> &'static Path {
         let (model, encoder, task) = (Model::random(&tiny_config(), &Device::cpu(), 0, DType::F32), encoder(), task());
         let config = SftConfig { steps: 40, batch_size: 8, ..SftConfig::default() };
         let optim = OptimConfig { learning_rate: 3e-3, ..OptimConfig::default() };
-        let mut sft = Sft::new(&model, &encoder, &task, &config, &optim);
+        let problems = Problems::Task(Box::new(task));
+        let mut sft = Sft::new(&model, &encoder, &problems, &config, &optim, 0);
         let losses: Vec<f64> = (0..40).map(|_| number(&sft.step().unwrap(), "loss")).collect();
         assert!(losses[39] < 0.5 * losses[0], "{losses:?}");
         let folder = tempfile::tempdir().unwrap();
@@ -114,7 +115,8 @@ fn supervised_steps_see_new_problems() {
     let mut warm_start = WarmStart::new(&model, &encoder, &task, &config, &optim, 0).unwrap();
     let [first, second] = [(); 2].map(|()| number(&warm_start.step().unwrap(), "warm_start/loss"));
     assert_ne!(first, second);
-    let mut sft = Sft::new(&model, &encoder, &task, &config, &optim);
+    let problems = Problems::Task(Box::new(task.clone()));
+    let mut sft = Sft::new(&model, &encoder, &problems, &config, &optim, 0);
     let [first, second] = [(); 2].map(|()| number(&sft.step().unwrap(), "loss"));
     assert_ne!(first, second);
 }
@@ -226,7 +228,7 @@ fn every_group_has_draws_of_its_own() {
     problem.picture.write_to(&mut png, image::ImageFormat::Png).unwrap();
     let images = vec![ImageSource::Bytes(png.into_inner().into())];
     let place = RowPlace { path: "made.jsonl".into(), row: 1 };
-    let example = Example { images, problem: problem.text, answer: problem.answer, place };
+    let example = Example { images, problem: problem.text, answer: problem.answer, response: None, place };
     let data = Dataset { examples: vec![example.clone(), example], bad_rows: Vec::new() };
 
     let model = Model::load(&start().join("model"), &Device::cpu(), Precision::Float32).unwrap();

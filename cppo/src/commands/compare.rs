@@ -15,7 +15,7 @@ use percept_model::atomic;
 use super::device::open_device;
 use super::interrupt;
 use super::outcome::{Advised, Outcome};
-use super::train::{new_trainer, train_run};
+use super::train::{Start, train_run};
 use crate::config::{Budget, CompareConfig, Config, ConfigError, Row, Settings, cell_name};
 use crate::records::run::RunFolder;
 use crate::studies::compare::cell::{Measured, open, weight_change};
@@ -279,7 +279,7 @@ fn steps_of(config: &CompareConfig, out: &mut dyn Write) -> Result<Vec<(String, 
         let of_row = config.cell(row, config.compare.seeds[0])?;
         steps = if row.name == config.compare.base { of_row.train.steps } else { steps };
         let device = open_device(&of_row.run.device)?;
-        let mut trainer = new_trainer(&of_row, &device, out)?;
+        let Start { mut trainer, .. } = Start::new(&of_row, &device, out)?;
         let mut seconds = Vec::new();
         for step in 0..2 * PROBE_STEPS {
             let output = trainer.step()?;

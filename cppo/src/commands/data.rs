@@ -128,17 +128,7 @@ fn import_data(args: &ImportArgs, out: &mut dyn Write) -> Result<Outcome> {
     Ok(Outcome::Done)
 }
 
-/// Reads data to train or measure on, and says what was left out.
-pub(super) fn import_and_report(config: &DataConfig, out: &mut dyn Write) -> Result<Dataset> {
-    let dataset = import(config)?;
-    if !dataset.bad_rows.is_empty() {
-        write!(out, "{}: ", config.path.display())?;
-        print_dataset(&dataset, out)?;
-    }
-    Ok(dataset)
-}
-
-fn print_dataset(dataset: &Dataset, out: &mut dyn Write) -> Result<()> {
+pub(super) fn print_dataset(dataset: &Dataset, out: &mut dyn Write) -> Result<()> {
     const SHOWN: usize = 10;
     let Dataset { examples, bad_rows } = dataset;
     writeln!(out, "{} problems, {} bad rows left out", examples.len(), bad_rows.len())?;

@@ -1,4 +1,4 @@
-//! `percept sft`: trains a new model, or a checkpoint, on reference responses, measures it, and writes a Hugging Face directory.
+//! `percept sft`: trains a new model, or a checkpoint, on reference responses or those of data, measures it, and writes a Hugging Face directory.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -10,9 +10,12 @@ use super::device::open_device;
 use super::interrupt;
 use super::outcome::Outcome;
 use super::session::{Plan, Session, at_step, restore_last};
+use super::sources::{Unseen, read};
 use crate::config::{ConfigError, RolloutConfig, Settings, SftRunConfig};
 use crate::error::TrainError;
-use crate::problems::prompts::{Encoder, test_prompts};
+use crate::problems::data::Purpose;
+use crate::problems::prompts::{Encoder, Problems};
+use crate::problems::reading::Reader;
 use crate::problems::tasks::Task;
 use crate::records::run::{Metrics, RunFolder};
 use crate::training::evaluate::{Decoding, evaluate};
@@ -44,17 +47,16 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome> {
         None => load(args)?,
     };
     check_out(&config.out)?;
-    let task = Task::new(&config.task)?;
     let device = open_device(&config.run.device)?;
     let (model, encoder) = open_for_sft(&config, &device)?;
-    let mut trainer = SftTrainer::new(&model, &encoder, &task, &config.sft, &config.optim, config.run.seed)?;
+    let reader = Reader { encoder: &encoder, model: model.config(), max_new_tokens: RolloutConfig::default().max_new_tokens };
+    let (problems, unseen, fingerprints) = open_problems(&config, reader, out)?;
+    let mut trainer = SftTrainer::new(&model, &encoder, &problems, &config.sft, &config.optim, config.run.seed)?;
     let folder = match old {
         Some(folder) => folder,
         None => RunFolder::create(&config)?,
     };
-    if let Some(model) = &config.model {
-        folder.check_start(&model.path)?;
-    }
+    folder.check_start(config.model.as_ref().map(|model| model.path.as_path()), &fingerprints)?;
     restore_last(&folder, |checkpoint| trainer.restore(checkpoint))?;
 
     let plan = Plan {
@@ -66,7 +68,31 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome> {
     let path = folder.path().display().to_string();
     let mut session = Session::new(folder, plan, trainer.progress().step, out)?;
     session.say(format_args!("sft on {device}; run folder {path}"));
-    train(&config, &mut trainer, (&model, &encoder, &task), &mut session).map_err(|error| session.advise(error))
+    train(&config, &mut trainer, (&model, &encoder, unseen.as_ref()), &mut session).map_err(|error| session.advise(error))
+}
+
+/// What is learnt, what the model is measured on, and checksums of the data.
+fn open_problems(
+    config: &SftRunConfig,
+    reader: Reader<'_>,
+    out: &mut dyn Write,
+) -> Result<(Problems, Option<Unseen>, Vec<(&'static str, u32)>)> {
+    let mut fingerprints = Vec::new();
+    let task = || Ok::<_, anyhow::Error>(Box::new(Task::new(&config.task)?));
+    let problems = match &config.data {
+        None => Problems::Task(task()?),
+        Some(data) => {
+            let dataset = read(data, Purpose::Responses, reader, out)?;
+            fingerprints.push(("data", dataset.fingerprint()?));
+            Problems::Data(dataset)
+        }
+    };
+    let unseen = match (&config.eval_data, &config.data) {
+        (Some(data), _) => Some(Unseen::Data(read(data, Purpose::Answers, reader, out)?, data.path.display().to_string())),
+        (None, Some(_)) => None,
+        (None, None) => Some(Unseen::Task(task()?)),
+    };
+    Ok((problems, unseen, fingerprints))
 }
 
 fn load(args: &Args) -> Result<SftRunConfig, ConfigError> {
@@ -90,7 +116,7 @@ fn check_out(out: &Path) -> Result<()> {
 fn train(
     config: &SftRunConfig,
     trainer: &mut SftTrainer<'_>,
-    (model, encoder, task): (&Model, &Encoder, &Task),
+    (model, encoder, unseen): (&Model, &Encoder, Option<&Unseen>),
     session: &mut Session<'_>,
 ) -> Result<Outcome> {
     let steps = config.sft.warm_start_steps + config.sft.steps;
@@ -99,9 +125,9 @@ fn train(
         let metrics = at_step(trainer.progress().step + 1, trainer.step())?;
         let step = trainer.progress().step;
         at_step(step, session.record(&metrics, &summary(&metrics)))?;
-        if step == steps && config.eval_problems > 0 {
+        if let Some(unseen) = unseen.filter(|_| step == steps && config.eval_problems > 0) {
             for decoding in [Decoding::Greedy, Decoding::Sampled { temperature: 1.0, samples: 1 }] {
-                let prompts = test_prompts(task, 0..config.eval_problems);
+                let prompts = unseen.prompts(config.eval_problems as usize)?;
                 let max_new_tokens = RolloutConfig::default().max_new_tokens;
                 let measured = at_step(step, evaluate(model, encoder, prompts, decoding, max_new_tokens, step, config.run.seed))?;
                 session.evaluation(&measured)?;

@@ -8,14 +8,13 @@ use percept_engine::Device;
 use percept_engine::trace::trace_table;
 
 use super::arguments::ConfigArgs;
-use super::data::import_and_report;
 use super::device::open_device;
 use super::interrupt;
 use super::outcome::Outcome;
 use super::session::{Plan, Session, at_step, restore_last};
+use super::sources::{Sources, Unseen};
 use crate::config::Config;
-use crate::problems::prompts::{Problems, Prompt, test_prompts};
-use crate::problems::tasks::Task;
+use crate::problems::reading::Reader;
 use crate::records::run::RunFolder;
 use crate::training::evaluate::{Decoding, evaluate};
 use crate::training::policy::{load_encoder, load_policy};
@@ -44,14 +43,13 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome> {
 /// Trains in the folder `old`, from its last checkpoint on, or in a new one.
 pub(super) fn train_run(config: &Config, old: Option<RunFolder>, out: &mut dyn Write) -> Result<Outcome> {
     let device = open_device(&config.run.device)?;
-    let mut trainer = new_trainer(config, &device, out)?;
-    let evaluation = evaluation_problems(config, out)?;
+    let Start { mut trainer, unseen, fingerprints } = Start::new(config, &device, out)?;
     // a folder is made when there is something to put into it
     let folder = match old {
         Some(folder) => folder,
         None => RunFolder::create(config)?,
     };
-    folder.check_start(&config.model.path)?;
+    folder.check_start(Some(&config.model.path), &fingerprints)?;
     restore_last(&folder, |checkpoint| trainer.restore(checkpoint))?;
 
     let plan = Plan {
@@ -63,7 +61,8 @@ pub(super) fn train_run(config: &Config, old: Option<RunFolder>, out: &mut dyn W
     let path = folder.path().display().to_string();
     let mut session = Session::new(folder, plan, trainer.progress().step, out)?;
     session.say(format_args!("{} on {device}; run folder {path}", config.method.own.name()));
-    let outcome = train(config, &mut trainer, evaluation.as_ref(), &mut session).map_err(|error| session.advise(error))?;
+    session.say(measured_on(config, unseen.as_ref()));
+    let outcome = train(config, &mut trainer, unseen.as_ref(), &mut session).map_err(|error| session.advise(error))?;
     // under PERCEPT_TRACE=1
     let times = device.take_trace()?;
     if !times.is_empty() {
@@ -72,36 +71,45 @@ pub(super) fn train_run(config: &Config, old: Option<RunFolder>, out: &mut dyn W
     Ok(outcome)
 }
 
-pub(super) fn new_trainer(config: &Config, device: &Device, out: &mut dyn Write) -> Result<Trainer> {
-    let model = load_policy(&config.model, device, config.run.seed)?;
-    let encoder = load_encoder(&config.model)?;
-    let problems = match &config.data {
-        Some(data) => Problems::Data(import_and_report(data, out)?),
-        None => Problems::Task(Box::new(Task::new(&config.task)?)),
-    };
-    Ok(Trainer::new(model, encoder, problems, config.clone())?)
+/// What a run begins with.
+pub(super) struct Start {
+    pub(super) trainer: Trainer,
+    pub(super) unseen: Option<Unseen>,
+    fingerprints: Vec<(&'static str, u32)>,
 }
 
-/// None if the run learns from files and has no others to be measured on.
-fn evaluation_problems(config: &Config, out: &mut dyn Write) -> Result<Option<Problems>> {
-    Ok(match (&config.eval.data, &config.data) {
-        (Some(data), _) => Some(Problems::Data(import_and_report(data, out)?)),
-        (None, Some(_)) => None,
-        (None, None) => Some(Problems::Task(Box::new(Task::new(&config.task)?))),
-    })
+impl Start {
+    /// Loads the model and reads the problems.
+    pub(super) fn new(config: &Config, device: &Device, out: &mut dyn Write) -> Result<Start> {
+        let model = load_policy(&config.model, device, config.run.seed)?;
+        let encoder = load_encoder(&config.model)?;
+        let reader = Reader { encoder: &encoder, model: model.config(), max_new_tokens: config.rollout.max_new_tokens };
+        let Sources { training, unseen, fingerprints } = Sources::open(config, reader, out)?;
+        Ok(Start { trainer: Trainer::new(model, encoder, training, config.clone())?, unseen, fingerprints })
+    }
 }
 
-fn train(config: &Config, trainer: &mut Trainer, evaluation: Option<&Problems>, session: &mut Session<'_>) -> Result<Outcome> {
+fn measured_on(config: &Config, unseen: Option<&Unseen>) -> String {
+    match unseen {
+        Some(_) if config.eval.problems == 0 => "nothing is measured: eval.problems is 0".into(),
+        Some(unseen) => format!("measured on {}", unseen.name()),
+        None => "nothing is measured: there are no problems that are not trained on; set eval.data to a file of them, or eval.holdout to how many to keep back".into(),
+    }
+}
+
+fn train(config: &Config, trainer: &mut Trainer, evaluation: Option<&Unseen>, session: &mut Session<'_>) -> Result<Outcome> {
     let (steps, every) = (config.train.steps, config.eval.every);
     if trainer.progress().step == 0 {
         measure(config, trainer, evaluation, config.eval.problems, session)?;
     }
+    let mut beginning = Beginning::default();
     let mut stop = interrupt::requested();
     while !stop && trainer.progress().step < steps {
         let output = at_step(trainer.progress().step + 1, trainer.step())?;
         let step = output.step;
         at_step(step, session.record(&output.metrics, &summary(&output)))?;
         record_samples(config, trainer, &output, session)?;
+        beginning.note(&output, session);
         let is_best = if step == steps {
             measure(config, trainer, evaluation, config.eval.problems, session)?
         } else {
@@ -117,6 +125,43 @@ fn train(config: &Config, trainer: &mut Trainer, evaluation: Option<&Problems>, 
     session.finish(trainer.progress().step)
 }
 
+/// Whether anything can be learnt from the first steps: a run without it is better stopped than waited for.
+#[derive(Default)]
+struct Beginning {
+    /// The steps so far, of which in none a response was right, and in none the rewards of a group differed.
+    steps: u64,
+    none_right: u64,
+    none_differ: u64,
+}
+
+impl Beginning {
+    const STEPS: u64 = 10;
+
+    fn note(&mut self, output: &StepOutput, session: &mut Session<'_>) {
+        let is = |name: &str, value: f64| u64::from(output.metrics.get(name) == Some(value));
+        self.steps += 1;
+        self.none_right += is("rewards/accuracy", 0.0);
+        self.none_differ += is("frac_reward_zero_std", 1.0);
+        if self.steps != Beginning::STEPS {
+            return;
+        }
+        if self.none_right == self.steps {
+            session.say(format_args!(
+                "WARNING: no response was right in {} steps. Does the model know the form of an answer (`percept generate` shows what it says, `percept sft` teaches it), \
+                 and do the data's answers have that form? model.instruction can ask for it",
+                self.steps
+            ));
+        }
+        if self.none_differ == self.steps {
+            session.say(format_args!(
+                "WARNING: in {} steps no group had responses of different rewards, so nothing was learnt. More responses (method.group_size), a higher \
+                 rollout.temperature, or easier or harder problems would tell them apart",
+                self.steps
+            ));
+        }
+    }
+}
+
 /// The responses to some of the step's prompts, every so often.
 fn record_samples(config: &Config, trainer: &Trainer, output: &StepOutput, session: &mut Session<'_>) -> Result<()> {
     let (step, every) = (output.step, config.train.sample_every);
@@ -128,14 +173,11 @@ fn record_samples(config: &Config, trainer: &Trainer, output: &StepOutput, sessi
     Ok(())
 }
 
-/// Greedy and sampled accuracy on the first `count` problems of the test split, the same each time; whether it is the best so far.
-fn measure(config: &Config, trainer: &mut Trainer, source: Option<&Problems>, count: usize, session: &mut Session<'_>) -> Result<bool> {
+/// Greedy and sampled accuracy on the first `count` unseen problems, the same each time; whether it is the best so far.
+fn measure(config: &Config, trainer: &mut Trainer, source: Option<&Unseen>, count: usize, session: &mut Session<'_>) -> Result<bool> {
     let Some(source) = source.filter(|_| count > 0) else { return Ok(false) };
     let step = trainer.progress().step;
-    let prompts: Vec<Prompt> = match source {
-        Problems::Task(task) => test_prompts(task, 0..count as u64),
-        Problems::Data(data) => source.training(0..(count.min(data.examples.len()) as u64), 0)?,
-    };
+    let prompts = source.prompts(count)?;
     let sampled = Decoding::Sampled { temperature: config.eval.temperature, samples: config.eval.samples };
     let mut accuracy = 0.0;
     for decoding in [Decoding::Greedy, sampled] {

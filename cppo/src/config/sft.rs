@@ -9,6 +9,7 @@ use super::load::Settings;
 use super::model::ModelConfig;
 use super::optim::OptimConfig;
 use super::run::RunConfig;
+use crate::problems::data::DataConfig;
 use crate::problems::tasks::{Task, TaskConfig};
 
 /// Everything that decides what `percept sft` does.
@@ -28,8 +29,14 @@ pub struct SftRunConfig {
     pub eval_problems: u64,
     /// Where the run is recorded, seed, device. The default name is `sft`, task and time.
     pub run: RunConfig,
-    /// The problems.
+    /// The problems. Not used if `data` is given.
     pub task: TaskConfig,
+    /// Problems from files with the responses to learn, in place of the task's. `sft.warm_start_steps` must then be 0. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data: Option<DataConfig>,
+    /// Problems from files, with answers, that the model is measured on at the end. Default: none, which means the task's test split; with `data` nothing is measured then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub eval_data: Option<DataConfig>,
     /// Length of the training, batches, checkpoints.
     pub sft: SftConfig,
     /// AdamW and its schedule.
@@ -66,6 +73,8 @@ impl Default for SftRunConfig {
             eval_problems: 500,
             run: RunConfig::default(),
             task: TaskConfig::default(),
+            data: None,
+            eval_data: None,
             sft: SftConfig::default(),
             optim: OptimConfig::default(),
         }
@@ -76,7 +85,8 @@ impl Settings for SftRunConfig {
     fn every_key() -> Table {
         let run = RunConfig { name: Some(String::new()), ..RunConfig::default() };
         let (model, task) = (Some(ModelConfig::with_every_key()), TaskConfig::with_every_key());
-        Table::try_from(SftRunConfig { model, run, task, ..SftRunConfig::default() }).expect("a configuration is a table")
+        let (data, eval_data) = (Some(DataConfig::with_every_key()), Some(DataConfig::with_every_key()));
+        Table::try_from(SftRunConfig { model, run, task, data, eval_data, ..SftRunConfig::default() }).expect("a configuration is a table")
     }
 
     fn check(&self) -> Result<(), String> {
@@ -85,6 +95,12 @@ impl Settings for SftRunConfig {
         self.model.as_ref().map_or(Ok(()), ModelConfig::check).map_err(section("model"))?;
         self.run.check().map_err(section("run"))?;
         self.sft.check().map_err(section("sft"))?;
+        if self.data.is_some() && self.sft.warm_start_steps > 0 {
+            return Err(format!(
+                "sft.warm_start_steps: expected 0 with data, whose pictures have no labels, got {}",
+                self.sft.warm_start_steps
+            ));
+        }
         self.optim.check().map_err(section("optim"))
     }
 
@@ -93,7 +109,8 @@ impl Settings for SftRunConfig {
     }
 
     fn run_name(&self, seconds: u64) -> String {
-        self.run.name_or("sft", &self.task.name(), seconds)
+        let problems = self.data.as_ref().map_or_else(|| self.task.name(), DataConfig::name);
+        self.run.name_or("sft", &problems, seconds)
     }
 }
 

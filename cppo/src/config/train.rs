@@ -16,8 +16,6 @@
 //! An unknown key is an error that names the nearest known one. `--set method.group_size=4` overrides a field; the value is TOML, and
 //! a bare word is text. All settings of a run are written to its `config.toml`, which reads back to the same settings.
 
-use std::path::PathBuf;
-
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
@@ -125,27 +123,22 @@ pub struct EvalConfig {
     pub samples: usize,
     /// Temperature: logits are divided by it. Above 0. Default 1.
     pub temperature: f32,
-    /// Problems from files to evaluate on. Default: none, which means the task's test split. With `data` but without this there is no evaluation.
+    /// With `data` but without `eval.data`: this many of the problems, drawn with `run.seed`, are kept back from training and measured on. Default 0: nothing is measured.
+    pub holdout: usize,
+    /// Problems from files to evaluate on. Default: none, which means the task's test split or, with `data`, those of `eval.holdout`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data: Option<DataConfig>,
 }
 
 impl Default for EvalConfig {
     fn default() -> Self {
-        Self { problems: 1000, problems_during_training: 200, every: 40, samples: 4, temperature: 1.0, data: None }
+        Self { problems: 1000, problems_during_training: 200, every: 40, samples: 4, temperature: 1.0, holdout: 0, data: None }
     }
 }
 
 impl Settings for Config {
     fn every_key() -> Table {
-        let data = DataConfig {
-            image_root: Some(PathBuf::new()),
-            limit: Some(0),
-            image_column: Some(String::new()),
-            problem_column: Some(String::new()),
-            answer_column: Some(String::new()),
-            ..DataConfig::default()
-        };
+        let data = DataConfig::with_every_key();
         let mut config = Config::default();
         config.run.name = Some(String::new());
         config.model = ModelConfig::with_every_key();
@@ -167,7 +160,7 @@ impl Settings for Config {
 
     fn run_name(&self, seconds: u64) -> String {
         let task = match &self.data {
-            Some(data) => data.path.file_stem().map_or("data".into(), |stem| stem.to_string_lossy().into_owned()),
+            Some(data) => data.name(),
             None => self.task.name(),
         };
         self.run.name_or(self.method.own.name(), &task, seconds)

@@ -5,6 +5,7 @@
 //! | pictures | `images`, `image` | `{bytes, path}`, a path, or a list of either |
 //! | problem | `problem`, `question`, `prompt` | text, or chat messages (the user's are taken) |
 //! | answer | `answer`, `reward_model.ground_truth` | text or a number; of a `\boxed{…}` its content |
+//! | response, for supervised training | `response`, `completion` | text; else the assistant's last message in `messages` |
 //!
 //! `<image>` marks in a problem are taken out: a picture goes before its text. A row without one of the three, or whose picture
 //! is missing or cannot be decoded, is bad: it is named, and skipped or refused as configured. Every picture is decoded once when the
@@ -17,14 +18,18 @@ mod row;
 
 pub use export::{write_examples, write_problems};
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use flate2::Crc;
 use image::RgbImage;
 use percept_model::image::{DecodeOptions, decode};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
+
+use crate::random::Random;
 
 /// Where problems come from and what to do with those that cannot be used.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -46,6 +51,8 @@ pub struct DataConfig {
     pub problem_column: Option<String>,
     /// Column of the answer. Default: by the usual names.
     pub answer_column: Option<String>,
+    /// Column of the response that supervised training learns. Default: by the usual names.
+    pub response_column: Option<String>,
 }
 
 impl Default for DataConfig {
@@ -59,6 +66,27 @@ impl Default for DataConfig {
             image_column: None,
             problem_column: None,
             answer_column: None,
+            response_column: None,
+        }
+    }
+}
+
+impl DataConfig {
+    /// The name of the file or folder, without its ending.
+    pub fn name(&self) -> String {
+        self.path.file_stem().map_or("data".into(), |stem| stem.to_string_lossy().into_owned())
+    }
+
+    /// With no optional field left out.
+    pub(crate) fn with_every_key() -> DataConfig {
+        DataConfig {
+            image_root: Some(PathBuf::new()),
+            limit: Some(0),
+            image_column: Some(String::new()),
+            problem_column: Some(String::new()),
+            answer_column: Some(String::new()),
+            response_column: Some(String::new()),
+            ..DataConfig::default()
         }
     }
 }
@@ -71,6 +99,15 @@ pub enum OnBadRow {
     Skip,
     /// Any of them is an error.
     Refuse,
+}
+
+/// What data are read for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// To reward responses: a row needs an answer.
+    Answers,
+    /// To learn responses: a row needs one.
+    Responses,
 }
 
 /// What was read.
@@ -89,8 +126,10 @@ pub struct Example {
     pub images: Vec<ImageSource>,
     /// The problem in words.
     pub problem: String,
-    /// The right answer, without a box.
+    /// The right answer, without a box; empty if none is given, which only [`Purpose::Responses`] allows.
     pub answer: String,
+    /// The response to learn, if the data are for that.
+    pub response: Option<String>,
     /// Where it stands.
     pub place: RowPlace,
 }
@@ -180,11 +219,19 @@ pub enum DataError {
     },
 }
 
+/// Reads all problems of `config.path` with their answers, see [`import_for`].
+///
+/// # Errors
+/// As [`import_for`].
+pub fn import(config: &DataConfig) -> Result<Dataset, DataError> {
+    import_for(config, Purpose::Answers)
+}
+
 /// Reads all problems of `config.path`. Pictures in a parquet file stay in memory as they are encoded; others on disk.
 ///
 /// # Errors
 /// A file that cannot be read or is not what its name says, no usable row, or a bad row that is refused.
-pub fn import(config: &DataConfig) -> Result<Dataset, DataError> {
+pub fn import_for(config: &DataConfig, purpose: Purpose) -> Result<Dataset, DataError> {
     let mut rows = Vec::new();
     for file in files(&config.path)? {
         let left = config.limit.map_or(usize::MAX, |limit| limit - rows.len());
@@ -193,11 +240,10 @@ pub fn import(config: &DataConfig) -> Result<Dataset, DataError> {
             _ => jsonl::read(&file, left)?,
         });
     }
-    let total = rows.len();
     let read: Vec<Result<Example, BadRow>> = rows
         .into_par_iter()
         .map(|(place, record)| {
-            let example = record.and_then(|record| row::example(record, &place, config));
+            let example = record.and_then(|record| row::example(record, &place, config, purpose));
             example.map_err(|reason| BadRow { place, reason })
         })
         .collect();
@@ -208,11 +254,60 @@ pub fn import(config: &DataConfig) -> Result<Dataset, DataError> {
             Err(bad) => dataset.bad_rows.push(bad),
         }
     }
-    let first = dataset.bad_rows.first().cloned().map(Box::new);
-    match (first, dataset.examples.is_empty(), config.on_bad_row) {
-        (Some(first), false, OnBadRow::Refuse) => Err(DataError::BadRows { count: dataset.bad_rows.len(), total, first }),
-        (first, true, _) => Err(DataError::Empty { path: config.path.clone(), total, first }),
-        _ => Ok(dataset),
+    dataset.settled(config)
+}
+
+impl Dataset {
+    /// Itself, if there is a problem to use and the bad rows may be left out.
+    pub(crate) fn settled(self, config: &DataConfig) -> Result<Dataset, DataError> {
+        let total = self.examples.len() + self.bad_rows.len();
+        let first = self.bad_rows.first().cloned().map(Box::new);
+        match (first, self.examples.is_empty(), config.on_bad_row) {
+            (Some(first), false, OnBadRow::Refuse) => Err(DataError::BadRows { count: self.bad_rows.len(), total, first }),
+            (first, true, _) => Err(DataError::Empty { path: config.path.clone(), total, first }),
+            _ => Ok(self),
+        }
+    }
+
+    /// Without `count` problems drawn with `seed`, and those, each in their order.
+    ///
+    /// # Panics
+    /// If there are not so many.
+    #[track_caller]
+    pub fn hold_out(self, count: usize, seed: u64) -> (Dataset, Dataset) {
+        assert!(count <= self.examples.len(), "hold_out: {count} of {} problems", self.examples.len());
+        let mut order: Vec<usize> = (0..self.examples.len()).collect();
+        Random::new(seed, "data/holdout", 0).shuffle(&mut order);
+        let kept: BTreeSet<usize> = order.into_iter().take(count).collect();
+        let (mut rest, mut held) = (Vec::new(), Vec::new());
+        for (number, example) in self.examples.into_iter().enumerate() {
+            if kept.contains(&number) { held.push(example) } else { rest.push(example) }
+        }
+        (Dataset { examples: rest, bad_rows: self.bad_rows }, Dataset { examples: held, bad_rows: Vec::new() })
+    }
+
+    /// A checksum (CRC-32) of all problems in their order: words, answers, responses and the bytes of the pictures. Where the files lie does not count.
+    ///
+    /// # Errors
+    /// If a picture cannot be read any more.
+    pub fn fingerprint(&self) -> Result<u32, DataError> {
+        let mut crc = Crc::new();
+        let mut add = |bytes: &[u8]| {
+            crc.update(&(bytes.len() as u64).to_le_bytes());
+            crc.update(bytes);
+        };
+        for example in &self.examples {
+            add(example.problem.as_bytes());
+            add(example.answer.as_bytes());
+            add(example.response.as_deref().unwrap_or_default().as_bytes());
+            for image in &example.images {
+                match image {
+                    ImageSource::Bytes(bytes) => add(bytes),
+                    ImageSource::File(path) => add(&std::fs::read(path).map_err(|source| DataError::Io { path: path.clone(), source })?),
+                }
+            }
+        }
+        Ok(crc.sum())
     }
 }
 

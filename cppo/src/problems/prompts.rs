@@ -8,7 +8,7 @@ use percept_model::{Content, GenerationPrompt, Message, ModelFiles, Part, Specia
 use rayon::prelude::*;
 
 use crate::error::TrainError;
-use crate::problems::data::Dataset;
+use crate::problems::data::{Dataset, RowPlace};
 use crate::problems::tasks::response::{Role, mark, token_roles};
 use crate::problems::tasks::{Problem, Split, Task};
 use crate::random::Random;
@@ -35,8 +35,12 @@ pub struct Prompt {
     pub text: String,
     /// The right answer.
     pub answer: String,
+    /// The response to learn: a task's reference, or what the data give.
+    pub response: Option<String>,
     /// All that is known of a drawn problem.
     pub problem: Option<Problem>,
+    /// File and row of a problem from data.
+    pub place: Option<RowPlace>,
 }
 
 impl Problems {
@@ -61,7 +65,8 @@ pub fn test_prompts(task: &Task, range: std::ops::Range<u64>) -> Vec<Prompt> {
 impl From<Problem> for Prompt {
     fn from(problem: Problem) -> Prompt {
         let (id, text, answer) = (problem.index, problem.text.clone(), problem.answer.clone());
-        Prompt { id, epoch: 0, pictures: vec![problem.picture.clone()], text, answer, problem: Some(problem) }
+        let response = Some(problem.reference_text());
+        Prompt { id, epoch: 0, pictures: vec![problem.picture.clone()], text, answer, response, problem: Some(problem), place: None }
     }
 }
 
@@ -72,8 +77,9 @@ fn from_data(data: &Dataset, position: u64, seed: u64) -> Result<Prompt, TrainEr
     Random::new(seed, "data/order", epoch).shuffle(&mut order);
     let id = order[(position % count) as usize];
     let example = &data.examples[id];
-    let (text, answer) = (example.problem.clone(), example.answer.clone());
-    Ok(Prompt { id: id as u64, epoch, pictures: example.pictures()?, text, answer, problem: None })
+    let (text, answer, response) = (example.problem.clone(), example.answer.clone(), example.response.clone());
+    let place = Some(example.place.clone());
+    Ok(Prompt { id: id as u64, epoch, pictures: example.pictures()?, text, answer, response, problem: None, place })
 }
 
 /// Turns questions into tokens and pixels, and tokens into text, as the files of a model directory say.

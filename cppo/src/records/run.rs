@@ -8,7 +8,7 @@
 //!             samples.jsonl          one object per response: tokens, reward, advantage, entropy shifts, perception mask
 //!             images/                the pictures of the samples, PNG
 //!             checkpoints/step-N/    Hugging Face directories with the trainer's state
-//!             start.json             checksums of the weights it started from
+//!             start.json             checksums of the weights and data it started from
 //!             report.html            all of it, to look at
 //!             .lock                  locked by the process that is at work on the run
 //! ```

@@ -8,6 +8,8 @@
 //! | [`MeanInterval`] | Student 1908, "The probable error of a mean"; the power of such a test: Cohen 1988, "Statistical power analysis", with central quantiles |
 //! | [`detection`] | Fawcett 2006, "An introduction to ROC analysis"; ties count one half |
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 /// A rate and its 95 % interval, each 0 to 1.
@@ -210,6 +212,29 @@ impl MeanInterval {
         let squares: f64 = values.iter().map(|value| (value - mean) * (value - mean)).sum();
         let deviation = (squares / (count - 1) as f64).sqrt();
         MeanInterval { mean, half: student(&T_975, 1.959_964, count) * deviation / (count as f64).sqrt(), deviation, count }
+    }
+
+    /// The mean of all values, with an interval for which only different clusters are independent (cluster-robust: Miller 2024, arXiv 2411.00640, §2.2, with the factor
+    /// for few clusters). `count` is the number of clusters. Where each value is a cluster by itself, this is [`of`](MeanInterval::of).
+    ///
+    /// # Panics
+    /// If there are not as many clusters as values.
+    #[track_caller]
+    pub fn clustered(values: &[f64], clusters: &[u64]) -> MeanInterval {
+        assert!(values.len() == clusters.len(), "clustered: {} values in {} clusters", values.len(), clusters.len());
+        let n = values.len() as f64;
+        let mean = values.iter().sum::<f64>() / n;
+        let mut sums: BTreeMap<u64, f64> = BTreeMap::new();
+        for (value, cluster) in values.iter().zip(clusters) {
+            *sums.entry(*cluster).or_default() += value - mean;
+        }
+        let count = sums.len();
+        if count < 2 {
+            return MeanInterval { mean, half: f64::NAN, deviation: f64::NAN, count };
+        }
+        let few = count as f64 / (count - 1) as f64;
+        let error = (few * sums.values().map(|sum| sum * sum).sum::<f64>()).sqrt() / n;
+        MeanInterval { mean, half: student(&T_975, 1.959_964, count) * error, deviation: error * (count as f64).sqrt(), count }
     }
 
     /// Lower end of the interval.

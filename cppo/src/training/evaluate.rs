@@ -5,6 +5,7 @@ use percept_model::Model;
 use crate::config::RolloutConfig;
 use crate::error::TrainError;
 use crate::problems::prompts::{Encoder, Prompt};
+use crate::problems::tasks::Problem;
 use crate::problems::tasks::grade::{ErrorKind, grade};
 use crate::records::run::{CategoryResult, Evaluation};
 use crate::training::group::Group;
@@ -24,6 +25,16 @@ pub enum Decoding {
     },
 }
 
+impl Decoding {
+    /// The name in tables and files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Decoding::Greedy => "greedy",
+            Decoding::Sampled { .. } => "sampled",
+        }
+    }
+}
+
 /// Problems whose prompts are in memory at once.
 const PROBLEMS_AT_ONCE: usize = 128;
 
@@ -40,9 +51,26 @@ pub fn evaluate(
     step: u64,
     seed: u64,
 ) -> Result<Evaluation, TrainError> {
-    let (name, temperature, samples) = match decoding {
-        Decoding::Greedy => ("greedy", 0.0, 1),
-        Decoding::Sampled { temperature, samples } => ("sampled", temperature, samples),
+    evaluate_each(model, encoder, prompts, decoding, max_new_tokens, step, seed, |_, _| {})
+}
+
+/// [`evaluate`], and hands over each prompt with its graded responses, and its number among the prompts.
+///
+/// # Errors
+/// As [`evaluate`].
+pub fn evaluate_each(
+    model: &Model,
+    encoder: &Encoder,
+    prompts: Vec<Prompt>,
+    decoding: Decoding,
+    max_new_tokens: usize,
+    step: u64,
+    seed: u64,
+    mut each: impl FnMut(usize, &Group),
+) -> Result<Evaluation, TrainError> {
+    let (temperature, samples) = match decoding {
+        Decoding::Greedy => (0.0, 1),
+        Decoding::Sampled { temperature, samples } => (temperature, samples),
     };
     let config = RolloutConfig { max_new_tokens, temperature, top_p: 1.0, ..RolloutConfig::default() };
     let mut categories = vec![CategoryResult::empty("all", samples)];
@@ -53,9 +81,10 @@ pub fn evaluate(
             break;
         }
         for group in rollout(model, encoder, some, 0, samples, &config, None, seed.wrapping_add(part))? {
+            each(categories[0].problems(), &group);
             count(&mut categories[0], &group);
             let Some(problem) = &group.prompt.problem else { continue };
-            let category = format!("{} {}", problem.family.name(), problem.level);
+            let category = category_of(problem);
             let place = categories.iter().position(|known| known.name == category).unwrap_or(categories.len());
             if place == categories.len() {
                 categories.push(CategoryResult::empty(&category, samples));
@@ -63,7 +92,12 @@ pub fn evaluate(
             count(&mut categories[place], &group);
         }
     }
-    Ok(Evaluation { step, decoding: name.into(), temperature, categories })
+    Ok(Evaluation { step, decoding: decoding.name().into(), temperature, categories })
+}
+
+/// Family and level.
+pub fn category_of(problem: &Problem) -> String {
+    format!("{} {}", problem.family.name(), problem.level)
 }
 
 fn count(category: &mut CategoryResult, group: &Group) {

@@ -1,4 +1,4 @@
-//! Supervised fine-tuning on the tasks' reference responses, with a warm start of the vision tower.
+//! Supervised fine-tuning on the tasks' reference responses, with a warm start of the vision tower, or on the responses of data.
 //!
 //! A small model that is trained through the language model alone learns form and arithmetic within two hundred steps but still
 //! guesses what it sees. So training begins with dense labels: each visual token predicts, by a linear map that is thrown away
@@ -23,7 +23,7 @@ use rayon::prelude::*;
 
 use crate::config::{OptimConfig, Schedule, SftConfig};
 use crate::error::TrainError;
-use crate::problems::prompts::{Encoder, Prompt};
+use crate::problems::prompts::{Encoder, Problems, Prompt};
 use crate::problems::tasks::{Family, Problem, Split, Task};
 use crate::training::optimise::{adamw, apply, weight_groups};
 
@@ -144,18 +144,26 @@ fn labels(problem: &Problem, [rows, cols]: Grid) -> Vec<u32> {
 pub struct Sft<'a> {
     model: &'a Model,
     encoder: &'a Encoder,
-    task: &'a Task,
+    problems: &'a Problems,
     config: &'a SftConfig,
     optim: &'a OptimConfig,
     optimizer: AdamW,
+    seed: u64,
     step: u64,
 }
 
 impl<'a> Sft<'a> {
-    /// Trains `model` in place.
-    pub fn new(model: &'a Model, encoder: &'a Encoder, task: &'a Task, config: &'a SftConfig, optim: &'a OptimConfig) -> Sft<'a> {
+    /// Trains `model` in place. `seed` decides the order of data in each epoch.
+    pub fn new(
+        model: &'a Model,
+        encoder: &'a Encoder,
+        problems: &'a Problems,
+        config: &'a SftConfig,
+        optim: &'a OptimConfig,
+        seed: u64,
+    ) -> Sft<'a> {
         let optimizer = adamw(weight_groups(model, optim.weight_decay), optim);
-        Sft { model, encoder, task, config, optim, optimizer, step: 0 }
+        Sft { model, encoder, problems, config, optim, optimizer, seed, step: 0 }
     }
 
     /// One step: `loss`, `entropy`, `grad_norm`, `lr`, `updates/skipped`, `tokens/trained`, `time/step`.
@@ -165,9 +173,9 @@ impl<'a> Sft<'a> {
     pub fn step(&mut self) -> Result<Numbers, TrainError> {
         let clock = Instant::now();
         let count = self.config.batch_size as u64;
-        let problems = self.task.problems(Split::Train, self.step * count..(self.step + 1) * count);
+        let prompts = self.problems.training(self.step * count..(self.step + 1) * count, self.seed)?;
         self.step += 1;
-        let examples = problems.into_par_iter().map(|problem| self.encode(problem)).collect::<Result<Vec<_>, _>>()?;
+        let examples = prompts.into_par_iter().map(|prompt| self.encode(prompt)).collect::<Result<Vec<_>, _>>()?;
         let tokens: usize = examples.iter().map(|example| example.response.len()).sum();
 
         let mut gradients = Gradients::new();
@@ -200,9 +208,9 @@ impl<'a> Sft<'a> {
         ])
     }
 
-    fn encode(&self, problem: Problem) -> Result<Example, TrainError> {
-        let response = self.encoder.response(&problem.reference_text())?;
-        let encoded = self.encoder.encode(&Prompt::from(problem))?;
+    fn encode(&self, prompt: Prompt) -> Result<Example, TrainError> {
+        let response = self.encoder.response(prompt.response.as_deref().expect("data for supervised training have responses"))?;
+        let encoded = self.encoder.encode(&prompt)?;
         Ok(Example { prompt: encoded.tokens, tiles: encoded.tiles, response })
     }
 }

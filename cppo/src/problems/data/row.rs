@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{DataConfig, Example, ImageSource, RowPlace};
+use super::{DataConfig, Example, ImageSource, Purpose, RowPlace};
 use crate::problems::answer::boxed_answer;
 
 /// A value of a row. Numbers and truth values are text: nothing here computes with them.
@@ -20,7 +20,10 @@ pub(super) enum Cell {
 pub(super) type Row = (RowPlace, Result<Cell, String>);
 
 const IMAGE_COLUMNS: &[&str] = &["images", "image"];
-const PROBLEM_COLUMNS: &[&str] = &["problem", "question", "prompt"];
+const PROBLEM_COLUMNS: &[&str] = &["problem", "question", "prompt", MESSAGES];
+const RESPONSE_COLUMNS: &[&str] = &["response", "completion", MESSAGES];
+/// A whole chat: the user asks and the assistant answers.
+const MESSAGES: &str = "messages";
 const ANSWER_COLUMNS: &[&str] = &["answer", "reward_model.ground_truth"];
 
 /// The top-level columns that may be needed.
@@ -29,13 +32,14 @@ pub(super) fn wanted_columns(config: &DataConfig) -> Vec<String> {
         candidates(&config.image_column, IMAGE_COLUMNS),
         candidates(&config.problem_column, PROBLEM_COLUMNS),
         candidates(&config.answer_column, ANSWER_COLUMNS),
+        candidates(&config.response_column, RESPONSE_COLUMNS),
     ];
     let top = |column: String| column.split('.').next().unwrap_or_default().to_owned();
     columns.concat().into_iter().map(top).collect()
 }
 
 /// The example in `record`, or what is wrong with it.
-pub(super) fn example(record: Cell, place: &RowPlace, config: &DataConfig) -> Result<Example, String> {
+pub(super) fn example(record: Cell, place: &RowPlace, config: &DataConfig, purpose: Purpose) -> Result<Example, String> {
     let folder = config.image_root.as_deref().or(place.path.parent()).unwrap_or(Path::new(""));
     let (column, cell) = find(&record, &candidates(&config.image_column, IMAGE_COLUMNS))?;
     let images = images(cell, folder).map_err(|e| format!("{column}: {e}"))?;
@@ -53,13 +57,42 @@ pub(super) fn example(record: Cell, place: &RowPlace, config: &DataConfig) -> Re
     if problem.is_empty() {
         return Err(format!("{column}: empty"));
     }
-    let (column, cell) = find(&record, &candidates(&config.answer_column, ANSWER_COLUMNS))?;
+    let (answer, response) = match purpose {
+        Purpose::Answers => (answer(&record, config)?, None),
+        Purpose::Responses => {
+            let response = response(&record, config)?;
+            (answer(&record, config).unwrap_or_default(), Some(response))
+        }
+    };
+    Ok(Example { images, problem, answer, response, place: place.clone() })
+}
+
+fn answer(record: &Cell, config: &DataConfig) -> Result<String, String> {
+    let (column, cell) = find(record, &candidates(&config.answer_column, ANSWER_COLUMNS))?;
     let Cell::Text(answer) = cell else { return Err(format!("{column}: expected text, got {}", kind(cell))) };
     let answer = boxed_answer(answer).unwrap_or(answer).trim().to_owned();
     if answer.is_empty() {
         return Err(format!("{column}: empty"));
     }
-    Ok(Example { images, problem, answer, place: place.clone() })
+    Ok(answer)
+}
+
+/// Text, or what the assistant says last in a chat.
+fn response(record: &Cell, config: &DataConfig) -> Result<String, String> {
+    let (column, cell) = find(record, &candidates(&config.response_column, RESPONSE_COLUMNS))?;
+    let response = match cell {
+        Cell::Text(text) => text.clone(),
+        Cell::List(messages) => {
+            let last = messages.iter().rev().find(|message| role(message) == Some("assistant"));
+            said(last.ok_or_else(|| format!("{column}: expected a message of the assistant, got none"))?)
+                .map_err(|e| format!("{column}: {e}"))?
+        }
+        other => return Err(format!("{column}: expected text or messages, got {}", kind(other))),
+    };
+    match response.trim() {
+        "" => Err(format!("{column}: empty")),
+        response => Ok(response.to_owned()),
+    }
 }
 
 fn candidates(configured: &Option<String>, usual: &[&str]) -> Vec<String> {
@@ -110,18 +143,32 @@ fn problem(cell: &Cell) -> Result<String, String> {
     };
     let mut lines = Vec::new();
     for message in messages {
-        let Cell::Record(fields) = message else {
-            return Err(format!("expected messages with role and content, got {}", kind(message)));
-        };
-        let field = |wanted| fields.iter().find(|(name, _)| name == wanted).map(|(_, cell)| cell);
-        match (field("role"), field("content")) {
-            (Some(Cell::Text(role)), _) if role != "user" => {}
-            (_, Some(Cell::Text(content))) => lines.push(content.clone()),
-            (_, Some(Cell::List(parts))) => lines.extend(parts.iter().filter_map(text_part)),
-            _ => return Err("a message has no content".to_owned()),
+        let said = said(message)?;
+        if role(message).is_none_or(|role| role == "user") {
+            lines.push(said);
         }
     }
     Ok(lines.join("\n"))
+}
+
+fn role(message: &Cell) -> Option<&str> {
+    let Cell::Record(fields) = message else { return None };
+    fields.iter().find_map(|(name, cell)| match cell {
+        Cell::Text(role) if name == "role" => Some(role.as_str()),
+        _ => None,
+    })
+}
+
+/// The text of a chat message; its parts each on its own line.
+fn said(message: &Cell) -> Result<String, String> {
+    let Cell::Record(fields) = message else {
+        return Err(format!("expected messages with role and content, got {}", kind(message)));
+    };
+    match fields.iter().find(|(name, _)| name == "content").map(|(_, cell)| cell) {
+        Some(Cell::Text(content)) => Ok(content.clone()),
+        Some(Cell::List(parts)) => Ok(parts.iter().filter_map(text_part).collect::<Vec<_>>().join("\n")),
+        _ => Err("a message has no content".to_owned()),
+    }
 }
 
 /// The text of `{type: "text", text: …}`.

@@ -33,6 +33,14 @@ pub enum RunError {
         /// The directory of the model.
         path: PathBuf,
     },
+    /// A run would go on with other data than it began with.
+    #[error(
+        "{setting}: not the data that this run began with (other problems, answers, pictures, or another order): put them back, or begin a new run"
+    )]
+    Data {
+        /// The setting that names them.
+        setting: String,
+    },
     /// A line that is not what it should be.
     #[error("{}: line {line}: {problem}", path.display())]
     Damaged {
@@ -49,7 +57,7 @@ pub enum RunError {
 }
 
 impl RunError {
-    pub(super) fn io(path: &Path, source: std::io::Error) -> RunError {
+    pub(crate) fn io(path: &Path, source: std::io::Error) -> RunError {
         RunError::Io { path: path.to_owned(), source }
     }
 }

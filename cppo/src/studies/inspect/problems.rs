@@ -29,10 +29,10 @@ pub fn test_problems(config: &Config, first: u64, count: u64) -> Result<Vec<Prom
 
 fn from_example(id: u64, example: &Example) -> Result<Prompt, TrainError> {
     let (text, answer) = (example.problem.clone(), example.answer.clone());
-    Ok(Prompt { id, epoch: 0, pictures: example.pictures()?, text, answer, problem: None })
+    Ok(Prompt { id, pictures: example.pictures()?, text, answer, ..Prompt::default() })
 }
 
 /// A question of the user's own about a picture of theirs.
 pub fn own_question(picture: RgbImage, text: &str) -> Prompt {
-    Prompt { id: 0, epoch: 0, pictures: vec![picture], text: text.to_owned(), answer: String::new(), problem: None }
+    Prompt { pictures: vec![picture], text: text.to_owned(), ..Prompt::default() }
 }

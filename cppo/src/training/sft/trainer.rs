@@ -8,8 +8,7 @@ use percept_model::Model;
 use super::{Sft, SftConfig, WarmStart};
 use crate::config::OptimConfig;
 use crate::error::TrainError;
-use crate::problems::prompts::Encoder;
-use crate::problems::tasks::Task;
+use crate::problems::prompts::{Encoder, Problems};
 use crate::records::run::Metrics;
 use crate::training::checkpoint::{self, Progress};
 
@@ -24,7 +23,7 @@ pub struct SftTrainer<'a> {
 struct Setting<'a> {
     model: &'a Model,
     encoder: &'a Encoder,
-    task: &'a Task,
+    problems: &'a Problems,
     config: &'a SftConfig,
     optim: &'a OptimConfig,
     seed: u64,
@@ -37,19 +36,19 @@ enum Phase<'a> {
 }
 
 impl<'a> SftTrainer<'a> {
-    /// Trains `model` in place. `seed` draws the head of the warm start.
+    /// Trains `model` in place. `seed` draws the head of the warm start, and the order of data.
     ///
     /// # Errors
-    /// As [`WarmStart::new`], if there is a warm start.
+    /// As [`WarmStart::new`], if there is a warm start; data have no labels for one.
     pub fn new(
         model: &'a Model,
         encoder: &'a Encoder,
-        task: &'a Task,
+        problems: &'a Problems,
         config: &'a SftConfig,
         optim: &'a OptimConfig,
         seed: u64,
     ) -> Result<SftTrainer<'a>, TrainError> {
-        let setting = Setting { model, encoder, task, config, optim, seed };
+        let setting = Setting { model, encoder, problems, config, optim, seed };
         Ok(SftTrainer { setting, phase: setting.phase_after(0)?, progress: Progress::default() })
     }
 
@@ -113,11 +112,14 @@ impl<'a> Setting<'a> {
         if self.config.warm_start_steps == 0 || step > self.config.warm_start_steps {
             return Ok(Phase::Responses(self.responses()));
         }
-        let Setting { model, encoder, task, config, optim, seed } = *self;
+        let Setting { model, encoder, problems, config, optim, seed } = *self;
+        let Problems::Task(task) = problems else {
+            return Err(TrainError::Unsupported("sft.warm_start_steps: expected 0 with data, whose pictures have no labels".into()));
+        };
         Ok(Phase::WarmStart(WarmStart::new(model, encoder, task, config, optim, seed)?))
     }
 
     fn responses(&self) -> Sft<'a> {
-        Sft::new(self.model, self.encoder, self.task, self.config, self.optim)
+        Sft::new(self.model, self.encoder, self.problems, self.config, self.optim, self.seed)
     }
 }
