@@ -3,7 +3,7 @@
 //! ```text
 //! runs/<name>/config.toml            everything that was in force
 //!             metrics.jsonl          one object per step, the same bytes for the same seed and device (times aside)
-//!             events.out.tfevents.*  the same numbers for TensorBoard
+//!             events.out.tfevents.*  the same for TensorBoard: numbers, evaluations, and of each sampled prompt the picture and a response
 //!             evaluations.jsonl      one object per evaluation: accuracy by category, with counts
 //!             samples.jsonl          one object per response: tokens, reward, advantage, entropy shifts, perception mask
 //!             images/                the pictures of the samples, PNG
@@ -41,6 +41,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use image::RgbImage;
 use percept_model::atomic;
 
+use super::statistics::{average_at_n, pass_at_k};
 use crate::config::{ConfigError, Settings};
 
 /// The folder of one run.
@@ -157,6 +158,7 @@ impl RunFolder {
             evaluations: LineWriter::open(&self.path.join(EVALUATIONS), step)?,
             samples: LineWriter::open(&self.path.join(SAMPLES), step)?,
             events: EventWriter::create(&self.path, seconds_since_1970(), step)?,
+            shown: Vec::new(),
         })
     }
 
@@ -245,6 +247,8 @@ pub struct Recorder {
     evaluations: LineWriter,
     samples: LineWriter,
     events: EventWriter,
+    /// Step and prompt of what TensorBoard was shown of this step.
+    shown: Vec<(u64, u64)>,
 }
 
 impl Recorder {
@@ -262,7 +266,16 @@ impl Recorder {
     /// # Errors
     /// As [`Recorder::metrics`].
     pub fn evaluation(&mut self, evaluation: &Evaluation) -> Result<(), RunError> {
-        self.evaluations.append(evaluation)
+        self.evaluations.append(evaluation)?;
+        let mut metrics = Metrics::new(evaluation.step);
+        for category in evaluation.distinct_categories() {
+            let name = |what: &str| format!("eval/{}/{}/{what}", evaluation.decoding, category.name.replace(' ', "_"));
+            metrics.set(&name("accuracy"), average_at_n(&category.correct, category.samples).rate);
+            if category.samples > 1 {
+                metrics.set(&name(&format!("pass@{}", category.samples)), pass_at_k(&category.correct, category.samples, category.samples));
+            }
+        }
+        self.events.append(seconds_since_1970(), &metrics)
     }
 
     /// Adds a response.
@@ -270,7 +283,31 @@ impl Recorder {
     /// # Errors
     /// As [`Recorder::metrics`].
     pub fn sample(&mut self, sample: &Sample) -> Result<(), RunError> {
-        self.samples.append(sample)
+        self.samples.append(sample)?;
+        let shown = (sample.step, sample.prompt_id);
+        if self.shown.last() == Some(&shown) {
+            return Ok(());
+        }
+        self.shown.retain(|(step, _)| *step == sample.step);
+        self.shown.push(shown);
+        self.show(sample, self.shown.len())
+    }
+
+    /// The first response to the step's prompt number `number` and its picture, for TensorBoard.
+    fn show(&mut self, sample: &Sample, number: usize) -> Result<(), RunError> {
+        let now = seconds_since_1970();
+        let Sample { step, prompt, answer, response, reward, image, .. } = sample;
+        let code = |text: &str| format!("\n```\n{}\n```\n", text.replace("```", "'''"));
+        let text = format!("**asked**{}**right answer**{}**response, reward {reward:.2}**{}", code(prompt), code(answer), code(response));
+        self.events.append_text(now, *step, &format!("samples/{number}"), &text)?;
+        if image.is_empty() {
+            return Ok(());
+        }
+        let path = self.folder.path.join(image);
+        let png = fs::read(&path).map_err(|e| RunError::io(&path, e))?;
+        // a PNG says its width and height at bytes 16 and 20
+        let side = |at: usize| png.get(at..at + 4).map_or(0, |bytes| u32::from_be_bytes(bytes.try_into().expect("four bytes")));
+        self.events.append_picture(now, *step, &format!("samples/{number}"), &png, [side(16), side(20)])
     }
 
     /// Writes a sample's picture and returns what [`Sample::image`] calls it: `images/<name>.png`.

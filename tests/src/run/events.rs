@@ -10,6 +10,9 @@ struct Event {
     step: u64,
     version: Option<String>,
     scalars: Vec<(String, f32)>,
+    texts: Vec<(String, String)>,
+    /// Tag; height, width and colour space; PNG.
+    pictures: Vec<(String, Vec<u64>, Vec<u8>)>,
     starts: bool,
 }
 
@@ -82,8 +85,22 @@ fn event(bytes: &[u8]) -> Event {
             5 => {
                 for (_, _, value) in fields(bytes) {
                     let value = fields(value);
-                    assert_eq!((value[0].0, value[1].0), (1, 2));
-                    event.scalars.push((text(value[0].2), f32::from_le_bytes(value[1].2.try_into().unwrap())));
+                    assert_eq!(value[0].0, 1);
+                    let tag = text(value[0].2);
+                    match value[1].0 {
+                        2 => event.scalars.push((tag, f32::from_le_bytes(value[1].2.try_into().unwrap()))),
+                        4 => event.pictures.push((
+                            tag,
+                            fields(value[1].2).iter().map(|field| field.1).collect(),
+                            fields(value[1].2)[3].2.to_vec(),
+                        )),
+                        8 => {
+                            let plugin = fields(fields(value[2].2)[0].2)[0].2;
+                            assert_eq!((value[2].0, plugin), (9, &b"text"[..]));
+                            event.texts.push((tag, text(fields(value[1].2)[2].2)));
+                        }
+                        other => panic!("value of kind {other}"),
+                    }
                 }
             }
             7 => event.starts = fields(bytes)[0].1 == 1,
@@ -135,4 +152,42 @@ fn tensorboard_events_read_back() {
     drop(run.record_after(2).unwrap());
     let events = read(&files()[1]);
     assert_eq!((events.len(), events[1].starts, events[1].step), (2, true, 3));
+}
+
+#[test]
+fn tensorboard_gets_evaluations_texts_and_pictures() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = super::made_up::run(folder.path(), 4);
+    let entries = std::fs::read_dir(run.path()).unwrap().map(|entry| entry.unwrap().path());
+    let files: Vec<PathBuf> = entries.filter(|path| path.to_string_lossy().contains("tfevents")).collect();
+    let events = read(&files[0]);
+    let evaluations = run.evaluations().unwrap();
+    let accuracy = |step: u64, tag: &str| {
+        let of_step = events.iter().filter(|event| event.step == step).flat_map(|event| &event.scalars);
+        of_step.filter(|(name, _)| name == tag).map(|(_, value)| *value).collect::<Vec<_>>()
+    };
+    for evaluation in &evaluations {
+        let all = &evaluation.categories[0];
+        let right: u32 = all.correct.iter().sum();
+        let rate = f64::from(right) / (all.problems() * all.samples) as f64;
+        let [logged] = accuracy(evaluation.step, &format!("eval/{}/all/accuracy", evaluation.decoding))[..] else {
+            panic!("{evaluation:?}")
+        };
+        assert!((f64::from(logged) - rate).abs() < 1e-6);
+    }
+    assert_eq!(accuracy(4, "eval/sampled/all/pass@4").len(), 1);
+    // of the three prompts of a step, the first response and the picture
+    for step in 1..=4 {
+        let samples: Vec<_> = run.samples().unwrap().into_iter().filter(|sample| sample.step == step).collect();
+        let texts: Vec<_> = events.iter().filter(|event| event.step == step).flat_map(|event| &event.texts).collect();
+        let pictures: Vec<_> = events.iter().filter(|event| event.step == step).flat_map(|event| &event.pictures).collect();
+        assert_eq!((texts.len(), pictures.len()), (3, 3));
+        for (number, first) in samples.chunks(4).map(|group| &group[0]).enumerate() {
+            assert_eq!(texts[number].0, format!("samples/{}", number + 1));
+            assert!(texts[number].1.contains(&first.prompt) && texts[number].1.contains(&first.response), "{:?}", texts[number]);
+            let (tag, sizes, png) = pictures[number];
+            assert_eq!((tag, &sizes[..3]), (&format!("samples/{}", number + 1), &[64, 64, 3][..]));
+            assert!(*png == std::fs::read(run.path().join(&first.image)).unwrap());
+        }
+    }
 }

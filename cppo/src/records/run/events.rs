@@ -1,4 +1,4 @@
-//! TensorBoard's event files, written by hand: scalars only.
+//! TensorBoard's event files, written by hand: numbers, texts and pictures.
 //!
 //! A file is a sequence of records (TFRecord): `u64 length, u32 crc(length), bytes, u32 crc(bytes)`, little-endian, checksums masked.
 //! A record is an `Event` of `tensorflow/core/util/event.proto`:
@@ -13,6 +13,15 @@
 //! | Summary | value | 1, Value, repeated |
 //! | Value | tag | 1, string |
 //! | | simple_value | 2, float |
+//! | | image | 4, Image |
+//! | | tensor | 8, TensorProto |
+//! | | metadata | 9, SummaryMetadata |
+//! | Image | height, width, colorspace (3: RGB) | 1, 2, 3, int32 |
+//! | | encoded_image_string | 4, bytes: a PNG |
+//! | TensorProto | dtype | 1, enum: DT_STRING = 7 |
+//! | | tensor_shape | 2, with dim 2, with size 1 |
+//! | | string_val | 8, bytes |
+//! | SummaryMetadata | plugin_data | 1, with plugin_name 1 |
 //! | SessionLog | status | 1, enum: START = 1 |
 //!
 //! A resumed run gets another file. Its START tells TensorBoard to forget what older files say about later steps.
@@ -73,6 +82,32 @@ impl EventWriter {
             summary = summary.bytes(1, &value.0);
         }
         self.write(&Message::default().double(1, wall_time).integer(2, metrics.step()).bytes(5, &summary.0))
+    }
+
+    /// Adds a text in Markdown.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn append_text(&mut self, wall_time: f64, step: u64, tag: &str, text: &str) -> Result<(), RunError> {
+        let shape = Message::default().bytes(2, &Message::default().integer(1, 1).0);
+        let tensor = Message::default().integer(1, 7).bytes(2, &shape.0).bytes(8, text.as_bytes());
+        let plugin = Message::default().bytes(1, b"text");
+        let metadata = Message::default().bytes(1, &plugin.0);
+        self.write_value(wall_time, step, Message::default().bytes(1, tag.as_bytes()).bytes(8, &tensor.0).bytes(9, &metadata.0))
+    }
+
+    /// Adds a picture, RGB, encoded as a PNG.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn append_picture(&mut self, wall_time: f64, step: u64, tag: &str, png: &[u8], [width, height]: [u32; 2]) -> Result<(), RunError> {
+        let image = Message::default().integer(1, height.into()).integer(2, width.into()).integer(3, 3).bytes(4, png);
+        self.write_value(wall_time, step, Message::default().bytes(1, tag.as_bytes()).bytes(4, &image.0))
+    }
+
+    fn write_value(&mut self, wall_time: f64, step: u64, value: Message) -> Result<(), RunError> {
+        let summary = Message::default().bytes(1, &value.0);
+        self.write(&Message::default().double(1, wall_time).integer(2, step).bytes(5, &summary.0))
     }
 
     fn write(&mut self, event: &Message) -> Result<(), RunError> {
