@@ -23,6 +23,7 @@ pub mod config {
     pub use model::{LoraSection, ModelConfig, WeightPrecision};
     pub use optim::{OptimConfig, Schedule};
     pub use run::RunConfig;
+    pub(crate) use run::rfc3339;
     pub use sft::{Preset, SftConfig, SftRunConfig};
     pub use train::{Config, EvalConfig, RolloutConfig, TrainConfig};
 }

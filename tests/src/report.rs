@@ -26,7 +26,7 @@ fn a_report_is_one_file_that_fetches_nothing() {
         assert!(page.contains(part), "{part}");
     }
     assert_eq!(page.matches("data:image/png;base64,").count(), 5 * 3 * 3, "five steps, three prompts, three pictures");
-    assert_eq!(page.matches("data-points=").count(), 24, "one curve a metric");
+    assert_eq!(page.matches("data-points=").count(), 24, "one curve a metric, the constant ones folded");
     assert!(page.contains("&lt;think&gt;") && !page.contains("<think>"));
     well_formed(&page);
     // the same again: nothing in it depends on the hour
@@ -62,9 +62,48 @@ fn what_is_missing_is_named() {
     let run = made_up::run(folder.path(), 4);
     let image = run.path().join(&run.samples().unwrap()[0].image);
     fs::remove_file(&image).unwrap();
-    let error = write_report(run.path()).unwrap_err().to_string();
-    assert!(error.starts_with(&image.display().to_string()), "{error}");
-    assert!(!run.path().join("report.html").exists());
+    let page = fs::read_to_string(write_report(run.path()).unwrap()).unwrap();
+    assert!(page.contains(&run.samples().unwrap()[0].image) && page.contains("No such file"), "the picture is named in its place");
+    well_formed(&page);
+    // a name that leads out of the folder is not followed
+    let outside = folder.path().join("secret.png");
+    fs::write(&outside, "secret").unwrap();
+    let samples = fs::read_to_string(run.path().join("samples.jsonl")).unwrap();
+    let lead_out = samples.replace(&run.samples().unwrap()[0].image, "../secret.png");
+    fs::write(run.path().join("samples.jsonl"), lead_out).unwrap();
+    let page = fs::read_to_string(write_report(run.path()).unwrap()).unwrap();
+    assert!(page.contains("is not a file of this run") && !page.contains("c2VjcmV0"), "base64 of what is in it");
+}
+
+#[test]
+fn a_report_explains_what_is_in_it_and_no_more() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = made_up::run(folder.path(), 12);
+    let page = |run: &RunFolder| fs::read_to_string(write_report(run.path()).unwrap()).unwrap();
+    let full = page(&run);
+    assert!(full.contains("Colour is ΔH") && full.contains("Underlined") && full.contains("Dotted"));
+    assert!(!full.contains("Device"));
+    run.note_start(0, "train", "cpu").unwrap();
+    run.note_start(6, "train", "a GPU").unwrap();
+    assert!(page(&run).contains("<dt>Device</dt><dd>cpu, then a GPU</dd>") && page(&run).contains("resumed after step 6"));
+    // a method that looks at no other picture: no colours, no legend for them
+    let samples: Vec<String> = fs::read_to_string(run.path().join("samples.jsonl"))
+        .unwrap()
+        .lines()
+        .map(|line| {
+            let mut sample: serde_json::Map<String, serde_json::Value> = serde_json::from_str(line).unwrap();
+            for field in ["delta_entropy", "mask", "roles"] {
+                sample.insert(field.into(), serde_json::Value::Null);
+            }
+            serde_json::Value::Object(sample).to_string()
+        })
+        .collect();
+    fs::write(run.path().join("samples.jsonl"), samples.join("\n") + "\n").unwrap();
+    let plain = page(&run);
+    assert!(!plain.contains("Colour is ΔH") && !plain.contains("Underlined") && !plain.contains("Dotted"));
+    // ticks of 12 steps stand at whole steps; what never varies is folded away
+    assert!(full.contains(">1</text>") && full.contains(">6</text>") && full.contains(">12</text>"));
+    assert!(full.contains("The same in every step"), "made-up runs skip no update");
 }
 
 /// Every element that is opened is closed, in order.

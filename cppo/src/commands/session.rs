@@ -6,6 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressStyle};
+use percept_engine::Device;
 
 use super::interrupt;
 use super::outcome::{Advised, Outcome};
@@ -35,8 +36,9 @@ pub(super) struct Session<'a> {
 
 impl<'a> Session<'a> {
     /// Goes on in `folder` after `step`: what is recorded beyond it is cut off. From here on Ctrl-C is noted.
-    pub(super) fn new(folder: RunFolder, plan: Plan, step: u64, out: &'a mut dyn Write) -> Result<Session<'a>> {
+    pub(super) fn new(folder: RunFolder, plan: Plan, step: u64, device: &Device, out: &'a mut dyn Write) -> Result<Session<'a>> {
         let recorder = folder.record_after(step)?;
+        folder.note_start(step, plan.command, &device.to_string())?;
         interrupt::watch()?;
         let bar = ProgressBar::new(plan.steps).with_position(step);
         bar.set_style(ProgressStyle::with_template("{bar:30} {pos}/{len}  {elapsed}, {eta} left  {msg}").expect("a valid template"));

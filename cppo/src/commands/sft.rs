@@ -66,7 +66,7 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome> {
         keep_checkpoints: config.sft.keep_checkpoints,
     };
     let path = folder.path().display().to_string();
-    let mut session = Session::new(folder, plan, trainer.progress().step, out)?;
+    let mut session = Session::new(folder, plan, trainer.progress().step, &device, out)?;
     session.say(format_args!("sft on {device}; run folder {path}"));
     train(&config, &mut trainer, (&model, &encoder, unseen.as_ref()), &mut session).map_err(|error| session.advise(error))
 }

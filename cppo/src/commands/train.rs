@@ -59,7 +59,7 @@ pub(super) fn train_run(config: &Config, old: Option<RunFolder>, out: &mut dyn W
         keep_checkpoints: config.train.keep_checkpoints,
     };
     let path = folder.path().display().to_string();
-    let mut session = Session::new(folder, plan, trainer.progress().step, out)?;
+    let mut session = Session::new(folder, plan, trainer.progress().step, &device, out)?;
     session.say(format_args!("{} on {device}; run folder {path}", config.method.own.name()));
     session.say(measured_on(config, unseen.as_ref()));
     let outcome = train(config, &mut trainer, unseen.as_ref(), &mut session).map_err(|error| session.advise(error))?;

@@ -44,8 +44,20 @@ impl RunConfig {
     }
 }
 
-/// `seconds` since 1970 as `YYYYMMDD-HHMMSS`, UTC (Howard Hinnant's civil-from-days).
+/// `seconds` since 1970 as `YYYYMMDD-HHMMSS`, UTC.
 fn timestamp(seconds: u64) -> String {
+    let [year, month, day, hour, minute, second] = civil(seconds);
+    format!("{year:04}{month:02}{day:02}-{hour:02}{minute:02}{second:02}")
+}
+
+/// `seconds` since 1970 as `YYYY-MM-DDTHH:MM:SSZ` (RFC 3339).
+pub(crate) fn rfc3339(seconds: u64) -> String {
+    let [year, month, day, hour, minute, second] = civil(seconds);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+}
+
+/// Year, month, day, hour, minute, second, UTC (Howard Hinnant's civil-from-days).
+fn civil(seconds: u64) -> [u64; 6] {
     let (days, time) = (seconds / 86_400 + 719_468, seconds % 86_400);
     let (era, day_of_era) = (days / 146_097, days % 146_097);
     let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
@@ -54,5 +66,5 @@ fn timestamp(seconds: u64) -> String {
     let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
     let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
     let year = year_of_era + era * 400 + u64::from(month <= 2);
-    format!("{year:04}{month:02}{day:02}-{:02}{:02}{:02}", time / 3600, time / 60 % 60, time % 60)
+    [year, month, day, time / 3600, time / 60 % 60, time % 60]
 }

@@ -14,13 +14,13 @@ use std::path::{Path, PathBuf};
 
 use crate::config::{Config, Settings, SftRunConfig};
 use crate::problems::tasks::TaskConfig;
-use crate::records::run::{Evaluation, Metrics, RunError, RunFolder, Sample};
+use crate::records::run::{Evaluation, Launch, Metrics, RunError, RunFolder, Sample};
 use html::{duration, escape};
 
 /// Writes `report.html` into the run's folder from what is recorded there, and returns its path. A run in progress has a report, too.
 ///
 /// # Errors
-/// A folder that is no run, a damaged line, a picture of a sample that is not there, or a file that cannot be written.
+/// A folder that is no run, a damaged line, or a file that cannot be written. A picture that is missing is named in its place.
 pub fn write_report(run: &Path) -> Result<PathBuf, RunError> {
     let folder = RunFolder::open(run)?;
     let page = render(&Recorded {
@@ -28,8 +28,9 @@ pub fn write_report(run: &Path) -> Result<PathBuf, RunError> {
         metrics: folder.metrics()?,
         evaluations: folder.evaluations()?,
         samples: folder.samples()?,
+        starts: folder.starts()?,
         folder: folder.path().to_owned(),
-    })?;
+    });
     folder.write(REPORT, page.as_bytes())?;
     Ok(folder.path().join(REPORT))
 }
@@ -43,20 +44,21 @@ struct Recorded {
     metrics: Vec<Metrics>,
     evaluations: Vec<Evaluation>,
     samples: Vec<Sample>,
+    starts: Vec<Launch>,
 }
 
-fn render(run: &Recorded) -> Result<String, RunError> {
+fn render(run: &Recorded) -> String {
     let facts = facts(&run.config_text);
     let folder_name = run.folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let name = facts.as_ref().and_then(|facts| facts.name.clone()).unwrap_or(folder_name);
     let sections = [
         accuracy::section(&run.evaluations),
         curves::section(&run.metrics),
-        samples::section(&run.samples, &run.folder)?,
+        samples::section(&run.samples, &run.folder),
         configuration(&run.config_text),
     ]
     .concat();
-    Ok(html::page(&name, &(header(&name, facts.as_ref(), run) + &sections)))
+    html::page(&name, &(header(&name, facts.as_ref(), run) + &sections))
 }
 
 /// What a report says of a configuration.
@@ -96,7 +98,9 @@ fn facts(text: &str) -> Option<Facts> {
 
 /// The name, what was run, and the headline numbers.
 fn header(name: &str, facts: Option<&Facts>, run: &Recorded) -> String {
-    let what = facts.map_or_else(String::new, |facts| html::facts(&facts.terms));
+    let mut terms = facts.map_or_else(Vec::new, |facts| facts.terms.clone());
+    terms.extend(circumstances(&run.starts));
+    let what = if terms.is_empty() { String::new() } else { html::facts(&terms) };
     let mut tiles = accuracy::tiles(&run.evaluations);
     if let Some(last) = run.metrics.last() {
         let seconds: f64 = run.metrics.iter().filter_map(|step| step.get("time/step")).sum();
@@ -106,6 +110,30 @@ fn header(name: &str, facts: Option<&Facts>, run: &Recorded) -> String {
         tiles += &html::tile("Steps", &format!("{}{of}", last.step()), &note);
     }
     format!("<header>\n<h1>{}</h1>\n{what}<div class=\"tiles\">{tiles}</div>\n</header>\n", escape(name))
+}
+
+/// When and where the run was at work.
+fn circumstances(starts: &[Launch]) -> Vec<(&'static str, String)> {
+    let Some(first) = starts.first() else { return Vec::new() };
+    let distinct = |of: fn(&Launch) -> &str| {
+        let mut values: Vec<&str> = Vec::new();
+        for value in starts.iter().map(of) {
+            if !values.contains(&value) {
+                values.push(value);
+            }
+        }
+        values.join(", then ")
+    };
+    let resumed = match starts.len() - 1 {
+        0 => String::new(),
+        1 => format!("; resumed after step {}", starts[1].step),
+        times => format!("; resumed {times} times, last after step {}", starts[times].step),
+    };
+    vec![
+        ("Device", distinct(|start| &start.device)),
+        ("Begun", first.time.replace('T', " ").replace('Z', " UTC") + &resumed),
+        ("Command", format!("percept {} ({})", first.command, distinct(|start| &start.version))),
+    ]
 }
 
 fn configuration(text: &str) -> String {

@@ -9,6 +9,7 @@
 //!             images/                the pictures of the samples, PNG
 //!             checkpoints/step-N/    Hugging Face directories with the trainer's state
 //!             start.json             checksums of the weights and data it started from
+//!             starts.jsonl           when, with what version, on what device and after which step it was begun and resumed
 //!             report.html            all of it, to look at
 //!             .lock                  locked by the process that is at work on the run
 //! ```
@@ -31,7 +32,7 @@ pub use events::EventWriter;
 pub use lines::LineWriter;
 pub use metrics::Metrics;
 pub use names::{MetricName, is_time, metric_names};
-pub use records::{CategoryResult, Evaluation, Sample, TokenRole};
+pub use records::{CategoryResult, Evaluation, Launch, Sample, TokenRole};
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::ErrorKind;
@@ -42,7 +43,7 @@ use image::RgbImage;
 use percept_model::atomic;
 
 use super::statistics::{average_at_n, pass_at_k};
-use crate::config::{ConfigError, Settings};
+use crate::config::{ConfigError, Settings, rfc3339};
 
 /// The folder of one run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -222,6 +223,24 @@ impl RunFolder {
         lines::read(&self.path.join(SAMPLES))
     }
 
+    /// Every time that the run was begun or resumed; none for runs of versions that did not note it.
+    ///
+    /// # Errors
+    /// As [`RunFolder::metrics`].
+    pub fn starts(&self) -> Result<Vec<Launch>, RunError> {
+        lines::read(&self.path.join(STARTS))
+    }
+
+    /// Notes that the run is begun, or goes on, after `step`, with `command` on `device`.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn note_start(&self, step: u64, command: &str, device: &str) -> Result<(), RunError> {
+        let time = rfc3339(seconds_since_1970() as u64);
+        let launch = Launch { step, time, version: env!("CARGO_PKG_VERSION").into(), command: command.into(), device: device.into() };
+        LineWriter::append_to(&self.path.join(STARTS))?.append(&launch)
+    }
+
     /// What was in force.
     ///
     /// # Errors
@@ -337,6 +356,7 @@ const CONFIG: &str = "config.toml";
 const METRICS: &str = "metrics.jsonl";
 const EVALUATIONS: &str = "evaluations.jsonl";
 const SAMPLES: &str = "samples.jsonl";
+const STARTS: &str = "starts.jsonl";
 const EVENTS: &str = "events.out.tfevents.";
 const IMAGES: &str = "images";
 const CHECKPOINTS: &str = "checkpoints";

@@ -18,13 +18,8 @@ pub(super) fn tiles(evaluations: &[Evaluation]) -> String {
             return Some(tile(&title, &format!("{}<small> %</small>", percent(after.rate)), &interval(&after)));
         }
         let change = 100.0 * (after.rate - before.rate);
-        let direction = if change < 0.0 { "down" } else { "up" };
-        let value = format!(
-            "<span class=\"before\">{}</span> → {}<small> %</small> <span class=\"change {direction}\">{}</span>",
-            percent(before.rate),
-            percent(after.rate),
-            format!("{change:+.1}").replace('-', "−")
-        );
+        let (before_rate, after_rate) = (percent(before.rate), percent(after.rate));
+        let value = format!("<span class=\"before\">{before_rate}</span> → {after_rate}<small> %</small> {}", points(change));
         Some(tile(&title, &value, &format!("95 % intervals {} → {}", interval(&before), interval(&after))))
     };
     decodings(evaluations).iter().filter_map(|decoding| tile_of(decoding)).collect()
@@ -88,7 +83,7 @@ fn table([first, last]: [&Evaluation; 2]) -> Option<String> {
         "greedy" => "Greedy: the most likely token each time".to_owned(),
         _ => format!("Sampled: {n} responses to each problem at temperature {}", last.temperature),
     };
-    let legend = if errors { error_legend() } else { String::new() };
+    let legend = if errors { error_legend(last.distinct_categories()) } else { String::new() };
     Some(format!(
         "<h3>{}</h3>\n<div class=\"scroll\"><table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}</tbody>\n</table></div>\n{legend}",
         escape(&title)
@@ -112,11 +107,7 @@ fn row(category: &CategoryResult, before: Option<&CategoryResult>, columns: Colu
     }
     cells += &format!("<td class=\"number\">{}</td>", rate(&after));
     if columns.changed {
-        let change = before.map_or("–".to_owned(), |before| {
-            let points = 100.0 * (after.rate - before.rate);
-            let direction = if points < 0.0 { "down" } else { "up" };
-            format!("<span class=\"change {direction}\">{}</span>", format!("{points:+.1}").replace('-', "−"))
-        });
+        let change = before.map_or("–".to_owned(), |before| points(100.0 * (after.rate - before.rate)));
         cells += &format!("<td class=\"number\">{change}</td><td class=\"plot\">{}</td>", whiskers(before.as_ref(), &after));
     }
     if columns.pass {
@@ -128,6 +119,16 @@ fn row(category: &CategoryResult, before: Option<&CategoryResult>, columns: Colu
         cells += &format!("<td class=\"errors\">{}</td>", error_bar(category, responses));
     }
     format!("<tr>{cells}</tr>\n")
+}
+
+/// A change in points, green or red; one that is shown as zero is neither.
+fn points(change: f64) -> String {
+    let text = format!("{change:+.1}").replace('-', "−");
+    let (direction, text) = match text.trim_start_matches(['+', '−']) {
+        "0.0" => ("same", "±0.0".to_owned()),
+        _ => (if change < 0.0 { "down" } else { "up" }, text),
+    };
+    format!("<span class=\"change {direction}\">{text}</span>")
 }
 
 /// Both estimates with their intervals on one line from 0 to 100 %.
@@ -163,8 +164,15 @@ fn error_bar(category: &CategoryResult, responses: f64) -> String {
     format!("<div class=\"bar\">{bar}</div>")
 }
 
-fn error_legend() -> String {
-    let items: String = ERRORS.iter().map(|(class, meaning)| format!("<li><i class=\"{class}\"></i>{meaning}</li>")).collect();
+/// What the colours of the bars mean, of those that there are.
+fn error_legend(categories: &[CategoryResult]) -> String {
+    let all = &categories[0];
+    let counts = [all.perception_errors, all.reasoning_errors, all.both_errors, all.unreadable];
+    let there = ERRORS.iter().zip(counts).filter(|(_, count)| count.is_some_and(|count| count > 0));
+    let items: String = there.map(|((class, meaning), _)| format!("<li><i class=\"{class}\"></i>{meaning}</li>")).collect();
+    if items.is_empty() {
+        return String::new();
+    }
     format!("<ul class=\"legend\"><li>Wrong answers, per cent of all responses after training:</li>{items}</ul>\n")
 }
 
@@ -197,7 +205,7 @@ fn over_time(evaluations: &[Evaluation]) -> String {
     }
     let svg = plane.svg("Accuracy in per cent by step", &(bands + &lines), "");
     format!(
-        "<figure class=\"wide\">\n<ul class=\"legend\"><li>Accuracy in per cent by step, with 95 % intervals:</li>{legend}</ul>\n{svg}\n</figure>\n"
+        "<figure class=\"wide\">\n<ul class=\"legend\"><li>Accuracy in per cent by step, with 95 % intervals:</li>{legend}</ul>\n<div class=\"scroll\">{svg}</div>\n</figure>\n"
     )
 }
 

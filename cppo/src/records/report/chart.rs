@@ -49,7 +49,11 @@ impl Plane {
             grid += &format!("<line class=\"grid\" x1=\"{LEFT}\" x2=\"{right}\" y1=\"{top:.1}\" y2=\"{top:.1}\"/>");
             grid += &format!("<text x=\"{}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>", LEFT - 6.0, top + 3.5, axis_number(value, step));
         }
-        for (anchor, value) in [("start", self.x[0]), ("middle", (self.x[0] + self.x[1]) / 2.0), ("end", self.x[1])] {
+        // steps are whole numbers: the middle one stands where it is
+        let middle = ((self.x[0] + self.x[1]) / 2.0).floor();
+        let ticks = [("start", self.x[0]), ("middle", middle), ("end", self.x[1])];
+        for (anchor, value) in ticks.into_iter().filter(|(anchor, value)| *anchor != "middle" || (*value > self.x[0] && *value < self.x[1]))
+        {
             let (left, top) = (self.left(value), self.height - 6.0);
             grid += &format!("<text x=\"{left:.1}\" y=\"{top}\" text-anchor=\"{anchor}\">{value:.0}</text>");
         }

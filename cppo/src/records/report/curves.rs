@@ -8,11 +8,35 @@ pub(super) fn section(steps: &[Metrics]) -> String {
     if steps.is_empty() {
         return String::new();
     }
-    let charts: String = names(steps).iter().map(|name| figure(name, steps)).collect();
+    let (constant, varying): (Vec<String>, Vec<String>) =
+        names(steps).into_iter().partition(|name| steps.len() > 1 && is_constant(name, steps));
+    let charts: String = varying.iter().map(|name| figure(name, steps)).collect();
+    let constant = match constant.is_empty() {
+        true => String::new(),
+        false => {
+            let charts: String = constant.iter().map(|name| figure(name, steps)).collect();
+            format!(
+                "<details>\n<summary>The same in every step <span class=\"note\">{}</span></summary>\n<div class=\"charts\">\n{charts}</div>\n</details>\n",
+                values(&constant, steps)
+            )
+        }
+    };
     format!(
         "<section id=\"curves\">\n<h2>Curves</h2>\n<p class=\"lead\">One value a step, pale; the line is their running mean. \
-         The number is the mean of the last tenth.</p>\n<div class=\"charts\">\n{charts}</div>\n</section>\n"
+         The number is the mean of the last tenth.</p>\n<div class=\"charts\">\n{charts}</div>\n{constant}</section>\n"
     )
+}
+
+/// One finite value in every step.
+fn is_constant(name: &str, steps: &[Metrics]) -> bool {
+    let first = steps[0].get(name);
+    first.is_some_and(f64::is_finite) && steps.iter().all(|step| step.get(name) == first)
+}
+
+/// Names and values of what does not vary.
+fn values(names: &[String], steps: &[Metrics]) -> String {
+    let one = |name: &String| format!("{} {}", escape(name), number(steps[0].get(name).unwrap_or(f64::NAN)));
+    names.iter().map(one).collect::<Vec<_>>().join(" · ")
 }
 
 /// Names that were recorded: the known ones in their order, then others in theirs. Evaluations have a section of their own.

@@ -1,16 +1,16 @@
 //! Sampled responses: their tokens coloured by entropy shift, the pictures beside them.
 
-use std::path::Path;
+use std::path::{Component, Path};
 
 use super::html::escape;
-use super::tokens::{Token, figure, legend, shift_scale, signed, token};
-use crate::records::run::{RunError, Sample, TokenRole};
+use super::tokens::{Shown, Token, figure, legend, shift_scale, signed, token};
+use crate::records::run::{Sample, TokenRole};
 
 /// What is said of chosen tokens.
 const NOTE: &str = "on which the contrastive loss acts; only responses better than their group's mean have any";
 
-pub(super) fn section(samples: &[Sample], folder: &Path) -> Result<String, RunError> {
-    let Some(last) = samples.last() else { return Ok(String::new()) };
+pub(super) fn section(samples: &[Sample], folder: &Path) -> String {
+    let Some(last) = samples.last() else { return String::new() };
     let scale = shift_scale(samples.iter().filter_map(|sample| sample.delta_entropy.as_ref()).flatten().copied());
     let mut steps = String::new();
     let by_step: Vec<&[Sample]> = samples.chunk_by(|a, b| a.step == b.step).collect();
@@ -18,37 +18,49 @@ pub(super) fn section(samples: &[Sample], folder: &Path) -> Result<String, RunEr
     for of_step in by_step.iter().rev() {
         let step = of_step[0].step;
         let right = of_step.iter().filter(|sample| sample.accuracy > 0.0).count();
-        let groups: String = of_step
-            .chunk_by(|a, b| a.prompt_id == b.prompt_id)
-            .map(|of_prompt| group(of_prompt, folder, scale))
-            .collect::<Result<Vec<_>, _>>()?
-            .concat();
+        let groups: String = of_step.chunk_by(|a, b| a.prompt_id == b.prompt_id).map(|of_prompt| group(of_prompt, folder, scale)).collect();
         let open = if step == last.step { " open" } else { "" };
         steps += &format!(
             "<details{open}>\n<summary>Step {step} <span class=\"note\">{right} of {} right</span></summary>\n{groups}</details>\n",
             of_step.len()
         );
     }
-    Ok(format!("<section id=\"samples\">\n<h2>Samples</h2>\n{}{steps}</section>\n", legend(scale, NOTE)))
+    let shown = Shown {
+        shifts: samples.iter().any(|sample| sample.delta_entropy.is_some()),
+        chosen: samples.iter().filter_map(|sample| sample.mask.as_ref()).flatten().any(|chosen| *chosen),
+        seen: samples.iter().filter_map(|sample| sample.roles.as_ref()).flatten().any(|role| *role == TokenRole::Perception),
+    };
+    format!("<section id=\"samples\">\n<h2>Samples</h2>\n{}{steps}</section>\n", legend(scale, shown, NOTE))
 }
 
-fn group(responses: &[Sample], folder: &Path, scale: f32) -> Result<String, RunError> {
+fn group(responses: &[Sample], folder: &Path, scale: f32) -> String {
     let first = &responses[0];
     let mut pictures = String::new();
-    for (name, path) in [("I", Some(&first.image)), ("I⁺", first.image_preserved.as_ref()), ("I⁻", first.image_removed.as_ref())] {
-        if let Some(path) = path {
-            let path = folder.join(path);
-            pictures += &figure(name, "", &std::fs::read(&path).map_err(|source| RunError::Io { path, source })?);
-        }
+    let original = Some(&first.image).filter(|path| !path.is_empty());
+    for (name, path) in [("picture", original), ("kept I⁺", first.image_preserved.as_ref()), ("removed I⁻", first.image_removed.as_ref())]
+    {
+        pictures += &path.map_or_else(String::new, |path| match read_inside(folder, path) {
+            Ok(png) => figure(name, "", &png),
+            Err(problem) => format!("<p class=\"note\">{name}: {} {}</p>", escape(path), escape(&problem)),
+        });
     }
     let rows: String = responses.iter().map(|response| row(response, scale)).collect();
-    Ok(format!(
+    format!(
         "<article class=\"group\">\n<div class=\"pictures\">{pictures}</div>\n<div class=\"responses\">\n\
-         <p class=\"question\">{} <span class=\"note\">answer {}</span></p>\n<div class=\"scroll\"><table>\n<thead><tr><th scope=\"col\" class=\"number\">r</th>\
-         <th scope=\"col\" class=\"number\">Â</th><th scope=\"col\">Response</th></tr></thead>\n<tbody>\n{rows}</tbody>\n</table></div>\n</div>\n</article>\n",
+         <p class=\"question\">{} <span class=\"note\">answer {}</span></p>\n<div class=\"scroll\"><table>\n<thead><tr><th scope=\"col\" class=\"number\">Reward</th>\
+         <th scope=\"col\" class=\"number\">Advantage</th><th scope=\"col\">Response</th></tr></thead>\n<tbody>\n{rows}</tbody>\n</table></div>\n</div>\n</article>\n",
         escape(&first.prompt),
         escape(&first.answer)
-    ))
+    )
+}
+
+/// A file of the run's folder. One that is missing costs this picture, not the report; names that lead out of the folder are not followed.
+fn read_inside(folder: &Path, name: &str) -> Result<Vec<u8>, String> {
+    let is_plain = Path::new(name).components().all(|part| matches!(part, Component::Normal(_)));
+    if !is_plain {
+        return Err("is not a file of this run".to_owned());
+    }
+    std::fs::read(folder.join(name)).map_err(|error| error.to_string())
 }
 
 fn row(sample: &Sample, scale: f32) -> String {

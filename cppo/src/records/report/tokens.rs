@@ -27,16 +27,35 @@ pub(crate) fn shift_scale(shifts: impl Iterator<Item = f32>) -> f32 {
     shifts.get(shifts.len() * 19 / 20).copied().unwrap_or(1.0).max(0.1)
 }
 
-/// What the colours and lines mean. `note` goes after what is said of chosen tokens.
-pub(crate) fn legend(scale: f32, note: &str) -> String {
+/// What is shown of some of the tokens.
+#[derive(Clone, Copy)]
+pub(crate) struct Shown {
+    /// Entropy shifts, as colours.
+    pub(crate) shifts: bool,
+    /// Chosen tokens, underlined.
+    pub(crate) chosen: bool,
+    /// Tokens that name something seen, dotted.
+    pub(crate) seen: bool,
+}
+
+/// What the colours and lines mean, of those that there are. `note` goes after what is said of chosen tokens.
+pub(crate) fn legend(scale: f32, shown: Shown, note: &str) -> String {
     let shade = |shift: f32| span(&signed(shift, 1), Some(shift), "", "", scale);
     let shades: String = (0..=4).map(|i| shade(scale * i as f32 / 4.0)).collect();
-    format!(
-        "<p class=\"lead\">Colour is ΔH, how much less certain the token becomes when the picture loses its information, in nats: \
-         {shades}; {fall} is more certain. <span class=\"token masked\">Underlined</span> are the tokens chosen as perception \
-         tokens, {note}. <span class=\"token seen\">Dotted</span> are the tokens that truly name something seen, as the task knows.</p>\n",
-        fall = shade(-scale),
-    )
+    let mut parts = Vec::new();
+    if shown.shifts {
+        let fall = shade(-scale);
+        parts.push(format!(
+            "Colour is ΔH, how much less certain the token becomes when the picture loses its information (I⁻; on I⁺ it is kept), in nats: {shades}; {fall} is more certain."
+        ));
+    }
+    if shown.chosen {
+        parts.push(format!("<span class=\"token masked\">Underlined</span> are the tokens chosen as perception tokens, {note}."));
+    }
+    if shown.seen {
+        parts.push("<span class=\"token seen\">Dotted</span> are the tokens that truly name something seen, as the task knows.".to_owned());
+    }
+    if parts.is_empty() { String::new() } else { format!("<p class=\"lead\">{}</p>\n", parts.join(" ")) }
 }
 
 /// The `<span>` of a token. A shift of `scale` or more gets the full colour.

@@ -4,6 +4,22 @@ use serde::{Deserialize, Serialize};
 
 pub use crate::problems::tasks::response::Role as TokenRole;
 
+/// One time that a run was begun or resumed: a line of `starts.jsonl`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Launch {
+    /// Steps that were done before.
+    pub step: u64,
+    /// When, UTC (RFC 3339).
+    pub time: String,
+    /// The version of Percept.
+    pub version: String,
+    /// The subcommand.
+    pub command: String,
+    /// What it ran on.
+    pub device: String,
+}
+
 /// A response, with what the training step made of it: a line of `samples.jsonl`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -5,7 +5,7 @@ use image::imageops::thumbnail;
 
 use super::{InspectedToken, Inspection};
 use crate::records::report::html::{escape, facts, page as whole_page};
-use crate::records::report::tokens::{Token, figure, legend, png, shift_scale, signed, token};
+use crate::records::report::tokens::{Shown, Token, figure, legend, png, shift_scale, signed, token};
 
 /// Longest side of a picture on the page, pixels; larger ones are made smaller.
 const LONGEST_SIDE: u32 = 640;
@@ -17,7 +17,11 @@ const NOTE: &str = "whatever the advantage: in training only responses better th
 pub fn page(inspections: &[Inspection], about: &[(&str, String)]) -> String {
     let scale = shift_scale(inspections.iter().flat_map(|inspection| &inspection.tokens).map(|token| token.delta_entropy));
     let articles: String = inspections.iter().map(|inspection| article(inspection, scale)).collect();
-    let body = format!("<header>\n<h1>What the model sees</h1>\n{}</header>\n{}{articles}", facts(about), legend(scale, NOTE));
+    let body = format!(
+        "<header>\n<h1>What the model sees</h1>\n{}</header>\n{}{articles}",
+        facts(about),
+        legend(scale, Shown { shifts: true, chosen: true, seen: true }, NOTE)
+    );
     whole_page("Inspection", &body)
 }
 
