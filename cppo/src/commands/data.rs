@@ -10,7 +10,7 @@ use serde_json::json;
 use super::arguments::ConfigArgs;
 use super::outcome::Outcome;
 use crate::config::{Config, Settings};
-use crate::problems::data::{DataConfig, Dataset, import, write_examples, write_problems};
+use crate::problems::data::{DataConfig, Dataset, import, import_to_measure, write_examples, write_problems};
 use crate::problems::tasks::{Split, Task};
 use crate::problems::views::contact_sheet::write_contact_sheet;
 use crate::problems::views::{ViewsConfig, draw_views};
@@ -45,8 +45,10 @@ pub(super) struct MakeArgs {
 /// Arguments of `percept data import`.
 #[derive(clap::Args)]
 pub(super) struct ImportArgs {
-    /// A .jsonl or .parquet file, or a folder of such files.
-    path: PathBuf,
+    /// .jsonl or .parquet files, folders of such files, or patterns. Of a folder whose files tell splits by name, `train` is read; `--set
+    /// data.split=test` chooses another.
+    #[arg(required = true)]
+    path: Vec<PathBuf>,
     /// Folder to write to: data.jsonl and images/. Without it the data are only checked.
     #[arg(long)]
     to: Option<PathBuf>,
@@ -69,7 +71,7 @@ pub(super) struct ShowArgs {
     /// How many problems.
     #[arg(long, default_value_t = 8)]
     problems: u64,
-    /// Which problems of a task.
+    /// Which problems of a task, or of data whose files tell splits by name.
     #[arg(long, value_enum, default_value_t = SplitArg::Train)]
     split: SplitArg,
     /// A row of the sheet is the picture, its information-preserving view and its information-removing view.
@@ -111,14 +113,14 @@ fn make(args: &MakeArgs, out: &mut dyn Write) -> Result<Outcome> {
 
 fn import_data(args: &ImportArgs, out: &mut dyn Write) -> Result<Outcome> {
     let overrides = Config::parse("", "defaults", &args.overrides)?.data.unwrap_or_default();
-    let dataset = import(&DataConfig { path: args.path.clone(), ..overrides })?;
+    let dataset = import(&DataConfig { path: args.path.clone().into(), ..overrides })?;
     if let Some(folder) = &args.to {
         write_examples(folder, &dataset.examples)?;
     }
     if args.json {
         let bad: Vec<_> =
             dataset.bad_rows.iter().map(|bad| json!({ "path": bad.place.path, "row": bad.place.row, "reason": bad.reason })).collect();
-        writeln!(out, "{}", json!({ "problems": dataset.examples.len(), "bad_rows": bad, "folder": args.to }))?;
+        writeln!(out, "{}", json!({ "problems": dataset.examples.len(), "bad_rows": bad, "notes": dataset.notes, "folder": args.to }))?;
         return Ok(Outcome::Done);
     }
     print_dataset(&dataset, out)?;
@@ -128,20 +130,36 @@ fn import_data(args: &ImportArgs, out: &mut dyn Write) -> Result<Outcome> {
     Ok(Outcome::Done)
 }
 
-/// Reads data to train or measure on, and says what was left out.
+/// Reads data to train on, and says what was left out.
 pub(super) fn import_and_report(config: &DataConfig, out: &mut dyn Write) -> Result<Dataset> {
-    let dataset = import(config)?;
+    report(config, import(config)?, out)
+}
+
+/// Reads data to measure on, and says what was left out.
+pub(super) fn import_to_measure_and_report(config: &DataConfig, out: &mut dyn Write) -> Result<Dataset> {
+    report(config, import_to_measure(config)?, out)
+}
+
+fn report(config: &DataConfig, dataset: Dataset, out: &mut dyn Write) -> Result<Dataset> {
     if !dataset.bad_rows.is_empty() {
-        write!(out, "{}: ", config.path.display())?;
+        write!(out, "{}: ", config.path)?;
         print_dataset(&dataset, out)?;
+    } else {
+        print_notes(&dataset, out)?;
     }
     Ok(dataset)
 }
 
+fn print_notes(dataset: &Dataset, out: &mut dyn Write) -> Result<()> {
+    dataset.notes.iter().try_for_each(|note| writeln!(out, "{note}"))?;
+    Ok(())
+}
+
 fn print_dataset(dataset: &Dataset, out: &mut dyn Write) -> Result<()> {
     const SHOWN: usize = 10;
-    let Dataset { examples, bad_rows } = dataset;
+    let Dataset { examples, bad_rows, .. } = dataset;
     writeln!(out, "{} problems, {} bad rows left out", examples.len(), bad_rows.len())?;
+    print_notes(dataset, out)?;
     for bad in bad_rows.iter().take(SHOWN) {
         writeln!(out, "  {bad}")?;
     }
@@ -188,7 +206,10 @@ fn problems(args: &ShowArgs, config: &Config) -> Result<Vec<Shown>> {
             .map(|p| Shown { reference: Some(p.reference_text()), picture: p.picture, text: p.text, answer: p.answer })
             .collect());
     };
-    let examples = import(data)?.examples;
+    let examples = match args.split {
+        SplitArg::Train => import(data)?.examples,
+        SplitArg::Test => import_to_measure(data)?.examples,
+    };
     let shown = examples.iter().take(args.problems as usize).map(|example| {
         let picture = example.pictures()?.swap_remove(0);
         Ok(Shown { picture, text: example.problem.clone(), answer: example.answer.clone(), reference: None })

@@ -12,7 +12,7 @@ use super::arguments::ConfigArgs;
 use super::device::open_device;
 use super::outcome::Outcome;
 use crate::config::{Config, ConfigError};
-use crate::problems::data::import;
+use crate::problems::data::import_to_measure;
 use crate::problems::prompts::{Encoder, Problems, Prompt, test_prompts};
 use crate::problems::tasks::Task;
 use crate::records::run::{CategoryResult, Evaluation};
@@ -77,7 +77,7 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome> {
     }
     let prompts: Vec<Prompt> = match config.eval.data.as_ref().or(config.data.as_ref()) {
         Some(data) => {
-            let data = import(data)?;
+            let data = import_to_measure(data)?;
             let count = config.eval.problems.min(data.examples.len()) as u64;
             Problems::Data(data).training(0..count, 0)?
         }

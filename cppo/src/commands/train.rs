@@ -8,7 +8,7 @@ use percept_engine::Device;
 use percept_engine::trace::trace_table;
 
 use super::arguments::ConfigArgs;
-use super::data::import_and_report;
+use super::data::{import_and_report, import_to_measure_and_report};
 use super::device::open_device;
 use super::interrupt;
 use super::outcome::Outcome;
@@ -85,7 +85,7 @@ pub(super) fn new_trainer(config: &Config, device: &Device, out: &mut dyn Write)
 /// None if the run learns from files and has no others to be measured on.
 fn evaluation_problems(config: &Config, out: &mut dyn Write) -> Result<Option<Problems>> {
     Ok(match (&config.eval.data, &config.data) {
-        (Some(data), _) => Some(Problems::Data(import_and_report(data, out)?)),
+        (Some(data), _) => Some(Problems::Data(import_to_measure_and_report(data, out)?)),
         (None, Some(_)) => None,
         (None, None) => Some(Problems::Task(Box::new(Task::new(&config.task)?))),
     })

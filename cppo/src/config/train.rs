@@ -26,7 +26,7 @@ use super::method::MethodConfig;
 use super::model::ModelConfig;
 use super::optim::OptimConfig;
 use super::run::RunConfig;
-use crate::problems::data::DataConfig;
+use crate::problems::data::{DataConfig, DataSplit};
 use crate::problems::tasks::{Task, TaskConfig};
 use crate::problems::views::ViewsConfig;
 
@@ -139,6 +139,7 @@ impl Default for EvalConfig {
 impl Settings for Config {
     fn every_key() -> Table {
         let data = DataConfig {
+            split: Some(DataSplit::Train),
             image_root: Some(PathBuf::new()),
             limit: Some(0),
             image_column: Some(String::new()),
@@ -167,7 +168,7 @@ impl Settings for Config {
 
     fn run_name(&self, seconds: u64) -> String {
         let task = match &self.data {
-            Some(data) => data.path.file_stem().map_or("data".into(), |stem| stem.to_string_lossy().into_owned()),
+            Some(data) => data.path.stem().unwrap_or_else(|| "data".into()),
             None => self.task.name(),
         };
         self.run.name_or(self.method.own.name(), &task, seconds)
