@@ -171,7 +171,7 @@ fn print_dataset(dataset: &Dataset, out: &mut dyn Write) -> Result<()> {
 
 fn show(args: &ShowArgs, out: &mut dyn Write) -> Result<Outcome> {
     let config = args.config.load()?;
-    let shown = problems(args, &config)?;
+    let shown = problems(args, &config, out)?;
     let rows: Vec<Vec<RgbImage>> = shown
         .iter()
         .enumerate()
@@ -198,7 +198,7 @@ struct Shown {
 }
 
 /// The first problems of the data, if there are any, else of the task.
-fn problems(args: &ShowArgs, config: &Config) -> Result<Vec<Shown>> {
+fn problems(args: &ShowArgs, config: &Config, out: &mut dyn Write) -> Result<Vec<Shown>> {
     let Some(data) = &config.data else {
         let drawn = Task::new(&config.task)?.problems(args.split.into(), 0..args.problems);
         return Ok(drawn
@@ -207,8 +207,8 @@ fn problems(args: &ShowArgs, config: &Config) -> Result<Vec<Shown>> {
             .collect());
     };
     let examples = match args.split {
-        SplitArg::Train => import(data)?.examples,
-        SplitArg::Test => import_to_measure(data)?.examples,
+        SplitArg::Train => import_and_report(data, out)?.examples,
+        SplitArg::Test => import_to_measure_and_report(data, out)?.examples,
     };
     let shown = examples.iter().take(args.problems as usize).map(|example| {
         let picture = example.pictures()?.swap_remove(0);

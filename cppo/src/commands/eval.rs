@@ -9,10 +9,10 @@ use percept_model::{Model, Precision};
 use serde::Serialize;
 
 use super::arguments::ConfigArgs;
+use super::data::import_to_measure_and_report;
 use super::device::open_device;
 use super::outcome::Outcome;
 use crate::config::{Config, ConfigError};
-use crate::problems::data::import_to_measure;
 use crate::problems::prompts::{Encoder, Problems, Prompt, test_prompts};
 use crate::problems::tasks::Task;
 use crate::records::run::{CategoryResult, Evaluation};
@@ -63,8 +63,8 @@ struct Row {
     unreadable: Option<u64>,
 }
 
-/// Measures greedy and sampled responses and prints a table, or JSON.
-pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome> {
+/// Measures greedy and sampled responses and prints a table, or JSON. What was left out of the data goes to `errors`.
+pub(super) fn run(args: &Args, out: &mut dyn Write, errors: &mut dyn Write) -> Result<Outcome> {
     let mut config = args.config.load()?;
     if let Some(path) = &args.model {
         config.model.path = path.clone();
@@ -77,7 +77,7 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome> {
     }
     let prompts: Vec<Prompt> = match config.eval.data.as_ref().or(config.data.as_ref()) {
         Some(data) => {
-            let data = import_to_measure(data)?;
+            let data = import_to_measure_and_report(data, errors)?;
             let count = config.eval.problems.min(data.examples.len()) as u64;
             Problems::Data(data).training(0..count, 0)?
         }

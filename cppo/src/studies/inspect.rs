@@ -18,7 +18,6 @@ pub use problems::{own_question, test_problems};
 pub use respond::ResponseSource;
 pub use terminal::{Style, print};
 
-
 use image::RgbImage;
 use percept_model::Model;
 use serde::Serialize;

@@ -98,9 +98,9 @@ fn from_data_uri(uri: &str) -> Result<Vec<u8>, String> {
 /// It is taken for base64 only if the bytes begin as a picture does and no path looks like it: there is no dot in base64.
 fn picture_in_base64(text: &str) -> Option<Vec<u8>> {
     const SHORTEST: usize = 40; // no picture is smaller
-    let start = text.trim_start().get(..24)?;
-    // the first 18 bytes tell whether the rest, which may be megabytes, is worth a look
-    if text.len() < SHORTEST || Format::of(&from_base64(start).ok()?).is_none() {
+    // the first bytes tell whether the rest, which may be megabytes, is worth a look; twenty letters are fifteen whole bytes
+    let start: String = text.chars().filter(|c| !c.is_ascii_whitespace()).take(20).collect();
+    if text.len() < SHORTEST || Format::of(&from_base64(&start).ok()?).is_none() {
         return None;
     }
     from_base64(text).ok()
@@ -116,9 +116,10 @@ fn from_base64(text: &str) -> Result<Vec<u8>, String> {
 
 /// The file that `path` means in `folder`, if it may be opened. Links are not looked at.
 fn place(path: &Path, folder: &Path, allowed: ImageFiles) -> Result<PathBuf, String> {
-    let full = folder.join(path);
+    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
     let is_below = || {
-        let Ok(below) = (if path.has_root() { full.strip_prefix(folder) } else { Ok(path) }) else { return false };
+        let root = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
+        let Ok(below) = (if path.has_root() { path.strip_prefix(&root) } else { Ok(path) }) else { return false };
         let mut depth = 0_i64;
         below.components().all(|component| {
             depth += match component {
@@ -131,11 +132,11 @@ fn place(path: &Path, folder: &Path, allowed: ImageFiles) -> Result<PathBuf, Str
         })
     };
     match allowed == ImageFiles::Any || is_below() {
-        true => Ok(full),
+        true => Ok(folder.join(path)),
         false => Err(format!(
             "{}: not below the folder {} (data.image_root names another folder, data.image_files = \"any\" opens any file)",
             shorten(&path.display().to_string()),
-            if folder.as_os_str().is_empty() { Path::new(".") } else { folder }.display()
+            folder.display()
         )),
     }
 }
