@@ -163,9 +163,9 @@ fn small_files_of_huge_pictures_are_refused_in_every_format() {
         patches.iter().for_each(|(at, patch)| bytes[*at..*at + patch.len()].copy_from_slice(patch));
         bytes
     };
-    // in a TIFF the sides are the values of the tags 256 and 257, wherever they stand
+    // in a TIFF the sides are the values of the tags 256 and 257, wherever they stand; 278 is the height of a strip
     let mut tiff = file("tiff, None");
-    for tag in [[0, 1], [1, 1]] {
+    for tag in [[0, 1], [1, 1], [22, 1]] {
         let at = (0..tiff.len() - 12).find(|&at| tiff[at..at + 2] == tag && tiff[at + 2..at + 8] == [4, 0, 1, 0, 0, 0]);
         let at =
             at.or_else(|| (0..tiff.len() - 12).find(|&at| tiff[at..at + 2] == tag && tiff[at + 2..at + 8] == [3, 0, 1, 0, 0, 0])).unwrap();
