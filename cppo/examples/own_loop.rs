@@ -25,7 +25,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let config = Config::parse(settings, "own_loop.rs", &[])?;
     let model = load_policy(&config.model, &Device::best(), config.run.seed)?;
     let encoder = load_encoder(&config.model)?;
-    let problems = Problems::Data(Dataset { examples: (0..64).map(problem).collect(), bad_rows: Vec::new() });
+    let problems = Problems::Data(Dataset { examples: (0..64).map(problem).collect(), ..Dataset::default() });
     let mut trainer = Trainer::new(model, encoder, problems, config.clone())?;
 
     for _ in 0..config.train.steps {
@@ -48,6 +48,7 @@ fn problem(number: usize) -> Example {
     picture.write_to(&mut png, ImageFormat::Png).expect("a picture in memory can be encoded");
     Example {
         images: vec![ImageSource::Bytes(Arc::from(png.into_inner()))],
+        decoding: Default::default(),
         problem: "Which half is brighter? 0 for left, 1 for right.".into(),
         answer: u8::from(right_is_brighter).to_string(),
         response: None,

@@ -6,6 +6,7 @@
 mod config;
 mod error;
 pub mod families;
+pub mod foreign;
 mod generate;
 mod hf;
 pub mod image;

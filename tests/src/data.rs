@@ -9,7 +9,7 @@ use percept_cppo::problems::tasks::{Family, Split, Task, TaskConfig};
 
 fn golden(name: &str) -> DataConfig {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/data").join(name);
-    DataConfig { path, ..DataConfig::default() }
+    DataConfig { path: path.into(), ..DataConfig::default() }
 }
 
 /// A folder with `data.jsonl` of these lines and a picture `images/0.png` of 2 × 1 pixels.
@@ -19,7 +19,12 @@ fn folder_of(lines: &str) -> (tempfile::TempDir, DataConfig) {
     image::RgbImage::from_vec(2, 1, vec![1, 2, 3, 4, 5, 6]).unwrap().save(folder.path().join("images/0.png")).unwrap();
     let path = folder.path().join("data.jsonl");
     std::fs::write(&path, lines).unwrap();
-    (folder, DataConfig { path, ..DataConfig::default() })
+    (folder, DataConfig { path: path.into(), ..DataConfig::default() })
+}
+
+/// The file that is read.
+fn file_of(config: &DataConfig) -> &Path {
+    &config.path.named()[0]
 }
 
 fn texts(dataset: &Dataset) -> Vec<(&str, &str)> {
@@ -92,7 +97,7 @@ fn bad_parquet_rows_are_named_and_skipped() {
     let config = golden("bad.parquet");
     let dataset = import(&config).unwrap();
     assert_eq!(texts(&dataset), [("Good?", "3")]);
-    let lost = config.path.with_file_name("nowhere.png");
+    let lost = file_of(&config).with_file_name("nowhere.png");
     let lost = format!("image: {}: No such file or directory (os error 2)", lost.display());
     let found = bad(&dataset);
     assert_eq!(found[0], (2, "problem: empty"));
@@ -109,7 +114,7 @@ fn bad_parquet_rows_are_named_and_skipped() {
 fn bad_rows_are_refused_when_told_so() {
     let config = DataConfig { on_bad_row: OnBadRow::Refuse, ..golden("bad.parquet") };
     let error = import(&config).unwrap_err().to_string();
-    let expected = format!("7 of 8 rows cannot be used; the first: {}: row 2: problem: empty", config.path.display());
+    let expected = format!("7 of 8 rows cannot be used; the first: {}: row 2: problem: empty", config.path);
     assert!(error.starts_with(&expected), "{error}");
     import(&DataConfig { on_bad_row: OnBadRow::Refuse, ..golden("geometry.parquet") }).unwrap();
 }
@@ -154,9 +159,9 @@ fn jsonl_is_read_with_its_bad_rows() {
 #[test]
 fn a_folder_is_read_in_order_of_names() {
     let (folder, _) = folder_of("{\"image\": \"images/0.png\", \"problem\": \"z\", \"answer\": \"1\"}\n");
-    std::fs::copy(golden("geometry.parquet").path, folder.path().join("a.parquet")).unwrap();
+    std::fs::copy(file_of(&golden("geometry.parquet")), folder.path().join("a.parquet")).unwrap();
     std::fs::write(folder.path().join("README.md"), "not data").unwrap();
-    let config = DataConfig { path: folder.path().to_owned(), ..DataConfig::default() };
+    let config = DataConfig { path: folder.path().into(), ..DataConfig::default() };
     let dataset = import(&config).unwrap();
     assert_eq!(dataset.examples.len(), 6);
     assert_eq!(dataset.examples[5].problem, "z");
@@ -165,12 +170,12 @@ fn a_folder_is_read_in_order_of_names() {
 
 #[test]
 fn what_is_no_data_is_an_error_that_says_so() {
-    let message = |path: &Path| import(&DataConfig { path: path.to_owned(), ..DataConfig::default() }).unwrap_err().to_string();
+    let message = |path: &Path| import(&DataConfig { path: path.into(), ..DataConfig::default() }).unwrap_err().to_string();
     let (folder, config) = folder_of("");
     assert!(message(Path::new("/no/such/place")).starts_with("/no/such/place: No such file"));
-    assert!(message(&config.path).ends_with("no problem to use: 0 rows"), "{}", message(&config.path));
-    std::fs::write(&config.path, "{}\n").unwrap();
-    assert!(message(&config.path).contains("1 rows, all bad; the first: "), "{}", message(&config.path));
+    assert!(message(file_of(&config)).ends_with("no problem to use: 0 rows"), "{}", message(file_of(&config)));
+    std::fs::write(file_of(&config), "{}\n").unwrap();
+    assert!(message(file_of(&config)).contains("1 rows, all bad; the first: "), "{}", message(file_of(&config)));
     let named = |name: &str, content: &[u8]| -> PathBuf {
         let path = folder.path().join(name);
         std::fs::write(&path, content).unwrap();
@@ -178,11 +183,11 @@ fn what_is_no_data_is_an_error_that_says_so() {
     };
     assert!(message(&named("data.csv", b"a,b")).contains("expected a .jsonl or .parquet file"));
     assert!(message(&named("data.parquet", b"PAR1 but not really PAR1")).contains("not readable as parquet"));
-    let whole = std::fs::read(golden("geometry.parquet").path).unwrap();
+    let whole = std::fs::read(file_of(&golden("geometry.parquet"))).unwrap();
     let mut broken = whole.clone();
     broken[200..600].fill(0xff);
     let path = named("broken.parquet", &broken);
-    assert!(matches!(import(&DataConfig { path, ..DataConfig::default() }), Err(DataError::Format { .. })));
+    assert!(matches!(import(&DataConfig { path: path.into(), ..DataConfig::default() }), Err(DataError::Format { .. })));
 }
 
 #[test]
@@ -205,7 +210,7 @@ fn problems_survive_the_way_out_and_in() {
     let folder = tempfile::tempdir().unwrap();
     write_problems(&folder.path().join("set"), &problems).unwrap();
     let path = folder.path().join("set");
-    let dataset = import(&DataConfig { path, on_bad_row: OnBadRow::Refuse, ..DataConfig::default() }).unwrap();
+    let dataset = import(&DataConfig { path: path.into(), on_bad_row: OnBadRow::Refuse, ..DataConfig::default() }).unwrap();
     for (problem, example) in problems.iter().zip(&dataset.examples) {
         assert_eq!((&example.problem, &example.answer), (&problem.text, &problem.answer));
         assert!(example.pictures().unwrap()[0] == problem.picture);

@@ -116,7 +116,7 @@ fn pngs_of_every_kind_decode_as_in_pillow() {
 }
 
 #[test]
-fn jpeg_decodes_close_to_its_source_and_ignores_orientation() {
+fn jpeg_decodes_close_to_its_source_and_is_turned_upright() {
     let gradient = (0..48 * 32).flat_map(|at| [at % 48 * 5, at / 48 * 7, 90].map(|value| value as u8));
     let source = RgbImage::from_raw(48, 32, gradient.collect()).unwrap();
     let mut jpeg = jpeg(&source);
@@ -125,7 +125,8 @@ fn jpeg_decodes_close_to_its_source_and_ignores_orientation() {
     jpeg.splice(2..2, exif.iter().copied());
 
     let image = decode(&jpeg, "generated", DecodeOptions::default()).unwrap();
-    assert_eq!((image.width(), image.height()), (48, 32));
+    assert_eq!((image.width(), image.height()), (32, 48));
+    let image = ::image::imageops::rotate270(&image);
     let difference = image.as_raw().iter().zip(source.as_raw()).map(|(a, b)| a.abs_diff(*b)).max();
     assert!(difference <= Some(12), "largest difference {difference:?}");
 
@@ -151,12 +152,14 @@ fn damaged_pictures_are_clear_errors() {
     assert!(matches!(error, ImageError::Decode { .. }), "{error}");
     assert!(error.to_string().starts_with("a/b.png: cannot decode the picture: "), "{error}");
 
-    for bytes in [&b""[..], b"GIF89a\x01\x00\x01\x00", b"hello, this is text"] {
+    for bytes in [&b""[..], b"BM, this is text", b"hello, this is text"] {
         let error = decode(bytes);
         assert!(matches!(error, ImageError::Format { .. }), "{error}");
     }
-    let error = decode(b"GIF89a\x01\x00\x01\x00").to_string();
-    assert_eq!(error, "a/b.png: expected a PNG or JPEG picture, got 10 bytes that start with [47, 49, 46, 38, 39, 61, 01, 00]");
+    let error = decode(b"hello, this").to_string();
+    let expected =
+        "a/b.png: expected a PNG, JPEG, WebP, GIF, BMP or TIFF picture, got 11 bytes that start with [68, 65, 6c, 6c, 6f, 2c, 20, 74]";
+    assert_eq!(error, expected);
 }
 
 #[test]
@@ -361,7 +364,7 @@ fn hex(value: &Value) -> Vec<u8> {
 }
 
 /// CRC-32 as in PNG and Python's `zlib.crc32`.
-fn crc(bytes: &[u8]) -> u64 {
+pub(crate) fn crc(bytes: &[u8]) -> u64 {
     let table: [u32; 256] =
         std::array::from_fn(|byte| (0..8).fold(byte as u32, |crc, _| if crc & 1 == 1 { crc >> 1 ^ 0xedb88320 } else { crc >> 1 }));
     let step = |crc: u32, &byte: &u8| table[usize::from(crc as u8 ^ byte)] ^ crc >> 8;

@@ -33,6 +33,8 @@ mod hf;
 mod image;
 #[cfg(feature = "model")]
 mod model;
+#[cfg(feature = "model")]
+mod pictures;
 
 #[cfg(feature = "cppo")]
 mod answer;
@@ -48,6 +50,8 @@ mod config;
 mod cppo_golden;
 #[cfg(feature = "cppo")]
 mod data;
+#[cfg(feature = "cppo")]
+mod data_files;
 #[cfg(feature = "cppo")]
 mod eval_command;
 #[cfg(feature = "cppo")]

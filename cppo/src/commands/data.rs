@@ -9,11 +9,13 @@ use serde_json::json;
 
 use super::arguments::ConfigArgs;
 use super::outcome::Outcome;
-use crate::config::{Config, Settings};
-use crate::problems::data::{DataConfig, Dataset, import, write_examples, write_problems};
+use crate::config::{Config, ModelConfig, Settings};
+use crate::problems::data::{DataConfig, Dataset, Purpose, import, import_for, write_examples, write_problems};
+use crate::problems::reading::Reader;
 use crate::problems::tasks::{Split, Task};
 use crate::problems::views::contact_sheet::write_contact_sheet;
 use crate::problems::views::{ViewsConfig, draw_views};
+use crate::training::policy::load_encoder;
 
 /// Subcommands of `percept data`.
 #[derive(clap::Subcommand)]
@@ -45,14 +47,19 @@ pub(super) struct MakeArgs {
 /// Arguments of `percept data import`.
 #[derive(clap::Args)]
 pub(super) struct ImportArgs {
-    /// A .jsonl or .parquet file, or a folder of such files.
-    path: PathBuf,
+    /// .jsonl or .parquet files, folders of such files, or patterns. Of a folder whose files tell splits by name, `train` is read; `--set
+    /// data.split=test` chooses another.
+    #[arg(required = true)]
+    path: Vec<PathBuf>,
     /// Folder to write to: data.jsonl and images/. Without it the data are only checked.
     #[arg(long)]
     to: Option<PathBuf>,
     /// Override a field: `--set data.on_bad_row=refuse`, `--set data.answer_column=label`.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     overrides: Vec<String>,
+    /// Check the problems with the tokenizer and the context of this model, too: a prompt that leaves no room for `rollout.max_new_tokens` is bad.
+    #[arg(long, value_name = "DIR")]
+    model: Option<PathBuf>,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -69,7 +76,7 @@ pub(super) struct ShowArgs {
     /// How many problems.
     #[arg(long, default_value_t = 8)]
     problems: u64,
-    /// Which problems of a task.
+    /// Which problems of a task, or of data whose files tell splits by name.
     #[arg(long, value_enum, default_value_t = SplitArg::Train)]
     split: SplitArg,
     /// A row of the sheet is the picture, its information-preserving view and its information-removing view.
@@ -110,15 +117,21 @@ fn make(args: &MakeArgs, out: &mut dyn Write) -> Result<Outcome> {
 }
 
 fn import_data(args: &ImportArgs, out: &mut dyn Write) -> Result<Outcome> {
-    let overrides = Config::parse("", "defaults", &args.overrides)?.data.unwrap_or_default();
-    let dataset = import(&DataConfig { path: args.path.clone(), ..overrides })?;
+    let config = Config::parse("", "defaults", &args.overrides)?;
+    let data = DataConfig { path: args.path.clone().into(), ..config.data.unwrap_or_default() };
+    let mut dataset = import(&data)?;
+    if let Some(path) = &args.model {
+        let encoder = load_encoder(&ModelConfig { path: path.clone(), ..config.model })?;
+        let reader = Reader { encoder: &encoder, model: &encoder.files().config, max_new_tokens: config.rollout.max_new_tokens };
+        dataset = reader.keep_readable(dataset, &data)?;
+    }
     if let Some(folder) = &args.to {
         write_examples(folder, &dataset.examples)?;
     }
     if args.json {
         let bad: Vec<_> =
             dataset.bad_rows.iter().map(|bad| json!({ "path": bad.place.path, "row": bad.place.row, "reason": bad.reason })).collect();
-        writeln!(out, "{}", json!({ "problems": dataset.examples.len(), "bad_rows": bad, "folder": args.to }))?;
+        writeln!(out, "{}", json!({ "problems": dataset.examples.len(), "bad_rows": bad, "notes": dataset.notes, "folder": args.to }))?;
         return Ok(Outcome::Done);
     }
     print_dataset(&dataset, out)?;
@@ -128,10 +141,25 @@ fn import_data(args: &ImportArgs, out: &mut dyn Write) -> Result<Outcome> {
     Ok(Outcome::Done)
 }
 
-pub(super) fn print_dataset(dataset: &Dataset, out: &mut dyn Write) -> Result<()> {
+/// Says what was left out of data, and what was chosen in reading.
+pub(super) fn report(config: &DataConfig, dataset: &Dataset, out: &mut dyn Write) -> Result<()> {
+    if dataset.bad_rows.is_empty() {
+        return print_notes(dataset, out);
+    }
+    write!(out, "{}: ", config.path)?;
+    print_dataset(dataset, out)
+}
+
+fn print_notes(dataset: &Dataset, out: &mut dyn Write) -> Result<()> {
+    dataset.notes.iter().try_for_each(|note| writeln!(out, "{note}"))?;
+    Ok(())
+}
+
+fn print_dataset(dataset: &Dataset, out: &mut dyn Write) -> Result<()> {
     const SHOWN: usize = 10;
-    let Dataset { examples, bad_rows } = dataset;
+    let Dataset { examples, bad_rows, .. } = dataset;
     writeln!(out, "{} problems, {} bad rows left out", examples.len(), bad_rows.len())?;
+    print_notes(dataset, out)?;
     for bad in bad_rows.iter().take(SHOWN) {
         writeln!(out, "  {bad}")?;
     }
@@ -143,7 +171,7 @@ pub(super) fn print_dataset(dataset: &Dataset, out: &mut dyn Write) -> Result<()
 
 fn show(args: &ShowArgs, out: &mut dyn Write) -> Result<Outcome> {
     let config = args.config.load()?;
-    let shown = problems(args, &config)?;
+    let shown = problems(args, &config, out)?;
     let rows: Vec<Vec<RgbImage>> = shown
         .iter()
         .enumerate()
@@ -170,7 +198,7 @@ struct Shown {
 }
 
 /// The first problems of the data, if there are any, else of the task.
-fn problems(args: &ShowArgs, config: &Config) -> Result<Vec<Shown>> {
+fn problems(args: &ShowArgs, config: &Config, out: &mut dyn Write) -> Result<Vec<Shown>> {
     let Some(data) = &config.data else {
         let drawn = Task::new(&config.task)?.problems(args.split.into(), 0..args.problems);
         return Ok(drawn
@@ -178,7 +206,13 @@ fn problems(args: &ShowArgs, config: &Config) -> Result<Vec<Shown>> {
             .map(|p| Shown { reference: Some(p.reference_text()), picture: p.picture, text: p.text, answer: p.answer })
             .collect());
     };
-    let examples = import(data)?.examples;
+    let purpose = match args.split {
+        SplitArg::Train => Purpose::Training,
+        SplitArg::Test => Purpose::Measuring,
+    };
+    let dataset = import_for(data, purpose)?;
+    report(data, &dataset, out)?;
+    let examples = dataset.examples;
     let shown = examples.iter().take(args.problems as usize).map(|example| {
         let picture = example.pictures()?.swap_remove(0);
         Ok(Shown { picture, text: example.problem.clone(), answer: example.answer.clone(), reference: None })

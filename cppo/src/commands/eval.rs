@@ -15,7 +15,7 @@ use super::outcome::Outcome;
 use super::sources::{Sources, Unseen, read};
 use crate::config::{Config, ConfigError};
 use crate::problems::answer::boxed_answer;
-use crate::problems::data::Purpose;
+use crate::problems::data::{Purpose, has_split_to_measure};
 use crate::problems::prompts::Encoder;
 use crate::problems::reading::Reader;
 use crate::problems::tasks::Task;
@@ -94,8 +94,8 @@ struct Measured<'a> {
     rows: Vec<Row>,
 }
 
-/// Measures greedy and sampled responses and prints a table, or JSON.
-pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome> {
+/// Measures greedy and sampled responses and prints a table, or JSON. What was left out of data goes to `errors`.
+pub(super) fn run(args: &Args, out: &mut dyn Write, errors: &mut dyn Write) -> Result<Outcome> {
     if let Some(files) = &args.compare {
         return compare_files(&files[0], &files[1], args.json, out);
     }
@@ -110,16 +110,11 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome> {
         return robustness(args, &config, &model, &encoder, out);
     }
     let is_text = !args.json && !args.csv;
-    let mut words: Vec<u8> = Vec::new();
-    let unseen = open_unseen(
-        &config,
-        Reader { encoder: &encoder, model: model.config(), max_new_tokens: config.rollout.max_new_tokens },
-        &mut words,
-    )?;
+    let reader = Reader { encoder: &encoder, model: model.config(), max_new_tokens: config.rollout.max_new_tokens };
+    let unseen = open_unseen(&config, reader, errors)?;
     let prompts = unseen.prompts(config.eval.problems)?;
     let (name, data, problems) = (config.model.path.display().to_string(), unseen.name(), prompts.len());
     if is_text {
-        out.write_all(&words)?;
         writeln!(out, "model {name} on {device}\n{problems} problems: {data}; seed {}\n", config.run.seed)?;
     }
     let sampled = Decoding::Sampled { temperature: config.eval.temperature, samples: config.eval.samples };
@@ -153,14 +148,17 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome> {
 
 /// The problems that the configuration keeps from training; if there are none, those that it trains on, with a loud word.
 fn open_unseen(config: &Config, reader: Reader<'_>, out: &mut dyn Write) -> Result<Unseen> {
-    let is_training = config.data.is_some() && config.eval.data.is_none() && config.eval.holdout == 0;
+    let is_training = match &config.data {
+        Some(data) if config.eval.data.is_none() && config.eval.holdout == 0 => !has_split_to_measure(data)?,
+        _ => false,
+    };
     match (is_training, &config.data) {
         (true, Some(data)) => {
             writeln!(
                 out,
                 "WARNING: these problems are trained on by this configuration (data.path), so this says little of new ones; eval.data or eval.holdout names others"
             )?;
-            Ok(Unseen::Data(read(data, Purpose::Answers, reader, out)?, format!("{} (training data)", data.path.display())))
+            Ok(Unseen::Data(read(data, Purpose::Training, reader, out)?, format!("{} (training data)", data.path)))
         }
         _ => Ok(Sources::open(config, reader, out)?.unseen.expect("there are unseen problems unless data are trained on whole")),
     }

@@ -12,6 +12,7 @@ use super::device::open_device;
 use super::outcome::Outcome;
 use crate::config::Config;
 use crate::methods::selection::Selection;
+use crate::problems::data::DataConfig;
 use crate::problems::prompts::Prompt;
 use crate::studies::inspect::detectors::{DetectorReport, DetectorRow, evaluate};
 use crate::studies::inspect::{self, ResponseSource, Style, own_question, test_problems};
@@ -31,7 +32,7 @@ pub(super) struct Args {
     /// How many problems. Default: 1, with --evaluate 500.
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..))]
     problems: Option<u64>,
-    /// A PNG or JPEG picture of your own in place of a problem's.
+    /// A picture of your own (PNG, JPEG, WebP, GIF, BMP, TIFF) in place of a problem's.
     #[arg(long, value_name = "FILE", requires = "prompt", conflicts_with_all = ["problem", "problems", "evaluate", "reference"])]
     image: Option<PathBuf>,
     /// The question about it.
@@ -110,7 +111,10 @@ pub(super) fn run(args: &Args, out: &mut dyn Write, errors: &mut dyn Write) -> R
 
 fn prompts(args: &Args, config: &Config) -> Result<Vec<Prompt>> {
     match (&args.image, &args.prompt) {
-        (Some(path), Some(text)) => Ok(vec![own_question(image::open(path)?, text)]),
+        (Some(path), Some(text)) => {
+            let decoding = config.eval.data.as_ref().or(config.data.as_ref()).map(DataConfig::decoding).unwrap_or_default();
+            Ok(vec![own_question(image::open_with(path, decoding)?, text)])
+        }
         _ => {
             let count = args.problems.unwrap_or(if args.evaluate { 500 } else { 1 });
             Ok(test_problems(config, args.problem, count)?)
@@ -144,7 +148,7 @@ impl ColorArg {
 fn about(args: &Args, config: &Config) -> Vec<(&'static str, String)> {
     let problems = match (&args.image, &config.data) {
         (Some(path), _) => path.display().to_string(),
-        (None, Some(data)) => data.path.display().to_string(),
+        (None, Some(data)) => data.path.to_string(),
         (None, None) => {
             let families: Vec<&str> = config.task.families.iter().map(|family| family.name()).collect();
             format!("{}, level {}, test split", families.join(" and "), config.task.level)

@@ -16,7 +16,7 @@ pub(super) struct QuestionArgs {
     /// A Hugging Face directory of an Idefics3 or SmolVLM model.
     #[arg(long, value_name = "DIR")]
     model: PathBuf,
-    /// A PNG or JPEG picture.
+    /// A picture: PNG, JPEG, WebP, GIF, BMP or TIFF. It is turned upright and laid over white.
     #[arg(long, value_name = "FILE")]
     image: PathBuf,
     /// The question.

@@ -88,7 +88,7 @@ fn open_problems(
         }
     };
     let unseen = match (&config.eval_data, &config.data) {
-        (Some(data), _) => Some(Unseen::Data(read(data, Purpose::Answers, reader, out)?, data.path.display().to_string())),
+        (Some(data), _) => Some(Unseen::Data(read(data, Purpose::Measuring, reader, out)?, data.path.to_string())),
         (None, Some(_)) => None,
         (None, None) => Some(Unseen::Task(task()?)),
     };

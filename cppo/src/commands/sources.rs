@@ -4,10 +4,10 @@ use std::io::Write;
 
 use anyhow::Result;
 
-use super::data::print_dataset;
+use super::data::report;
 use crate::config::Config;
 use crate::error::TrainError;
-use crate::problems::data::{DataConfig, Dataset, Purpose, import_for};
+use crate::problems::data::{DataConfig, Dataset, Purpose, has_split_to_measure, import_for};
 use crate::problems::prompts::{Problems, Prompt, test_prompts};
 use crate::problems::reading::Reader;
 use crate::problems::tasks::{Split, Task};
@@ -66,21 +66,29 @@ impl Sources {
         let mut fingerprints = Vec::new();
         let (mut training, mut unseen) = (None, None);
         if let Some(data) = &config.data {
-            let all = read(data, Purpose::Answers, reader, out)?;
+            let all = read(data, Purpose::Training, reader, out)?;
             fingerprints.push(("data", all.fingerprint()?));
             let (rest, kept) = match config.eval.data {
                 Some(_) => (all, None),
                 None => hold_out(all, config)?,
             };
-            let name =
-                format!("{} of {}, kept back from training", kept.as_ref().map_or(0, |kept| kept.examples.len()), data.path.display());
-            unseen = kept.map(|kept| Unseen::Data(kept, name));
+            unseen = match kept {
+                Some(kept) => {
+                    let name = format!("{} of {}, kept back from training", kept.examples.len(), data.path);
+                    Some(Unseen::Data(kept, name))
+                }
+                None if config.eval.data.is_none() && has_split_to_measure(data)? => {
+                    let measured = read(data, Purpose::Measuring, reader, out)?;
+                    Some(Unseen::Data(measured, format!("another split of {} than is trained on", data.path)))
+                }
+                None => None,
+            };
             training = Some(Problems::Data(rest));
         }
         if let Some(data) = &config.eval.data {
-            let read = read(data, Purpose::Answers, reader, out)?;
+            let read = read(data, Purpose::Measuring, reader, out)?;
             fingerprints.push(("eval.data", read.fingerprint()?));
-            unseen = Some(Unseen::Data(read, data.path.display().to_string()));
+            unseen = Some(Unseen::Data(read, data.path.to_string()));
         }
         let task = || Ok::<_, anyhow::Error>(Box::new(Task::new(&config.task)?));
         if config.data.is_none() && unseen.is_none() {
@@ -94,10 +102,7 @@ impl Sources {
 /// Reads data with the model that is to read them, and says what was left out.
 pub(super) fn read(data: &DataConfig, purpose: Purpose, reader: Reader<'_>, out: &mut dyn Write) -> Result<Dataset> {
     let dataset = reader.keep_readable(import_for(data, purpose)?, data)?;
-    if !dataset.bad_rows.is_empty() {
-        write!(out, "{}: ", data.path.display())?;
-        print_dataset(&dataset, out)?;
-    }
+    report(data, &dataset, out)?;
     Ok(dataset)
 }
 

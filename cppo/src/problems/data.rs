@@ -2,121 +2,60 @@
 //!
 //! | what | columns, the first that is there | forms |
 //! |---|---|---|
-//! | pictures | `images`, `image` | `{bytes, path}`, a path, or a list of either |
-//! | problem | `problem`, `question`, `prompt` | text, or chat messages (the user's are taken) |
+//! | pictures | `images`, `image` | `{bytes, path}`, a path, a data URI or base64, or a list of any of these |
+//! | problem | `problem`, `question`, `prompt`, `messages` | text, or chat messages (the user's are taken) |
 //! | answer | `answer`, `reward_model.ground_truth` | text or a number; of a `\boxed{…}` its content |
 //! | response, for supervised training | `response`, `completion` | text; else the assistant's last message in `messages` |
 //!
-//! `<image>` marks in a problem are taken out: a picture goes before its text. A row without one of the three, or whose picture
-//! is missing or cannot be decoded, is bad: it is named, and skipped or refused as configured. Every picture is decoded once when the
-//! data are read, so that no run ends at a broken file after a night.
+//! `<image>` marks in a problem are taken out: a picture goes before its text ([`ImageMarks`]). A row without one of the three, whose marks are not
+//! as many as its pictures, or whose picture is missing or cannot be decoded, is bad: it is named, and skipped or refused as configured. Every
+//! picture is decoded once when the data are read, so that no run ends at a broken file after a night.
 
+mod config;
 mod export;
+mod files;
 mod jsonl;
+mod marks;
 mod parquet_rows;
 mod row;
+mod source;
 
+pub use config::{DataConfig, DataPath, DataSplit, ImageFiles, ImageMarks, OnBadRow};
 pub use export::{write_examples, write_problems};
+pub use source::ImageSource;
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::PathBuf;
 
 use flate2::Crc;
 use image::RgbImage;
-use percept_model::image::{DecodeOptions, decode};
+use percept_model::image::DecodeOptions;
 use rayon::prelude::*;
-use serde::{Deserialize, Serialize};
 
 use crate::random::Random;
+use files::{Files, extension, files};
 
-/// Where problems come from and what to do with those that cannot be used.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct DataConfig {
-    /// A `.jsonl` or `.parquet` file, or a folder of such files (read in order of their names). No default.
-    pub path: PathBuf,
-    /// Folder that pictures' paths are relative to. Default: the folder of the file that names them.
-    pub image_root: Option<PathBuf>,
-    /// What happens to rows that cannot be used. Default `skip`.
-    pub on_bad_row: OnBadRow,
-    /// A row with more pictures than this is bad. Default 1.
-    pub max_images: usize,
-    /// Read at most this many rows, bad ones included. Default: all.
-    pub limit: Option<usize>,
-    /// Column of the pictures, dotted for a field of a struct. Default: by the usual names.
-    pub image_column: Option<String>,
-    /// Column of the problem. Default: by the usual names.
-    pub problem_column: Option<String>,
-    /// Column of the answer. Default: by the usual names.
-    pub answer_column: Option<String>,
-    /// Column of the response that supervised training learns. Default: by the usual names.
-    pub response_column: Option<String>,
-}
-
-impl Default for DataConfig {
-    fn default() -> Self {
-        Self {
-            path: PathBuf::new(),
-            image_root: None,
-            on_bad_row: OnBadRow::Skip,
-            max_images: 1,
-            limit: None,
-            image_column: None,
-            problem_column: None,
-            answer_column: None,
-            response_column: None,
-        }
-    }
-}
-
-impl DataConfig {
-    /// The name of the file or folder, without its ending.
-    pub fn name(&self) -> String {
-        self.path.file_stem().map_or("data".into(), |stem| stem.to_string_lossy().into_owned())
-    }
-
-    /// With no optional field left out.
-    pub(crate) fn with_every_key() -> DataConfig {
-        DataConfig {
-            image_root: Some(PathBuf::new()),
-            limit: Some(0),
-            image_column: Some(String::new()),
-            problem_column: Some(String::new()),
-            answer_column: Some(String::new()),
-            response_column: Some(String::new()),
-            ..DataConfig::default()
-        }
-    }
-}
-
-/// What happens to rows that cannot be used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum OnBadRow {
-    /// They are left out, counted and named in [`Dataset::bad_rows`].
-    Skip,
-    /// Any of them is an error.
-    Refuse,
-}
-
-/// What data are read for.
+/// What data are read for. It decides which split of a folder is taken if the configuration does not say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
-    /// To reward responses: a row needs an answer.
-    Answers,
+    /// To train on rewarded responses: a row needs an answer.
+    Training,
     /// To learn responses: a row needs one.
     Responses,
+    /// To be measured on: a row needs an answer.
+    Measuring,
 }
 
 /// What was read.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Dataset {
     /// The rows that can be used, in order.
     pub examples: Vec<Example>,
     /// The rows that were skipped, in order.
     pub bad_rows: Vec<BadRow>,
+    /// A sentence for each choice that was made in reading: which of a folder's splits.
+    pub notes: Vec<String>,
 }
 
 /// A problem from a file.
@@ -124,6 +63,8 @@ pub struct Dataset {
 pub struct Example {
     /// The pictures, at least one. They could be decoded when the row was read, and are decoded again when asked for.
     pub images: Vec<ImageSource>,
+    /// How they are decoded.
+    pub decoding: DecodeOptions,
     /// The problem in words.
     pub problem: String,
     /// The right answer, without a box; empty if none is given, which only [`Purpose::Responses`] allows.
@@ -140,7 +81,7 @@ impl Example {
     /// # Errors
     /// The row, and what is wrong with its picture: it was right when the row was read.
     pub fn pictures(&self) -> Result<Vec<RgbImage>, BadRow> {
-        let decoded: Result<_, String> = self.images.iter().map(ImageSource::decode).collect();
+        let decoded: Result<_, String> = self.images.iter().map(|image| image.decode(self.decoding)).collect();
         decoded.map_err(|reason| BadRow { place: self.place.clone(), reason })
     }
 }
@@ -208,10 +149,10 @@ pub enum DataError {
         first: Box<BadRow>,
     },
     /// No row can be used.
-    #[error("{}: no problem to use: {total} rows{}", path.display(), first.as_ref().map(|row| format!(", all bad; the first: {row}")).unwrap_or_default())]
+    #[error("{path}: no problem to use: {total} rows{}", first.as_ref().map(|row| format!(", all bad; the first: {row}")).unwrap_or_default())]
     Empty {
-        /// The file or folder.
-        path: PathBuf,
+        /// What was to be read.
+        path: DataPath,
         /// Rows read.
         total: usize,
         /// The first bad row, if there is a row.
@@ -219,21 +160,32 @@ pub enum DataError {
     },
 }
 
-/// Reads all problems of `config.path` with their answers, see [`import_for`].
+/// Reads all problems of `config.path` to train on rewarded responses, see [`import_for`].
 ///
 /// # Errors
-/// As [`import_for`].
+/// Those of [`import_for`].
 pub fn import(config: &DataConfig) -> Result<Dataset, DataError> {
-    import_for(config, Purpose::Answers)
+    import_for(config, Purpose::Training)
 }
 
-/// Reads all problems of `config.path`. Pictures in a parquet file stay in memory as they are encoded; others on disk.
+/// Whether other files are read to measure on than to train on: names tell splits, and the configuration does not say which is wanted.
+///
+/// # Errors
+/// If a file or folder cannot be read, or holds no data.
+pub fn has_split_to_measure(config: &DataConfig) -> Result<bool, DataError> {
+    let paths = |purpose| Ok::<_, DataError>(files(&config.path, config.split, purpose)?.paths);
+    Ok(paths(Purpose::Training)? != paths(Purpose::Measuring)?)
+}
+
+/// Reads all problems of `config.path`. Of a folder or pattern in which names tell splits, those of `train` to train on, and those of `test`, else of `validation`, to
+/// measure on, unless `config.split` says otherwise. Pictures in a parquet file, or in base64, stay in memory as they are encoded; others on disk.
 ///
 /// # Errors
 /// A file that cannot be read or is not what its name says, no usable row, or a bad row that is refused.
 pub fn import_for(config: &DataConfig, purpose: Purpose) -> Result<Dataset, DataError> {
     let mut rows = Vec::new();
-    for file in files(&config.path)? {
+    let Files { paths, notes } = files(&config.path, config.split, purpose)?;
+    for file in paths {
         let left = config.limit.map_or(usize::MAX, |limit| limit - rows.len());
         rows.extend(match extension(&file) {
             Some("parquet") => parquet_rows::read(&file, &row::wanted_columns(config), left)?,
@@ -247,7 +199,7 @@ pub fn import_for(config: &DataConfig, purpose: Purpose) -> Result<Dataset, Data
             example.map_err(|reason| BadRow { place, reason })
         })
         .collect();
-    let mut dataset = Dataset { examples: Vec::new(), bad_rows: Vec::new() };
+    let mut dataset = Dataset { notes, ..Dataset::default() };
     for result in read {
         match result {
             Ok(example) => dataset.examples.push(example),
@@ -274,16 +226,16 @@ impl Dataset {
     /// # Panics
     /// If there are not so many.
     #[track_caller]
-    pub fn hold_out(self, count: usize, seed: u64) -> (Dataset, Dataset) {
+    pub fn hold_out(mut self, count: usize, seed: u64) -> (Dataset, Dataset) {
         assert!(count <= self.examples.len(), "hold_out: {count} of {} problems", self.examples.len());
         let mut order: Vec<usize> = (0..self.examples.len()).collect();
         Random::new(seed, "data/holdout", 0).shuffle(&mut order);
         let kept: BTreeSet<usize> = order.into_iter().take(count).collect();
         let (mut rest, mut held) = (Vec::new(), Vec::new());
-        for (number, example) in self.examples.into_iter().enumerate() {
+        for (number, example) in std::mem::take(&mut self.examples).into_iter().enumerate() {
             if kept.contains(&number) { held.push(example) } else { rest.push(example) }
         }
-        (Dataset { examples: rest, bad_rows: self.bad_rows }, Dataset { examples: held, bad_rows: Vec::new() })
+        (Dataset { examples: rest, ..self }, Dataset { examples: held, ..Dataset::default() })
     }
 
     /// A checksum (CRC-32) of all problems in their order: words, answers, responses and the bytes of the pictures. Where the files lie does not count.
@@ -309,66 +261,4 @@ impl Dataset {
         }
         Ok(crc.sum())
     }
-}
-
-/// An encoded picture, in memory or on disk.
-#[derive(Clone, Debug, PartialEq)]
-pub enum ImageSource {
-    /// PNG or JPEG bytes.
-    Bytes(Arc<[u8]>),
-    /// A PNG or JPEG file.
-    File(PathBuf),
-}
-
-impl ImageSource {
-    /// The picture, RGB, 8 bits. `-> [height, width, 3]`
-    ///
-    /// # Errors
-    /// What is wrong with it, in words.
-    pub fn decode(&self) -> Result<RgbImage, String> {
-        let bytes = self.bytes()?;
-        decode(&bytes, &self.to_string(), DecodeOptions::default()).map_err(|e| e.to_string())
-    }
-
-    fn bytes(&self) -> Result<Arc<[u8]>, String> {
-        match self {
-            ImageSource::Bytes(bytes) => Ok(bytes.clone()),
-            ImageSource::File(path) => std::fs::read(path).map(Into::into).map_err(|e| format!("{self}: {e}")),
-        }
-    }
-}
-
-impl fmt::Display for ImageSource {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            ImageSource::Bytes(bytes) => write!(f, "{} bytes", bytes.len()),
-            ImageSource::File(path) => write!(f, "{}", path.display()),
-        }
-    }
-}
-
-/// The file itself, or the data files directly in a folder, in order of their names.
-fn files(path: &Path) -> Result<Vec<PathBuf>, DataError> {
-    let io = |source| DataError::Io { path: path.to_owned(), source };
-    let is_data = |path: &Path| matches!(extension(path), Some("jsonl" | "parquet"));
-    let found = match std::fs::metadata(path).map_err(io)?.is_dir() {
-        true => {
-            let entries = std::fs::read_dir(path).map_err(io)?.collect::<Result<Vec<_>, _>>().map_err(io)?;
-            let mut files: Vec<PathBuf> = entries.into_iter().map(|entry| entry.path()).filter(|path| is_data(path)).collect();
-            files.sort();
-            files
-        }
-        false => vec![path.to_owned()].into_iter().filter(|path| is_data(path)).collect(),
-    };
-    match found.is_empty() {
-        true => {
-            let problem = "expected a .jsonl or .parquet file, or a folder with some".to_owned();
-            Err(DataError::Format { path: path.to_owned(), problem })
-        }
-        false => Ok(found),
-    }
-}
-
-fn extension(path: &Path) -> Option<&str> {
-    path.extension().and_then(|extension| extension.to_str())
 }

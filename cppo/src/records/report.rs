@@ -77,7 +77,7 @@ fn facts(text: &str) -> Option<Facts> {
     if let Ok(config) = Config::parse(text, "config.toml", &[]) {
         let terms = vec![
             ("Method", config.method.own.name().to_uppercase()),
-            ("Task", config.data.as_ref().map_or_else(|| drawn(&config.task), |data| data.path.display().to_string())),
+            ("Task", config.data.as_ref().map_or_else(|| drawn(&config.task), |data| data.path.to_string())),
             ("Model", config.model.path.display().to_string()),
             ("Batch", format!("{} prompts × {} responses", config.rollout.prompts_per_step, config.method.group_size)),
             ("Learning rate", format!("{:e}", config.optim.learning_rate)),

@@ -18,8 +18,6 @@ pub use problems::{own_question, test_problems};
 pub use respond::ResponseSource;
 pub use terminal::{Style, print};
 
-use std::path::PathBuf;
-
 use image::RgbImage;
 use percept_model::Model;
 use serde::Serialize;
@@ -30,7 +28,7 @@ use crate::methods::divergence::Divergence;
 use crate::methods::selection::{Gate, SelectionConfig, Shift, perception_mask};
 use crate::methods::signal::{Measure, Reading, Signal};
 use crate::methods::view::{Drawn, SeenBy, Shown, View, ViewGradient, ViewUse};
-use crate::problems::data::DataError;
+use crate::problems::data::{DataError, DataPath};
 use crate::problems::prompts::{Encoder, Prompt};
 use crate::problems::tasks::TaskError;
 use crate::problems::tasks::response::Role;
@@ -121,10 +119,10 @@ pub enum InspectError {
     #[error(transparent)]
     Task(#[from] TaskError),
     /// A problem that is not there.
-    #[error("{}: problem {problem}: expected below {count}", path.display())]
+    #[error("{path}: problem {problem}: expected below {count}")]
     OutOfRange {
         /// The data set.
-        path: PathBuf,
+        path: DataPath,
         /// The problem's number, counted from 0.
         problem: u64,
         /// Problems of the data set.

@@ -1,33 +1,42 @@
-//! PNG and JPEG to RGB, as Pillow's `Image.open(path).convert("RGB")`.
+//! A picture's file to RGB: the one decoder, whoever asks (training, `generate`, `score`, `inspect`).
 //!
-//! What that means, kind by kind (Pillow 13, checked by the goldens):
-//! - alpha is dropped, not composited: the colours stored under transparent pixels appear (see [`Transparency`]);
+//! The pixels are those of Pillow's `convert("RGB")` (Pillow 13, checked by the goldens), after two steps of transformers: the picture is turned
+//! upright, as its EXIF or XMP says (`load_image`, and the `datasets` library), and what is transparent is laid over white (the image processors'
+//! `convert_to_rgb`; see [`Transparency`]). Kind by kind:
 //! - palettes are looked up, an index past the palette is black;
 //! - grey of 1, 2 and 4 bits is stretched to 0..=255;
 //! - **16-bit grey is clipped at 255, not scaled** (Pillow's mode `I;16`): almost any such picture turns white. This is
 //!   what a user of transformers gets, so it is what we give; rescale such files beforehand;
 //! - all other 16-bit kinds keep the high byte of each sample;
-//! - EXIF orientation, ICC profiles and gamma are ignored. (transformers' `load_image` turns pictures upright by EXIF;
-//!   Pillow's `Image.open` and with it the image processor do not.)
+//! - floating-point samples are refused;
+//! - of an animation the first frame is taken, of a TIFF with several pages the first page;
+//! - ICC profiles and gamma are ignored.
 //!
-//! PNG gives Pillow's bytes. JPEG decoders differ in rounding and chroma upsampling: on a 640x480 picture of quality 90
-//! by at most 4/255 (0.4/255 on average) with 4:2:0 chroma, 3/255 (0.02/255) with 4:4:4.
+//! PNG, GIF, BMP, TIFF and lossless WebP give Pillow's bytes. JPEG decoders differ in rounding and chroma upsampling: on a 640x480 picture of
+//! quality 90 by at most 4/255 (0.4/255 on average) with 4:2:0 chroma, 3/255 (0.02/255) with 4:4:4; lossy WebP likewise.
 
 use std::io::{Cursor, ErrorKind};
 use std::path::Path;
 
-use ::image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, RgbImage};
+use ::image::{DynamicImage, ImageDecoder, ImageReader, Limits, RgbImage};
+use serde::{Deserialize, Serialize};
 
 use super::error::ImageError;
+use super::file::read;
+use super::format::{Format, describe};
+use super::orientation::orientation;
+use crate::foreign;
 
-/// What becomes of transparency.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+/// What becomes of transparency: an alpha channel, a transparent colour, a palette with transparent entries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum Transparency {
-    /// The alpha channel is dropped: Pillow's `convert("RGB")`, and transformers when it is given a path or URL.
+    /// The picture is laid over white: transformers' image processors, given an RGBA `PIL.Image`, as the `datasets` library hands it out.
     #[default]
-    Drop,
-    /// The picture is laid over white: transformers' image processor when it is given an RGBA `PIL.Image`.
+    #[serde(rename = "white")]
     OverWhite,
+    /// It is dropped, and the colours stored under transparent pixels appear, often black: Pillow's `convert("RGB")`.
+    #[serde(rename = "drop")]
+    Drop,
 }
 
 /// Limits and choices in decoding.
@@ -45,64 +54,88 @@ pub struct DecodeOptions {
 
 impl Default for DecodeOptions {
     fn default() -> Self {
-        Self { max_pixels: 89_478_485, max_side: 65_535, transparency: Transparency::Drop }
+        Self { max_pixels: 89_478_485, max_side: 65_535, transparency: Transparency::OverWhite }
     }
 }
 
-/// Reads and decodes a PNG or JPEG file with the default options.
+/// Reads and decodes a picture's file with the default options.
 ///
 /// # Errors
 /// [`ImageError`], naming the path.
 pub fn open(path: impl AsRef<Path>) -> Result<RgbImage, ImageError> {
-    let name = path.as_ref().display().to_string();
-    let bytes = std::fs::read(path).map_err(|source| ImageError::Read { name: name.clone(), source })?;
-    decode(&bytes, &name, DecodeOptions::default())
+    open_with(path, DecodeOptions::default())
 }
 
-/// Decodes the bytes of a PNG or JPEG file; `name` is what errors call them.
+/// Reads and decodes a picture's file.
 ///
 /// # Errors
-/// Neither PNG nor JPEG; damaged or truncated; larger than the limits in `options`.
+/// Those of [`read`] and [`decode`], naming the path.
+pub fn open_with(path: impl AsRef<Path>, options: DecodeOptions) -> Result<RgbImage, ImageError> {
+    let name = path.as_ref().display().to_string();
+    decode(&read(path)?, &name, options)
+}
+
+/// Decodes the bytes of a picture's file; `name` is what errors call them.
+///
+/// # Errors
+/// Not one of the formats that are read; damaged or truncated; larger than the limits in `options`.
 pub fn decode(bytes: &[u8], name: &str, options: DecodeOptions) -> Result<RgbImage, ImageError> {
+    let format = Format::of(bytes).ok_or_else(|| ImageError::Format { name: name.to_owned(), found: describe(bytes) })?;
+    let decoded = foreign::contain(|| decode_format(bytes, format, name, options));
+    decoded.unwrap_or_else(|panic| Err(ImageError::Decode { name: name.to_owned(), reason: panic }))
+}
+
+fn decode_format(bytes: &[u8], format: Format, name: &str, options: DecodeOptions) -> Result<RgbImage, ImageError> {
+    let DecodeOptions { max_pixels, max_side, transparency } = options;
     let check_size = |width: u32, height: u32| {
-        let DecodeOptions { max_pixels, max_side, .. } = options;
         if u64::from(width) * u64::from(height) <= max_pixels && width.max(height) <= max_side {
             return Ok(());
         }
         Err(ImageError::TooLarge { name: name.to_owned(), width, height, max_pixels, max_side })
     };
     let truncated = |expected| ImageError::Truncated { name: name.to_owned(), length: bytes.len(), expected };
+    let broken = |reason: String| ImageError::Decode { name: name.to_owned(), reason };
     let failed = |error| match error {
         ::image::ImageError::IoError(error) if error.kind() == ErrorKind::UnexpectedEof => truncated("the rest of the picture"),
-        error => ImageError::Decode { name: name.to_owned(), reason: error.to_string() },
+        error => broken(error.to_string()),
     };
 
-    let (format, grey16) = match ::image::guess_format(bytes) {
-        Ok(format @ ImageFormat::Png) => {
+    let mut grey16 = false;
+    match format {
+        Format::Png => {
             let header = PngHeader::read(bytes).ok_or_else(|| truncated("the PNG header"))?;
             // Before the decoder sees it: it allocates its row buffers while it reads the header.
             check_size(header.width, header.height)?;
-            (format, header.is_grey16())
+            grey16 = header.is_grey16();
         }
         // The decoder would fill what is missing with grey.
-        Ok(ImageFormat::Jpeg) if !jpeg_has_end(bytes) => {
-            return Err(truncated("the end-of-image marker"));
-        }
-        Ok(format @ ImageFormat::Jpeg) => (format, false),
-        _ => {
-            let start = bytes[..bytes.len().min(8)].to_vec();
-            return Err(ImageError::Format { name: name.to_owned(), length: bytes.len(), start });
-        }
-    };
-    let decoder = ImageReader::with_format(Cursor::new(bytes), format).into_decoder().map_err(failed)?;
+        Format::Jpeg if !jpeg_has_end(bytes) => return Err(truncated("the end-of-image marker")),
+        _ => {}
+    }
+    let mut reader = ImageReader::with_format(Cursor::new(bytes), format.decoder());
+    let mut limits = Limits::no_limits();
+    // eight bytes a pixel are the most that samples take; the rest is for tables and metadata
+    limits.max_alloc = Some(max_pixels.saturating_mul(8).saturating_add(64 << 20));
+    reader.limits(limits);
+    let mut decoder = reader.into_decoder().map_err(failed)?;
     let (width, height) = decoder.dimensions();
     check_size(width, height)?;
     if width == 0 || height == 0 {
-        return Err(ImageError::Decode { name: name.to_owned(), reason: "the picture is empty".to_owned() });
+        return Err(broken("the picture is empty".to_owned()));
     }
+    let upright = match format {
+        Format::Tiff => decoder.orientation().map_err(failed)?,
+        _ => orientation(bytes, format),
+    };
     let picture = DynamicImage::from_decoder(decoder).map_err(failed)?;
-    let pixels = if grey16 { clip_grey16(picture) } else { to_rgb8(picture, options.transparency) };
-    Ok(RgbImage::from_raw(width, height, pixels).expect("three bytes a pixel"))
+    let pixels = match picture {
+        DynamicImage::ImageLuma16(grey) => grey.as_raw().iter().flat_map(|&value| clip(value)).collect(),
+        DynamicImage::ImageLumaA16(grey) if grey16 => flatten(grey.pixels().map(|p| with_alpha(clip(p[0]), p[1])), transparency),
+        picture => to_rgb8(picture, transparency).map_err(broken)?,
+    };
+    let mut picture = DynamicImage::ImageRgb8(RgbImage::from_raw(width, height, pixels).expect("three bytes a pixel"));
+    picture.apply_orientation(upright);
+    Ok(picture.into_rgb8())
 }
 
 /// The fields of a PNG's IHDR chunk that the `image` crate does not pass on unchanged.
@@ -147,19 +180,18 @@ fn jpeg_has_end(bytes: &[u8]) -> bool {
 }
 
 /// Pillow's `I;16` to `RGB`: clipped at 255.
-fn clip_grey16(picture: DynamicImage) -> Vec<u8> {
-    let clip = |value: u16| [value.min(255) as u8; 3];
-    match picture {
-        DynamicImage::ImageLuma16(grey) => grey.as_raw().iter().flat_map(|&value| clip(value)).collect(),
-        DynamicImage::ImageLumaA16(grey) => grey.as_raw().iter().step_by(2).flat_map(|&value| clip(value)).collect(),
-        other => unreachable!("a PNG of 16-bit grey was decoded as {:?}", other.color()),
-    }
+fn clip(value: u16) -> [u8; 3] {
+    [value.min(255) as u8; 3]
 }
 
-/// RGB of any other kind of picture; 16-bit samples keep their high byte.
-fn to_rgb8(picture: DynamicImage, transparency: Transparency) -> Vec<u8> {
+fn with_alpha([r, g, b]: [u8; 3], alpha: u16) -> [u8; 4] {
+    [r, g, b, (alpha >> 8) as u8]
+}
+
+/// RGB of any kind of picture but 16-bit grey; 16-bit samples keep their high byte.
+fn to_rgb8(picture: DynamicImage, transparency: Transparency) -> Result<Vec<u8>, String> {
     let high = |value: u16| (value >> 8) as u8;
-    match picture {
+    Ok(match picture {
         DynamicImage::ImageRgb8(rgb) => rgb.into_raw(),
         DynamicImage::ImageLuma8(grey) => grey.as_raw().iter().flat_map(|&value| [value; 3]).collect(),
         DynamicImage::ImageRgb16(rgb) => rgb.as_raw().iter().map(|&value| high(value)).collect(),
@@ -170,8 +202,8 @@ fn to_rgb8(picture: DynamicImage, transparency: Transparency) -> Vec<u8> {
             flatten(rgba, transparency)
         }
         DynamicImage::ImageRgba16(rgba) => flatten(rgba.pixels().map(|p| p.0.map(high)), transparency),
-        other => unreachable!("PNG and JPEG have no {:?}", other.color()),
-    }
+        other => return Err(format!("samples of the kind {:?} are not supported", other.color())),
+    })
 }
 
 /// RGBA to RGB.

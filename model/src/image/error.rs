@@ -2,6 +2,8 @@
 
 use thiserror::Error;
 
+use super::format::Format;
+
 /// What can go wrong with a picture or with the settings of its processor.
 ///
 /// `name` is the path, or what the caller of [`decode`](super::decode()) called the bytes.
@@ -15,15 +17,13 @@ pub enum ImageError {
         /// What the system said.
         source: std::io::Error,
     },
-    /// The bytes are neither PNG nor JPEG.
-    #[error("{name}: expected a PNG or JPEG picture, got {} bytes that start with {start:02x?}", length)]
+    /// The bytes are no picture of a format that is read.
+    #[error("{name}: expected a {} picture, got {found}", Format::NAMES)]
     Format {
         /// Path, or the caller's name of the bytes.
         name: String,
-        /// Number of bytes that are there.
-        length: usize,
-        /// The first bytes, at most eight.
-        start: Vec<u8>,
+        /// The name of what is there, or its first bytes.
+        found: String,
     },
     /// The picture is damaged, or uses a feature that is not supported.
     #[error("{name}: cannot decode the picture: {reason}")]

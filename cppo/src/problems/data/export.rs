@@ -4,6 +4,7 @@ use std::io::Write;
 use std::path::Path;
 
 use image::ImageFormat;
+use percept_model::image::Format;
 use serde_json::json;
 
 use super::{DataError, Example};
@@ -59,7 +60,7 @@ pub fn write_examples(folder: &Path, examples: &[Example]) -> Result<(), DataErr
         let mut names = Vec::new();
         for (picture, source) in example.images.iter().enumerate() {
             let bytes = source.bytes().map_err(|problem| DataError::Image { place: example.place.to_string(), problem })?;
-            let extension = if bytes.starts_with(b"\x89PNG") { "png" } else { "jpg" };
+            let extension = Format::of(&bytes).map_or("bin", Format::extension);
             let name = format!("images/{number:06}-{picture}.{extension}");
             let path = folder.join(&name);
             std::fs::write(&path, &bytes).map_err(|e| io(&path, e))?;

@@ -3,7 +3,10 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{DataConfig, Example, ImageSource, Purpose, RowPlace};
+use super::config::DataConfig;
+use super::marks::without_marks;
+use super::source::ImageSource;
+use super::{Example, Purpose, RowPlace};
 use crate::problems::answer::boxed_answer;
 
 /// A value of a row. Numbers and truth values are text: nothing here computes with them.
@@ -11,9 +14,25 @@ use crate::problems::answer::boxed_answer;
 pub(super) enum Cell {
     Null,
     Text(String),
+    /// NaN or an infinity, by name.
+    NotFinite(String),
     Bytes(Vec<u8>),
     List(Vec<Cell>),
     Record(Vec<(String, Cell)>),
+}
+
+impl Cell {
+    /// About what it takes in memory.
+    pub(super) fn bytes(&self) -> usize {
+        let inner = match self {
+            Cell::Null => 0,
+            Cell::Text(text) | Cell::NotFinite(text) => text.len(),
+            Cell::Bytes(bytes) => bytes.len(),
+            Cell::List(cells) => cells.iter().map(Cell::bytes).sum(),
+            Cell::Record(fields) => fields.iter().map(|(name, cell)| name.len() + cell.bytes()).sum(),
+        };
+        size_of::<Cell>() + inner
+    }
 }
 
 /// A row, or why it could not be read.
@@ -42,7 +61,7 @@ pub(super) fn wanted_columns(config: &DataConfig) -> Vec<String> {
 pub(super) fn example(record: Cell, place: &RowPlace, config: &DataConfig, purpose: Purpose) -> Result<Example, String> {
     let folder = config.image_root.as_deref().or(place.path.parent()).unwrap_or(Path::new(""));
     let (column, cell) = find(&record, &candidates(&config.image_column, IMAGE_COLUMNS))?;
-    let images = images(cell, folder).map_err(|e| format!("{column}: {e}"))?;
+    let images = images(cell, folder, config).map_err(|e| format!("{column}: {e}"))?;
     if images.is_empty() {
         return Err(format!("{column}: no picture"));
     }
@@ -50,26 +69,27 @@ pub(super) fn example(record: Cell, place: &RowPlace, config: &DataConfig, purpo
         return Err(format!("{column}: expected at most {}, got {} pictures", config.max_images, images.len()));
     }
     for image in &images {
-        image.decode().map_err(|e| format!("{column}: {e}"))?;
+        image.decode(config.decoding()).map_err(|e| format!("{column}: {e}"))?;
     }
     let (column, cell) = find(&record, &candidates(&config.problem_column, PROBLEM_COLUMNS))?;
-    let problem = problem(cell).map_err(|e| format!("{column}: {e}"))?.replace("<image>", "").trim().to_owned();
+    let problem = problem(cell).and_then(|(text, parts)| without_marks(&text, parts, images.len(), config.image_marks));
+    let problem = problem.map_err(|e| format!("{column}: {e}"))?;
     if problem.is_empty() {
         return Err(format!("{column}: empty"));
     }
     let (answer, response) = match purpose {
-        Purpose::Answers => (answer(&record, config)?, None),
+        Purpose::Training | Purpose::Measuring => (answer(&record, config)?, None),
         Purpose::Responses => {
             let response = response(&record, config)?;
             (answer(&record, config).unwrap_or_default(), Some(response))
         }
     };
-    Ok(Example { images, problem, answer, response, place: place.clone() })
+    Ok(Example { images, decoding: config.decoding(), problem, answer, response, place: place.clone() })
 }
 
 fn answer(record: &Cell, config: &DataConfig) -> Result<String, String> {
     let (column, cell) = find(record, &candidates(&config.answer_column, ANSWER_COLUMNS))?;
-    let Cell::Text(answer) = cell else { return Err(format!("{column}: expected text, got {}", kind(cell))) };
+    let Cell::Text(answer) = cell else { return Err(format!("{column}: expected text or a number, got {}", kind(cell))) };
     let answer = boxed_answer(answer).unwrap_or(answer).trim().to_owned();
     if answer.is_empty() {
         return Err(format!("{column}: empty"));
@@ -83,9 +103,9 @@ fn response(record: &Cell, config: &DataConfig) -> Result<String, String> {
     let response = match cell {
         Cell::Text(text) => text.clone(),
         Cell::List(messages) => {
-            let last = messages.iter().rev().find(|message| role(message) == Some("assistant"));
-            said(last.ok_or_else(|| format!("{column}: expected a message of the assistant, got none"))?)
-                .map_err(|e| format!("{column}: {e}"))?
+            let mut of_assistant = messages.iter().rev().filter(|message| role(message) == Some("assistant"));
+            let last = of_assistant.next().ok_or_else(|| format!("{column}: expected a message of the assistant, got none"))?;
+            said(last).map_err(|e| format!("{column}: {e}"))?.0
         }
         other => return Err(format!("{column}: expected text or messages, got {}", kind(other))),
     };
@@ -114,15 +134,18 @@ fn find<'a>(record: &'a Cell, columns: &[String]) -> Result<(String, &'a Cell), 
     columns.iter().find_map(at).ok_or_else(|| format!("missing: {}", columns.join(" or ")))
 }
 
-fn images(cell: &Cell, folder: &Path) -> Result<Vec<ImageSource>, String> {
+fn images(cell: &Cell, folder: &Path, config: &DataConfig) -> Result<Vec<ImageSource>, String> {
+    let text = |text: &str| ImageSource::from_text(text, folder, config);
     let one = |cell: &Cell| match cell {
-        Cell::Text(path) => Ok(ImageSource::File(folder.join(path))),
+        Cell::Text(path) => text(path),
         Cell::Bytes(bytes) => Ok(ImageSource::Bytes(Arc::from(&bytes[..]))),
         Cell::Record(fields) => {
             let field = |wanted| fields.iter().find(|(name, _)| name == wanted).map(|(_, cell)| cell);
             match (field("bytes"), field("path")) {
                 (Some(Cell::Bytes(bytes)), _) => Ok(ImageSource::Bytes(Arc::from(&bytes[..]))),
-                (_, Some(Cell::Text(path))) => Ok(ImageSource::File(folder.join(path))),
+                // in JSON bytes can only be base64
+                (Some(Cell::Text(bytes)), _) => text(bytes),
+                (_, Some(Cell::Text(path))) => text(path),
                 _ => Err("expected bytes or a path in the struct, got neither".to_owned()),
             }
         }
@@ -134,21 +157,22 @@ fn images(cell: &Cell, folder: &Path) -> Result<Vec<ImageSource>, String> {
     }
 }
 
-/// Text, or the user's messages of a chat, each on its own line.
-fn problem(cell: &Cell) -> Result<String, String> {
+/// Text, or the user's messages of a chat, each on its own line; and the number of pictures that the messages list beside their text.
+fn problem(cell: &Cell) -> Result<(String, usize), String> {
     let messages = match cell {
-        Cell::Text(text) => return Ok(text.clone()),
+        Cell::Text(text) => return Ok((text.clone(), 0)),
         Cell::List(messages) => messages,
         other => return Err(format!("expected text or messages, got {}", kind(other))),
     };
-    let mut lines = Vec::new();
+    let (mut lines, mut pictures) = (Vec::new(), 0);
     for message in messages {
-        let said = said(message)?;
+        let (said, shown) = said(message)?;
         if role(message).is_none_or(|role| role == "user") {
             lines.push(said);
+            pictures += shown;
         }
     }
-    Ok(lines.join("\n"))
+    Ok((lines.join("\n"), pictures))
 }
 
 fn role(message: &Cell) -> Option<&str> {
@@ -159,16 +183,25 @@ fn role(message: &Cell) -> Option<&str> {
     })
 }
 
-/// The text of a chat message; its parts each on its own line.
-fn said(message: &Cell) -> Result<String, String> {
+/// The text of a chat message, its parts each on its own line, and the number of pictures among them.
+fn said(message: &Cell) -> Result<(String, usize), String> {
     let Cell::Record(fields) = message else {
         return Err(format!("expected messages with role and content, got {}", kind(message)));
     };
     match fields.iter().find(|(name, _)| name == "content").map(|(_, cell)| cell) {
-        Some(Cell::Text(content)) => Ok(content.clone()),
-        Some(Cell::List(parts)) => Ok(parts.iter().filter_map(text_part).collect::<Vec<_>>().join("\n")),
+        Some(Cell::Text(content)) => Ok((content.clone(), 0)),
+        Some(Cell::List(parts)) => {
+            let text: Vec<String> = parts.iter().filter_map(text_part).collect();
+            Ok((text.join("\n"), parts.iter().filter(|part| is_picture_part(part)).count()))
+        }
         _ => Err("a message has no content".to_owned()),
     }
+}
+
+/// `{type: "image", …}` or `{type: "image_url", …}`.
+fn is_picture_part(part: &Cell) -> bool {
+    let Cell::Record(fields) = part else { return false };
+    fields.iter().any(|(name, cell)| name == "type" && matches!(cell, Cell::Text(kind) if kind == "image" || kind == "image_url"))
 }
 
 /// The text of `{type: "text", text: …}`.
@@ -180,10 +213,11 @@ fn text_part(part: &Cell) -> Option<String> {
     })
 }
 
-fn kind(cell: &Cell) -> &'static str {
+fn kind(cell: &Cell) -> &str {
     match cell {
         Cell::Null => "null",
         Cell::Text(_) => "text",
+        Cell::NotFinite(number) => number,
         Cell::Bytes(_) => "bytes",
         Cell::List(_) => "a list",
         Cell::Record(_) => "a struct",

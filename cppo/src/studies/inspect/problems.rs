@@ -5,7 +5,7 @@ use image::RgbImage;
 use super::InspectError;
 use crate::config::Config;
 use crate::error::TrainError;
-use crate::problems::data::{Example, import};
+use crate::problems::data::{Example, Purpose, import_for};
 use crate::problems::prompts::{Prompt, test_prompts};
 use crate::problems::tasks::Task;
 
@@ -18,7 +18,7 @@ pub fn test_problems(config: &Config, first: u64, count: u64) -> Result<Vec<Prom
     let Some(data) = config.eval.data.as_ref().or(config.data.as_ref()) else {
         return Ok(test_prompts(&Task::new(&config.task)?, first..first.saturating_add(count)));
     };
-    let examples = import(data)?.examples;
+    let examples = import_for(data, Purpose::Measuring)?.examples;
     let there = examples.len() as u64;
     let end = first.saturating_add(count);
     if end > there {
