@@ -307,7 +307,7 @@ fn bad_input_is_named_and_exits_with_2() {
     };
     let broken = folder.path().join("broken.png").display().to_string();
     std::fs::write(&broken, b"hello").unwrap();
-    refused(&["--image", &broken, "--prompt", "?"], &["broken.png", "PNG or JPEG"]);
+    refused(&["--image", &broken, "--prompt", "?"], &["broken.png", "expected a PNG, JPEG"]);
     refused(&["--image", "nowhere.png", "--prompt", "?"], &["nowhere.png"]);
     refused(&["--image", &broken], &["--prompt"]);
     refused(&["--image", &broken, "--prompt", "?", "--problem", "1"], &["--problem"]);

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use percept_model::foreign::contain;
 use percept_model::image::{DecodeOptions, Format, ImageError, RgbImage, Transparency, decode, open, read};
 use serde_json::Value;
 
@@ -134,6 +135,20 @@ fn damaged_bytes_never_panic() {
             }
         }
     }
+}
+
+#[test]
+fn a_panic_of_a_reader_is_an_error() {
+    assert_eq!(contain(|| 3), Ok(3));
+    let index = std::hint::black_box(7);
+    let error = contain(|| [1, 2, 3][index]).unwrap_err();
+    assert_eq!(error, "the reader failed: index out of bounds: the len is 3 but the index is 7");
+    // also one inside another: the outer still holds
+    let inner = || -> i32 { panic!("within") };
+    assert_eq!(
+        contain(|| (contain(inner), contain(inner))).unwrap(),
+        (Err("the reader failed: within".into()), Err("the reader failed: within".into()))
+    );
 }
 
 #[test]

@@ -9,7 +9,9 @@
 //!   what a user of transformers gets, so it is what we give; rescale such files beforehand;
 //! - all other 16-bit kinds keep the high byte of each sample;
 //! - floating-point samples are refused;
-//! - of an animation the first frame is taken, of a TIFF with several pages the first page;
+//! - of an animation the first frame is taken, of a TIFF with several pages the first page; what a first frame leaves of its GIF is transparent
+//!   (in Pillow it has the first colour of the palette);
+//! - alpha in a TIFF is taken as unassociated;
 //! - ICC profiles and gamma are ignored.
 //!
 //! PNG, GIF, BMP, TIFF and lossless WebP give Pillow's bytes. JPEG decoders differ in rounding and chroma upsampling: on a 640x480 picture of

@@ -103,7 +103,7 @@ fn bad_input_is_named_and_exits_with_2() {
     let whole = |file: &str| fs::read(path.join(file)).unwrap();
     let score = |directory: &tempfile::TempDir| ask("score", directory.path(), &["--completion", "3", "--device", "cpu"]);
     refused(score(&spoiled("picture.png", &whole("picture.png")[..200])), &["picture.png", "truncated"]);
-    refused(score(&spoiled("picture.png", b"hello")), &["picture.png", "PNG or JPEG"]);
+    refused(score(&spoiled("picture.png", b"hello")), &["picture.png", "expected a PNG, JPEG"]);
     let weights = whole("model.safetensors");
     refused(score(&spoiled("model.safetensors", &weights[..weights.len() / 2])), &["model.safetensors"]);
     refused(score(&spoiled("config.json", b"{")), &["config.json", "invalid JSON"]);

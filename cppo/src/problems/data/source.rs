@@ -44,7 +44,12 @@ impl ImageSource {
     /// What is wrong with it, in words.
     pub fn decode(&self, options: DecodeOptions) -> Result<RgbImage, String> {
         let bytes = self.bytes()?;
-        decode(&bytes, &self.to_string(), options).map_err(|e| e.to_string())
+        decode(&bytes, &self.to_string(), options).map_err(|e| match e {
+            ImageError::TooLarge { width, height, max_pixels, .. } if u64::from(width) * u64::from(height) > max_pixels => {
+                format!("{e} (data.max_pixels sets it)")
+            }
+            e => e.to_string(),
+        })
     }
 
     pub(super) fn bytes(&self) -> Result<Arc<[u8]>, String> {
