@@ -8,20 +8,27 @@ pub mod random;
 /// The configuration of a run. It is plain data: nothing is loaded or drawn here.
 pub mod config {
     mod compare;
+    mod documented;
     mod keys;
     mod load;
     mod method;
     mod model;
     mod optim;
+    mod other_names;
+    mod reference;
+    pub mod reference_pages;
     mod run;
     mod sft;
+    pub mod shipped;
     mod train;
 
     pub use compare::{Budget, CompareConfig, CompareSection, Row, Variation, cell_name};
-    pub use load::{ConfigError, Settings};
+    pub use load::{ConfigError, Settings, changed};
     pub use method::MethodConfig;
     pub use model::{LoraSection, ModelConfig, WeightPrecision};
     pub use optim::{OptimConfig, Schedule};
+    pub use other_names::{OtherName, other_names};
+    pub use reference::{Section, Setting, compare_reference, reference};
     pub use run::RunConfig;
     pub use sft::{Preset, SftConfig, SftRunConfig};
     pub use train::{Config, EvalConfig, RolloutConfig, TrainConfig};
@@ -74,6 +81,8 @@ pub mod commands {
     mod bench;
     mod cli;
     mod compare;
+    mod completions;
+    mod config;
     mod data;
     mod device;
     mod doctor;
@@ -82,6 +91,7 @@ pub mod commands {
     mod inspect;
     mod interrupt;
     mod outcome;
+    mod overview;
     mod question;
     mod report;
     mod score;

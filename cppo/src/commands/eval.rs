@@ -19,7 +19,7 @@ use crate::records::run::{CategoryResult, Evaluation};
 use crate::records::statistics::{Estimate, average_at_n, pass_at_k};
 use crate::studies::robustness::{Changed, Robustness, measure};
 use crate::training::evaluate::{Decoding, evaluate};
-use crate::training::policy::load_encoder;
+use crate::training::policy::{directory, load_encoder};
 
 /// Arguments of `percept eval`.
 #[derive(clap::Args)]
@@ -70,7 +70,7 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome> {
         config.model.path = path.clone();
     }
     let device = open_device(&config.run.device)?;
-    let model = Model::load(&config.model.path, &device, Precision::AsStored)?;
+    let model = Model::load(&directory(&config.model.path)?, &device, Precision::AsStored)?;
     let encoder = load_encoder(&config.model)?;
     if args.robustness {
         return robustness(args, &config, &model, &encoder, out);

@@ -15,7 +15,7 @@ use crate::methods::selection::Selection;
 use crate::problems::prompts::Prompt;
 use crate::studies::inspect::detectors::{DetectorReport, DetectorRow, evaluate};
 use crate::studies::inspect::{self, ResponseSource, Style, own_question, test_problems};
-use crate::training::policy::load_encoder;
+use crate::training::policy::{directory, load_encoder};
 
 /// Arguments of `percept inspect`.
 #[derive(clap::Args)]
@@ -87,7 +87,7 @@ pub(super) fn run(args: &Args, out: &mut dyn Write, errors: &mut dyn Write) -> R
     let encoder = load_encoder(&config.model)?;
     let device = open_device(&config.run.device)?;
     writeln!(errors, "on {device}")?;
-    let model = Model::load(&config.model.path, &device, Precision::AsStored)?;
+    let model = Model::load(&directory(&config.model.path)?, &device, Precision::AsStored)?;
     if args.evaluate {
         let report = evaluate(&model, &encoder, prompts, &source, &config)?;
         match args.json {

@@ -9,6 +9,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::interrupt;
 use super::outcome::{Advised, Outcome};
+use crate::config::Settings;
 use crate::error::TrainError;
 use crate::records::report::write_report;
 use crate::records::run::{Evaluation, Metrics, Recorder, RunFolder};
@@ -39,7 +40,7 @@ impl<'a> Session<'a> {
         let recorder = folder.record_after(step)?;
         interrupt::watch()?;
         let bar = ProgressBar::new(plan.steps).with_position(step);
-        bar.set_style(ProgressStyle::with_template("{bar:30} {pos}/{len}  {elapsed}, {eta} left  {msg}").expect("a valid template"));
+        bar.set_style(ProgressStyle::with_template("{bar:12} {pos}/{len}  {elapsed}, {eta} left  {wide_msg}").expect("a valid template"));
         let mut session = Session { folder, recorder, plan, bar, out };
         if step > 0 {
             session.say(format_args!("going on after step {step}"));
@@ -51,6 +52,14 @@ impl<'a> Session<'a> {
     pub(super) fn say(&mut self, line: impl fmt::Display) {
         // a run does not end because nobody reads what it says: a closed pipe, a terminal that is gone
         self.bar.suspend(|| drop(writeln!(self.out, "{line}")));
+    }
+
+    /// Writes down settings that are others than before.
+    pub(super) fn note_settings<S: Settings + PartialEq>(&self, now: &S, before: &S) -> Result<()> {
+        if now != before {
+            self.folder.set_config(now)?;
+        }
+        Ok(())
     }
 
     /// Where samples go.
