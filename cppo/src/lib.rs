@@ -21,6 +21,7 @@ pub mod config {
     mod sft;
     pub mod shipped;
     mod train;
+    mod wrap;
 
     pub use compare::{Budget, CompareConfig, CompareSection, Row, Variation, cell_name};
     pub use load::{ConfigError, Settings, changed};
@@ -32,6 +33,7 @@ pub mod config {
     pub use run::RunConfig;
     pub use sft::{Preset, SftConfig, SftRunConfig};
     pub use train::{Config, EvalConfig, RolloutConfig, TrainConfig};
+    pub use wrap::{WIDTH, wrapped};
 }
 
 /// What is asked: drawn tasks and data files, answers and rewards, prompts, and the perturbed views of a picture.

@@ -1,7 +1,7 @@
 //! `percept data`: problems are made, imported and looked at.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use image::RgbImage;
@@ -10,6 +10,7 @@ use serde_json::json;
 use super::arguments::ConfigArgs;
 use super::outcome::Outcome;
 use crate::config::{Config, Settings};
+use crate::error::TrainError;
 use crate::problems::data::{DataConfig, Dataset, import, write_examples, write_problems};
 use crate::problems::tasks::{Split, Task};
 use crate::problems::views::contact_sheet::write_contact_sheet;
@@ -34,6 +35,9 @@ pub(super) struct MakeArgs {
     /// Folder to write to: data.jsonl and images/.
     #[arg(long)]
     to: PathBuf,
+    /// Write into a folder that is not empty.
+    #[arg(long)]
+    force: bool,
     /// How many problems.
     #[arg(long, default_value_t = 1000)]
     problems: u64,
@@ -50,6 +54,9 @@ pub(super) struct ImportArgs {
     /// Folder to write to: data.jsonl and images/. Without it the data are only checked.
     #[arg(long)]
     to: Option<PathBuf>,
+    /// Write into a folder that is not empty.
+    #[arg(long, requires = "to")]
+    force: bool,
     /// Override a field: `--set data.on_bad_row=refuse`, `--set data.answer_column=label`.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     overrides: Vec<String>,
@@ -103,6 +110,7 @@ pub(super) fn run(command: &Command, out: &mut dyn Write) -> Result<Outcome> {
 
 fn make(args: &MakeArgs, out: &mut dyn Write) -> Result<Outcome> {
     let config = args.config.load()?;
+    check_empty(&args.to, args.force)?;
     let problems = Task::new(&config.task)?.problems(args.split.into(), 0..args.problems);
     write_problems(&args.to, &problems)?;
     writeln!(out, "{} problems in {}", problems.len(), args.to.display())?;
@@ -111,6 +119,7 @@ fn make(args: &MakeArgs, out: &mut dyn Write) -> Result<Outcome> {
 
 fn import_data(args: &ImportArgs, out: &mut dyn Write) -> Result<Outcome> {
     let overrides = Config::parse("", "defaults", &args.overrides)?.data.unwrap_or_default();
+    args.to.iter().try_for_each(|folder| check_empty(folder, args.force))?;
     let dataset = import(&DataConfig { path: args.path.clone(), ..overrides })?;
     if let Some(folder) = &args.to {
         write_examples(folder, &dataset.examples)?;
@@ -126,6 +135,15 @@ fn import_data(args: &ImportArgs, out: &mut dyn Write) -> Result<Outcome> {
         writeln!(out, "written to {}", folder.display())?;
     }
     Ok(Outcome::Done)
+}
+
+/// Nothing is written over without being asked for.
+fn check_empty(folder: &Path, force: bool) -> Result<(), TrainError> {
+    let is_empty = std::fs::read_dir(folder).map_or(true, |mut entries| entries.next().is_none());
+    if is_empty || force {
+        return Ok(());
+    }
+    Err(TrainError::Unsupported(format!("--to {}: not empty; --force writes into it", folder.display())))
 }
 
 /// Reads data to train or measure on, and says what was left out.

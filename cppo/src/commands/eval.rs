@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::arguments::ConfigArgs;
 use super::device::open_device;
 use super::outcome::Outcome;
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, wrapped};
 use crate::problems::data::import;
 use crate::problems::prompts::{Encoder, Problems, Prompt, test_prompts};
 use crate::problems::tasks::Task;
@@ -129,19 +129,21 @@ fn print_robustness(measured: &Robustness, out: &mut dyn Write) -> Result<()> {
         let Estimate { rate, low, high } = measured.accuracy(count);
         format!("{:.1} [{:.1}, {:.1}]", 100.0 * rate, 100.0 * low, 100.0 * high)
     };
-    writeln!(
-        out,
-        "{} problems, one greedy response each; per cent right [95 %], and in parentheses with the same answer as on the original picture\n",
+    let about = format!(
+        "{} problems, one greedy response each; per cent right [95 %], and in parentheses with the same answer as on the original picture",
         measured.problems
-    )?;
+    );
+    writeln!(out, "{}", wrapped("", "", &about))?;
     writeln!(out, "{:<16} {:>20}", "clean", rate(measured.clean.correct))?;
-    writeln!(out, "{:<16} {:>30} {:>30} {:>30}", "change", "strength 1", "2", "3")?;
+    writeln!(out, "{:<16} {:>20} {:>20} {:>20}", "change", "strength 1", "2", "3")?;
     for name in measured.change_names() {
         let cell = |strength| {
             let row = measured.at(name, strength).expect("every change has all strengths");
-            format!("{} ({:.0})", rate(row.correct), 100.0 * row.consistent as f64 / measured.problems as f64)
+            let Estimate { rate, low, high } = measured.accuracy(row.correct);
+            let same = 100.0 * row.consistent as f64 / measured.problems as f64;
+            format!("{:.1} [{:.0}, {:.0}] ({same:.0})", 100.0 * rate, 100.0 * low, 100.0 * high)
         };
-        writeln!(out, "{:<16} {:>30} {:>30} {:>30}", name.replace('_', " "), cell(1), cell(2), cell(3))?;
+        writeln!(out, "{:<16} {:>20} {:>20} {:>20}", name.replace('_', " "), cell(1), cell(2), cell(3))?;
     }
     let (mean, consistency) = (100.0 * measured.robust_accuracy(), 100.0 * measured.consistency());
     writeln!(out, "{:<16} {mean:.1} right, {consistency:.1} with the same answer\n", "mean")?;
@@ -150,11 +152,11 @@ fn print_robustness(measured: &Robustness, out: &mut dyn Write) -> Result<()> {
         let sure = 100.0 * row.sure as f64 / row.readable.max(1) as f64;
         writeln!(out, "{:<16} {:>20} {sure:>9.1} {:>17.2} nats", row.name, rate(row.correct), row.entropy)?;
     }
-    writeln!(
-        out,
-        "\nAlways the most frequent answer: {:.1} % right. Sure: sampling, the model would name the same things with a probability above one half.",
+    let about = format!(
+        "Always the most frequent answer: {:.1} % right. Sure: sampling, the model would name the same things with a probability above one half.",
         100.0 * measured.chance
-    )?;
+    );
+    write!(out, "\n{}", wrapped("", "", &about))?;
     Ok(())
 }
 
@@ -209,42 +211,28 @@ fn print_csv(rows: &[Row], out: &mut dyn Write) -> Result<()> {
     Ok(())
 }
 
+/// What was reached; below it, where it is known, why responses are wrong. No line is longer than 80 columns.
 fn print(rows: &[Row], out: &mut dyn Write) -> Result<()> {
-    writeln!(
-        out,
-        "{:<9} {:<12} {:>8} {:>3}  {:>20}  {:>7} {:>7} {:>7}  {:>10} {:>9} {:>5} {:>10}",
-        "decoding",
-        "category",
-        "problems",
-        "N",
-        "avg@N % [95 %]",
-        "pass@N",
-        "format",
-        "sound",
-        "perception",
-        "reasoning",
-        "both",
-        "unreadable"
-    )?;
+    let width = rows.iter().map(|row| row.category.chars().count()).max().unwrap_or(0).max(8);
+    let title = ["problems", "N", "avg@N % [95 %]", "pass@N", "format", "sound"];
+    let [problems, n, accuracy, pass, format, sound] = title;
+    writeln!(out, "decoding {:<width$} {problems:>8} {n:>3} {accuracy:>21} {pass:>6} {format:>6} {sound:>6}", "category")?;
     for row in rows {
         let Estimate { rate, low, high } = row.accuracy;
         let accuracy = format!("{:.1} [{:.1}, {:.1}]", 100.0 * rate, 100.0 * low, 100.0 * high);
-        let errors = |count: Option<u64>| count.map_or("-".to_string(), |count| count.to_string());
-        writeln!(
-            out,
-            "{:<9} {:<12} {:>8} {:>3}  {accuracy:>20}  {:>6.1}% {:>6.1}% {:>7}  {:>10} {:>9} {:>5} {:>10}",
-            row.decoding,
-            row.category,
-            row.problems,
-            row.samples,
-            100.0 * row.pass_at_k[&row.samples],
-            100.0 * row.format,
-            row.sound.map_or("-".to_string(), |share| format!("{:.1}%", 100.0 * share)),
-            errors(row.perception_errors),
-            errors(row.reasoning_errors),
-            errors(row.both_errors),
-            errors(row.unreadable)
-        )?;
+        let sound = row.sound.map_or("-".to_string(), |share| format!("{:.1}", 100.0 * share));
+        let (pass, format) = (100.0 * row.pass_at_k[&row.samples], 100.0 * row.format);
+        let Row { decoding, category, problems, samples, .. } = row;
+        writeln!(out, "{decoding:<8} {category:<width$} {problems:>8} {samples:>3} {accuracy:>21} {pass:>6.1} {format:>6.1} {sound:>6}")?;
+    }
+    if rows.iter().all(|row| row.unreadable.is_none()) {
+        return Ok(());
+    }
+    writeln!(out, "\nwrong    {:<width$} {:>10} {:>9} {:>5} {:>10}", "because of", "perception", "reasoning", "both", "unreadable")?;
+    for row in rows {
+        let errors = [row.perception_errors, row.reasoning_errors, row.both_errors, row.unreadable];
+        let [perception, reasoning, both, unreadable] = errors.map(|count| count.map_or("-".to_string(), |count| count.to_string()));
+        writeln!(out, "{:<8} {:<width$} {perception:>10} {reasoning:>9} {both:>5} {unreadable:>10}", row.decoding, row.category)?;
     }
     Ok(())
 }

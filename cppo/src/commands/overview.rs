@@ -7,13 +7,11 @@ use percept_model::{Model, SpecialTokens};
 use rayon::prelude::*;
 
 use crate::config::shipped;
-use crate::config::{Config, reference_pages};
+use crate::config::{Config, reference_pages, wrapped};
 use crate::error::TrainError;
 use crate::problems::prompts::{EncodedPrompt, Problems};
 use crate::training::trainer::Trainer;
 
-/// Columns of what is printed.
-const WIDTH: usize = 80;
 /// Prompts whose length is counted.
 const COUNTED: u64 = 512;
 
@@ -47,7 +45,7 @@ pub(super) fn print_dry_run(
     write!(out, "{}", reference_pages::in_force(config))?;
     writeln!(out, "device: {}", trainer.model().device())?;
     for line in overview(config, trainer) {
-        writeln!(out, "{line}")?;
+        write!(out, "{}", wrapped("", "  ", &line))?;
     }
     let measured = match evaluation {
         None => "nothing: there is data, and no eval.data".to_owned(),
@@ -107,13 +105,11 @@ fn prompts(config: &Config, trainer: &Trainer, out: &mut dyn Write) -> Result<()
     let (text, _) = encoder.files().tokenizer.decode_with_ranges(&first.tokens, SpecialTokens::Keep)?;
     writeln!(out, "\nthe first prompt; the right answer is {}:", prompt.answer)?;
     for line in shortened(&text).lines() {
-        writeln!(out, "  {line}")?;
+        write!(out, "{}", wrapped("  ", "  ", line))?;
     }
     let ids: Vec<String> = first.tokens.iter().map(u32::to_string).collect();
     writeln!(out, "as tokens:")?;
-    for line in lines_of(&shortened_ids(&ids)) {
-        writeln!(out, "  {line}")?;
-    }
+    write!(out, "{}", wrapped("  ", "  ", &shortened_ids(&ids).join(" ")))?;
     Ok(())
 }
 
@@ -133,7 +129,7 @@ fn histogram(values: &[usize]) -> String {
     counts.iter().enumerate().map(line).collect()
 }
 
-/// A text in which a piece that stands many times in a row, as that of a picture does, stands once with its number; in lines that fit.
+/// A text in which a piece that stands many times in a row, as that of a picture does, stands once with its number.
 fn shortened(text: &str) -> String {
     let mut shortened = String::new();
     let mut rest = text;
@@ -145,29 +141,10 @@ fn shortened(text: &str) -> String {
         shortened += &if times > 3 { format!("{piece}×{times}") } else { piece.repeat(times) };
         rest = &rest[start + times * piece.len()..];
     }
-    shortened += rest;
-    let lines = shortened.lines().flat_map(|line| lines_of(&line.split(' ').map(str::to_owned).collect::<Vec<_>>()));
-    lines.collect::<Vec<_>>().join("\n")
+    shortened + rest
 }
 
 fn shortened_ids(ids: &[String]) -> Vec<String> {
     let runs = ids.chunk_by(|a, b| a == b);
     runs.flat_map(|run| if run.len() > 3 { vec![format!("{}×{}", run[0], run.len())] } else { run.to_vec() }).collect()
-}
-
-/// Words in lines that fit, with a margin of two.
-fn lines_of(words: &[String]) -> Vec<String> {
-    let mut lines = vec![String::new()];
-    for word in words {
-        let line = lines.last_mut().expect("there is one");
-        if !line.is_empty() && line.chars().count() + 1 + word.chars().count() > WIDTH - 2 {
-            lines.push(word.clone());
-        } else {
-            if !line.is_empty() {
-                line.push(' ');
-            }
-            line.push_str(word);
-        }
-    }
-    lines
 }

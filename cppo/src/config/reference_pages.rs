@@ -10,9 +10,7 @@ use super::other_names::{other_name, other_names};
 use super::reference::{Section, Setting, compare_reference, reference, value_at};
 use super::sft::SftRunConfig;
 use super::train::Config;
-
-/// Columns of what is printed.
-const WIDTH: usize = 80;
+use super::wrap::wrapped;
 
 /// All settings, for a terminal of 80 columns.
 pub fn text(sections: &[Section]) -> String {
@@ -203,26 +201,5 @@ fn tables(sections: &[Section]) -> String {
         }
         text.push('\n');
     }
-    text
-}
-
-/// `first` and words, in lines of at most [`WIDTH`] columns that begin with `next` after the first.
-fn wrapped(first: &str, next: &str, words: &str) -> String {
-    let mut text = String::new();
-    let mut line = first.to_owned();
-    let mut is_empty = true;
-    for word in words.split_whitespace() {
-        if !is_empty && line.chars().count() + 1 + word.chars().count() > WIDTH {
-            writeln!(text, "{}", line.trim_end()).expect("memory");
-            line = next.to_owned();
-            is_empty = true;
-        }
-        if !is_empty {
-            line.push(' ');
-        }
-        line += word;
-        is_empty = false;
-    }
-    writeln!(text, "{}", line.trim_end()).expect("memory");
     text
 }
