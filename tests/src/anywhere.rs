@@ -40,7 +40,7 @@ fn training_works_in_an_empty_folder() {
     let arguments = [&["train"][..], &SMALL].concat();
     let (code, out, errors) = end(percept_in(folder.path(), home.path(), &arguments).spawn().unwrap());
     assert_eq!(code, Some(0), "{out}{errors}");
-    assert!(out.contains("model: assets/tiny-vlm (part of the program), 1.1"), "{out}");
+    assert!(out.contains("model: assets/tiny-vlm (part of the program), 1.05 M parameters trained"), "{out}");
     let run = folder.path().join("runs/r");
     assert!(run.join("checkpoints/step-1/model.safetensors").is_file());
     // what is written down holds on every machine
@@ -196,7 +196,7 @@ fn what_is_printed_fits_a_terminal() {
             assert!(line.chars().count() <= WIDTH, "{arguments:?}: {} columns: {line}", line.chars().count());
         }
     }
-    assert_eq!(wrapped("- ", "  ", &"word ".repeat(20)), format!("- {}\n  {}\n", "word ".repeat(15) + "word", "word ".repeat(3) + "word"));
+    assert_eq!(wrapped("- ", "  ", &"word ".repeat(20)), format!("- {}\n  {}\n", "word ".repeat(14) + "word", "word ".repeat(4) + "word"));
 }
 
 #[test]

@@ -183,6 +183,6 @@ fn a_checkpoint_can_be_gone_on_from() {
         let is_same = before.to_vec::<f32>().unwrap() == after.to_vec::<f32>().unwrap();
         assert_eq!(is_same, name.starts_with("model.vision_model."), "{name}");
     }
-    let (outcome, _, errors) = sft(folder.path(), "none", &["model.path=nowhere", no_warm_start]);
+    let (outcome, _, errors) = sft(folder.path(), "none", &["model.path=nowhere", "out=another", no_warm_start]);
     assert!(outcome == Outcome::BadInput && errors.contains("nowhere"), "{errors}");
 }

@@ -42,7 +42,20 @@ impl ConfigArgs {
 pub(super) fn load_settings<S: Settings>(path: &Path, overrides: &[String]) -> Result<S, ConfigError> {
     match part_of_program(path) {
         Some(text) => S::parse(text, &path.display().to_string(), overrides),
-        None => S::load(path, overrides),
+        None => S::load(path, overrides).map_err(name_shipped),
+    }
+}
+
+/// Of a file that is not there: what could have been meant.
+fn name_shipped(error: ConfigError) -> ConfigError {
+    match error {
+        ConfigError::Io { path, source } if source.kind() == std::io::ErrorKind::NotFound => {
+            let names: Vec<&str> =
+                shipped::configurations().filter_map(|name| name.strip_prefix("configs/")?.strip_suffix(".toml")).collect();
+            let source = std::io::Error::new(source.kind(), format!("{source}; part of the program are {}", names.join(", ")));
+            ConfigError::Io { path, source }
+        }
+        error => error,
     }
 }
 

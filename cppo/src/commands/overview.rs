@@ -29,7 +29,7 @@ pub(super) fn overview(config: &Config, trainer: &Trainer) -> Vec<String> {
             "step: {} prompts × {} responses of at most {} tokens{updates}",
             rollout.prompts_per_step, method.group_size, rollout.max_new_tokens
         ),
-        format!("length: {} steps, learning rate {}", train.steps, optim.learning_rate),
+        format!("length: {} steps, learning rate {}", train.steps, reference_pages::shown(&optim.learning_rate.into())),
     ]
 }
 

@@ -37,7 +37,7 @@ pub fn defaults(sections: &[Section]) -> String {
         for setting in section.settings.iter().filter(|setting| !is_table(setting, sections)) {
             text += &wrapped("# ", "# ", &meaning(setting));
             match &setting.default {
-                Some(value) => writeln!(text, "{off}{} = {value}", setting.name()).expect("memory"),
+                Some(value) => writeln!(text, "{off}{} = {}", setting.name(), shown(value)).expect("memory"),
                 None => writeln!(text, "# {} =", setting.name()).expect("memory"),
             }
         }
@@ -137,10 +137,10 @@ pub fn in_force<S: Settings>(settings: &S) -> String {
             writeln!(text, "[{}]", section.key).expect("memory");
         }
         for (setting, value) in set {
-            let line = format!("{} = {value}", setting.name());
+            let line = format!("{} = {}", setting.name(), shown(value));
             match &setting.default {
                 Some(default) if default == value => writeln!(text, "{line}"),
-                Some(default) => writeln!(text, "{line:<38} # default {default}"),
+                Some(default) => writeln!(text, "{line:<38} # default {}", shown(default)),
                 None => writeln!(text, "{line:<38} # default: not set"),
             }
             .expect("memory");
@@ -164,10 +164,10 @@ fn is_table(setting: &Setting, sections: &[Section]) -> bool {
 }
 
 fn described(setting: &Setting, margin: &str) -> String {
-    let value = setting.default.as_ref().map_or("(not set)".to_owned(), |value| format!("= {value}"));
+    let value = setting.default.as_ref().map_or("(not set)".to_owned(), |value| format!("= {}", shown(value)));
     let indent = format!("{margin}    ");
     let mut text = wrapped(margin, &indent, &format!("{} {value}", setting.key));
-    text += &wrapped(&indent, &indent, &format!("{} ({})", setting.about, limits(setting)));
+    text += &wrapped(&indent, &indent, &format!("{} ({})", without_default(setting), limits(setting)));
     for (name, about) in &setting.choices {
         text += &wrapped(&format!("{indent}- "), &format!("{indent}  "), &format!("{name}: {about}"));
     }
@@ -176,18 +176,53 @@ fn described(setting: &Setting, margin: &str) -> String {
 
 /// Kind and range.
 fn limits(setting: &Setting) -> String {
-    let kind = if setting.choices.is_empty() { setting.kind.clone() } else { format!("{}, of those below", setting.kind) };
-    let new = setting.accepts.iter().filter(|words| !setting.about.contains(words.as_str())).cloned();
+    let kind = match (setting.choices.is_empty(), setting.kind.starts_with("list")) {
+        (true, _) => setting.kind.clone(),
+        (false, false) => "one of those below".to_owned(),
+        (false, true) => "list of those below".to_owned(),
+    };
+    let new = setting.accepts.iter().filter(|words| !is_said(setting, words)).cloned();
     [kind].into_iter().chain(new).collect::<Vec<_>>().join("; ")
+}
+
+/// Whether the comment names this range.
+fn is_said(setting: &Setting, range: &str) -> bool {
+    setting.about.to_lowercase().contains(&range.to_lowercase())
 }
 
 /// Meaning, range and choices in one paragraph.
 fn meaning(setting: &Setting) -> String {
-    let new = setting.accepts.iter().filter(|words| !setting.about.contains(words.as_str()));
+    let new = setting.accepts.iter().filter(|words| !is_said(setting, words));
     let accepts: String = new.map(|words| format!(" Accepted: {words}.")).collect();
     let choices: Vec<String> = setting.choices.iter().map(|(name, about)| format!("`{name}`: {about}")).collect();
     let choices = if choices.is_empty() { String::new() } else { format!(" {}", choices.join(" ")) };
-    format!("{}{accepts}{choices}", setting.about)
+    format!("{}{accepts}{choices}", without_default(setting))
+}
+
+/// The comment without the sentence `Default X.`, where X stands beside it anyway.
+fn without_default(setting: &Setting) -> String {
+    let Some((before, rest)) = setting.default.as_ref().and(setting.about.split_once(" Default ")) else { return setting.about.clone() };
+    let (said, after) = match rest.split_once(". ") {
+        Some((said, after)) => (said, format!(" {after}")),
+        None => (rest.trim_end_matches('.'), String::new()),
+    };
+    if (said.contains([' ', '/']) || said.is_empty()) && !said.starts_with("`[") {
+        setting.about.clone()
+    } else {
+        format!("{before}{after}")
+    }
+}
+
+/// A value as TOML, with as few digits as it takes: a setting that is held in 32 bits is 0.7, and not 0.699999988.
+pub fn shown(value: &Value) -> String {
+    match value {
+        Value::Float(number) => {
+            let narrow = *number as f32;
+            if f64::from(narrow) == *number { format!("{narrow:?}") } else { format!("{number:?}") }
+        }
+        Value::Array(values) => format!("[{}]", values.iter().map(shown).collect::<Vec<_>>().join(", ")),
+        value => value.to_string(),
+    }
 }
 
 fn tables(sections: &[Section]) -> String {
@@ -196,7 +231,7 @@ fn tables(sections: &[Section]) -> String {
         let title = if section.key.is_empty() { heading(section) } else { format!("`{}`", heading(section)) };
         write!(text, "### {title}\n\n{}\n\n| setting | default | |\n|---|---|---|\n", section.about).expect("memory");
         for setting in section.settings.iter().filter(|setting| !is_table(setting, sections)) {
-            let default = setting.default.as_ref().map_or(String::new(), |value| format!("`{value}`"));
+            let default = setting.default.as_ref().map_or(String::new(), |value| format!("`{}`", shown(value)));
             writeln!(text, "| `{}` | {default} | {} |", setting.name(), meaning(setting).replace('|', "\\|")).expect("memory");
         }
         text.push('\n');
