@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use percept_cppo::commands::{Outcome, run};
-use percept_cppo::config::{WIDTH, shipped, wrapped};
+use percept_cppo::config::{shipped, wrapped};
 
 use crate::program::{Closed, command, end, percept, text};
 
@@ -193,7 +193,7 @@ fn what_is_printed_fits_a_terminal() {
         let (outcome, out, errors) = percept(arguments);
         assert_eq!((outcome, errors.as_str()), (Outcome::Done, ""), "{arguments:?}");
         for line in out.lines().filter(|line| !line.contains("# default")) {
-            assert!(line.chars().count() <= WIDTH, "{arguments:?}: {} columns: {line}", line.chars().count());
+            assert!(line.chars().count() <= 80, "{arguments:?}: {} columns: {line}", line.chars().count());
         }
     }
     assert_eq!(wrapped("- ", "  ", &"word ".repeat(20)), format!("- {}\n  {}\n", "word ".repeat(14) + "word", "word ".repeat(4) + "word"));
