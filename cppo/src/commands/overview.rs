@@ -136,7 +136,7 @@ fn shortened(text: &str) -> String {
     while let Some(start) = rest.find('<') {
         let Some(length) = rest[start..].find('>') else { break };
         let piece = &rest[start..=start + length];
-        let times = rest[start..].as_bytes().chunks(piece.len()).take_while(|chunk| *chunk == piece.as_bytes()).count();
+        let times = rest.as_bytes()[start..].chunks(piece.len()).take_while(|chunk| *chunk == piece.as_bytes()).count();
         shortened += &rest[..start];
         shortened += &if times > 3 { format!("{piece}×{times}") } else { piece.repeat(times) };
         rest = &rest[start + times * piece.len()..];

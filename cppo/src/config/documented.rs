@@ -104,12 +104,12 @@ impl Part {
     pub(super) fn kind_in_words(&self) -> String {
         let is_list = self.is_list();
         let words = match inner(self.kind) {
-            "u8" | "u32" | "u64" | "usize" | "i64" | "i32" => "whole number",
+            "u8" | "u16" | "u32" | "u64" | "usize" | "i64" | "i32" => "whole number",
             "f32" | "f64" => "number",
             "bool" => "true or false",
             "String" => "text",
             "PathBuf" => "path",
-            "Table" | "Value" => "settings",
+            kind if kind == "Table" || kind == "Value" || kind.contains('<') => "table",
             array if array.starts_with("[f") => "two numbers",
             _ => "name",
         };

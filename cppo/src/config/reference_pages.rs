@@ -83,7 +83,7 @@ pub fn other_names_page() -> String {
         }
         let ours = name.ours.map_or("none".to_owned(), |key| format!("`{key}`"));
         page += format!("| `{}` | {ours} | {}", name.theirs, name.note).trim_end();
-        page += if name.note.is_empty() { " |\n" } else { " |\n" };
+        page += " |\n";
     }
     page + "\nWhat each means: [configuration.md](configuration.md).\n"
 }
