@@ -8,24 +8,33 @@ pub mod random;
 /// The configuration of a run. It is plain data: nothing is loaded or drawn here.
 pub mod config {
     mod compare;
+    mod documented;
     mod keys;
     mod load;
     mod method;
     mod model;
     mod optim;
+    mod other_names;
+    mod reference;
+    pub mod reference_pages;
     mod run;
     mod sft;
+    pub mod shipped;
     mod train;
+    mod wrap;
 
     pub use compare::{Budget, CompareConfig, CompareSection, Row, Variation, cell_name};
-    pub use load::{ConfigError, Settings};
+    pub use load::{ConfigError, Settings, changed};
     pub use method::MethodConfig;
     pub use model::{LoraSection, ModelConfig, WeightPrecision};
     pub use optim::{OptimConfig, Schedule};
+    pub use other_names::{OtherName, other_names};
+    pub use reference::{Section, Setting, compare_reference, reference};
     pub use run::RunConfig;
     pub(crate) use run::rfc3339;
     pub use sft::{Preset, SftConfig, SftRunConfig};
     pub use train::{Config, EvalConfig, RolloutConfig, TrainConfig};
+    pub use wrap::{WIDTH, wrapped};
 }
 
 /// What is asked: drawn tasks and data files, answers and rewards, prompts, and the perturbed views of a picture.
@@ -77,6 +86,8 @@ pub mod commands {
     mod bench;
     mod cli;
     mod compare;
+    mod completions;
+    mod config;
     mod data;
     mod device;
     mod doctor;
@@ -85,6 +96,7 @@ pub mod commands {
     mod inspect;
     mod interrupt;
     mod outcome;
+    mod overview;
     mod question;
     mod report;
     mod score;

@@ -35,8 +35,8 @@ macro_rules! wgsl {
             files: &[$($name),+],
             // the invocation stands last, since some files begin with `enable`, which must come first; declarations may come in any order
             text: concat!(
-                $(include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../shaders/", $name)), "\n",)+
-                include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../shaders/common/invocation.wgsl"))
+                $(include_str!(concat!(env!("SHADERS_FOLDER"), "/", $name)), "\n",)+
+                include_str!(concat!(env!("SHADERS_FOLDER"), "/common/invocation.wgsl"))
             ),
         }
     };

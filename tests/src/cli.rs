@@ -38,6 +38,19 @@ fn made_data_import_again() {
 }
 
 #[test]
+fn a_folder_that_is_not_empty_is_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("data.jsonl"), "mine").unwrap();
+    let arguments = ["data", "make", "--problems", "1", "--to", text(folder.path())];
+    let (outcome, _, errors) = percept(&arguments);
+    assert!(outcome == Outcome::BadInput && errors.contains("not empty; --force writes into it"), "{errors}");
+    assert_eq!(std::fs::read_to_string(folder.path().join("data.jsonl")).unwrap(), "mine");
+    assert_eq!(percept(&[&arguments[..], &["--force"]].concat()).0, Outcome::Done);
+    let (outcome, _, errors) = percept(&["data", "import", text(folder.path()), "--to", text(folder.path())]);
+    assert!(outcome == Outcome::BadInput && errors.contains("not empty"), "{errors}");
+}
+
+#[test]
 fn bad_rows_are_named_or_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("data.jsonl");

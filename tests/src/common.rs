@@ -20,5 +20,14 @@ pub(crate) fn open(options: impl Fn(GpuSelector) -> GpuSelector) -> Device {
         Ok(_) => hardware,
         Err(_) => hardware.or_else(|_| Device::gpu(&options(GpuSelector::software()))),
     };
-    device.unwrap_or_else(|error| panic!("the tests need a GPU or a software one (Debian: apt-get install mesa-vulkan-drivers): {error}"))
+    device.unwrap_or_else(|error| panic!("the tests need a GPU, or a software one ({HELP}): {error}"))
 }
+
+/// How to get one that costs nothing.
+const HELP: &str = if cfg!(target_os = "linux") {
+    "Debian, Ubuntu: apt-get install mesa-vulkan-drivers; Fedora: dnf install mesa-vulkan-drivers; tests/run.sh does the first by itself"
+} else if cfg!(windows) {
+    "Windows brings one, WARP: PERCEPT_ADAPTER=software"
+} else {
+    "macOS has Metal on every Mac that it supports; a virtual machine may have no GPU"
+};

@@ -160,6 +160,24 @@ fn overrides_are_toml_values_or_bare_words() {
     assert_eq!((both.train.steps, both.train.save_every), (5, 2));
 }
 
+/// An adapter may be called 0, and a run 42: what text is expected for is taken as it was written.
+#[test]
+fn text_may_look_like_a_number() {
+    let config = set(&["run.device=0", "run.name=42", "model.instruction=5", "model.path=1.50", "data.answer_column=true"]).unwrap();
+    assert_eq!((config.run.device.as_str(), config.run.name.as_deref(), config.model.instruction.as_str()), ("0", Some("42"), "5"));
+    assert_eq!((config.model.path.to_str(), config.data.unwrap().answer_column.as_deref()), (Some("1.50"), Some("true")));
+    let config = parse("run = { device = 1, name = true }\nmodel.instruction = 2026-11-23\n");
+    assert_eq!(
+        (config.run.device.as_str(), config.run.name.as_deref(), config.model.instruction.as_str()),
+        ("1", Some("true"), "2026-11-23")
+    );
+    // elsewhere it is still a mistake, and a list is no text
+    assert!(error("[method]\nname = 3\n").starts_with("test.toml: method.name: "));
+    assert!(error("[train]\nsteps = true\n").starts_with("test.toml: train.steps: "));
+    assert!(error("[run]\ndevice = [0]\n").starts_with("test.toml: run.device: "));
+    assert!(set(&["task.families=3"]).unwrap_err().starts_with("--set task.families=3: task.families: "));
+}
+
 #[test]
 fn a_missing_file_is_named() {
     let wrong = Config::load("no/such.toml".as_ref(), &[]).unwrap_err().to_string();

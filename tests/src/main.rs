@@ -39,6 +39,8 @@ mod pictures;
 #[cfg(feature = "cppo")]
 mod answer;
 #[cfg(feature = "cppo")]
+mod anywhere;
+#[cfg(feature = "cppo")]
 mod bench;
 #[cfg(feature = "cppo")]
 mod cli;
@@ -66,6 +68,8 @@ mod methods_golden;
 mod pepo;
 #[cfg(feature = "cppo")]
 mod program;
+#[cfg(feature = "cppo")]
+mod reference;
 #[cfg(feature = "cppo")]
 mod report;
 #[cfg(feature = "cppo")]

@@ -131,6 +131,35 @@ fn what_cannot_be_is_said_before_anything_is_written() {
     assert!(outcome == Outcome::BadInput && errors.contains("<CONFIG>"), "{errors}");
 }
 
+/// What somebody has is not replaced unasked; a run may replace what it has written itself.
+#[test]
+fn a_model_that_is_there_is_kept() {
+    let (whole, parent) = undisturbed();
+    let before = weights(parent);
+    let folder = tempfile::tempdir().unwrap();
+    let out = format!("out={}", text(&parent.join("model")));
+    let (outcome, _, errors) = sft(folder.path(), "r", &[&out]);
+    assert!(outcome == Outcome::BadInput && errors.contains("not empty; --force replaces it"), "{errors}");
+    assert!(!folder.path().join("r").exists() && weights(parent) == before);
+    let (outcome, said, errors) = percept(&["sft", "--resume", text(whole)]);
+    assert_eq!((outcome, errors.as_str()), (Outcome::Done, ""), "{said}");
+    // another's model in its place is another's
+    copy_folder(whole, &folder.path().join("copy"));
+    let config = std::fs::read_to_string(whole.join("config.toml")).unwrap();
+    let elsewhere = folder.path().join("model");
+    copy_folder(&parent.join("model"), &elsewhere);
+    let mut bytes = std::fs::read(elsewhere.join("model.safetensors")).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    std::fs::write(elsewhere.join("model.safetensors"), bytes).unwrap();
+    std::fs::write(folder.path().join("copy/config.toml"), config.replace(text(&parent.join("model")), text(&elsewhere))).unwrap();
+    let resume = ["sft", "--resume", text(&folder.path().join("copy"))].map(str::to_owned);
+    let resume: Vec<&str> = resume.iter().map(String::as_str).collect();
+    let (outcome, _, errors) = percept(&resume);
+    assert!(outcome == Outcome::BadInput && errors.contains("not empty"), "{errors}");
+    assert_eq!(percept(&[&resume[..], &["--force"]].concat()).0, Outcome::Done);
+    assert!(weights(folder.path()) == before);
+}
+
 #[test]
 fn a_loss_that_is_no_number_ends_it() {
     let folder = tempfile::tempdir().unwrap();
@@ -154,6 +183,6 @@ fn a_checkpoint_can_be_gone_on_from() {
         let is_same = before.to_vec::<f32>().unwrap() == after.to_vec::<f32>().unwrap();
         assert_eq!(is_same, name.starts_with("model.vision_model."), "{name}");
     }
-    let (outcome, _, errors) = sft(folder.path(), "none", &["model.path=nowhere", no_warm_start]);
+    let (outcome, _, errors) = sft(folder.path(), "none", &["model.path=nowhere", "out=another", no_warm_start]);
     assert!(outcome == Outcome::BadInput && errors.contains("nowhere"), "{errors}");
 }

@@ -1,6 +1,7 @@
 //! `percept train`, the whole program: it repeats, and a run that was killed, interrupted or starved of space goes on to the same bits.
 
 mod damage;
+mod longer;
 #[cfg(unix)]
 mod signals;
 
@@ -12,7 +13,7 @@ use percept_cppo::commands::Outcome;
 use percept_cppo::records::run::RunFolder;
 use percept_cppo::training::checkpoint::read_progress;
 
-use crate::program::{assert_nothing_is_half_written, copy_folder, percept, record, text};
+use crate::program::{Closed, assert_nothing_is_half_written, copy_folder, percept, record, text};
 use crate::trainer::start;
 
 /// A run of seven small steps in `folder`, which changes `overrides`.
@@ -115,15 +116,6 @@ fn a_finished_run_has_nothing_to_resume() {
 /// Output to a pipe that was closed: `percept train | head`.
 #[test]
 fn a_run_goes_on_when_nobody_listens() {
-    struct Closed;
-    impl std::io::Write for Closed {
-        fn write(&mut self, _: &[u8]) -> std::io::Result<usize> {
-            Err(std::io::ErrorKind::BrokenPipe.into())
-        }
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
     let folder = tempfile::tempdir().unwrap();
     let arguments = ["percept".to_owned()].into_iter().chain(arguments(folder.path(), "r", &[]));
     let outcome = percept_cppo::commands::run(arguments.map(Into::into), &mut Closed, &mut Closed);

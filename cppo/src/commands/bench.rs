@@ -11,6 +11,7 @@ use serde::Serialize;
 use super::arguments::ConfigArgs;
 use super::device::open_device;
 use super::outcome::Outcome;
+use crate::config::wrapped;
 use crate::methods::AnyMethod;
 use crate::studies::bench::{Effort, Limits, Section, counts, generation, products, scaling, training};
 
@@ -90,7 +91,7 @@ fn print(report: &Report, seconds: f64, out: &mut dyn Write) -> Result<()> {
     for section in &report.sections {
         let width = section.rows.iter().map(|row| row.name.chars().count()).max().unwrap_or(0);
         writeln!(out, "\n{}", section.title)?;
-        writeln!(out, "{}", section.about)?;
+        write!(out, "{}", wrapped("", "", &section.about))?;
         let has_limits = section.rows.iter().any(|row| row.limit.is_some());
         let heads = if has_limits { format!("  {:>10}  {:>5}", "limit", "share") } else { String::new() };
         if has_limits || !section.unit.is_empty() {

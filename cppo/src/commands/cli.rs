@@ -3,15 +3,15 @@
 use std::ffi::OsString;
 use std::io::Write;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
-use super::outcome::{Outcome, outcome_of};
-use super::{bench, compare, data, doctor, eval, generate, inspect, report, score, sft, train};
+use super::outcome::{Outcome, in_words, is_broken_pipe, outcome_of};
+use super::{bench, compare, completions, config, data, doctor, eval, generate, inspect, report, score, sft, train};
 use crate::methods::AnyMethod;
 
 /// Reinforcement learning for vision-language models on any GPU.
 #[derive(Parser)]
-#[command(name = "percept", version, about)]
+#[command(name = "percept", version, about, max_term_width = 80)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -23,6 +23,10 @@ enum Command {
     Bench(bench::Args),
     /// Compare methods over several seeds: what each reaches, on what it fails, what it costs, with paired intervals.
     Compare(compare::Args),
+    /// Print a script with which a shell completes commands and arguments.
+    Completions(completions::Args),
+    /// Explain every setting: default, range, meaning; also as a TOML file.
+    Config(config::Args),
     /// Make, import and look at problems.
     #[command(subcommand)]
     Data(data::Command),
@@ -62,18 +66,22 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, out: &mut dyn Write, e
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
         Err(error) => {
-            let (written, outcome) = match error.use_stderr() {
-                true => (write!(errors, "{error}"), Outcome::BadInput),
-                false => (write!(out, "{error}"), Outcome::Done), // help, version
+            // whoever has closed the pipe has read enough
+            let text = error.render();
+            let (_, outcome) = match error.use_stderr() {
+                true => (write!(errors, "{text}"), Outcome::BadInput),
+                false => (write!(out, "{text}"), Outcome::Done), // help, version
             };
-            return written.map_or(Outcome::Failed, |()| outcome);
+            return outcome;
         }
     };
     let result = match cli.command {
         Command::Bench(args) => bench::run(&args, out),
         Command::Compare(args) => compare::run(&args, out),
+        Command::Completions(args) => completions::run(&args, Cli::command(), out),
+        Command::Config(args) => config::run(&args, out),
         Command::Data(command) => data::run(&command, out),
-        Command::Doctor(args) => doctor::run(&args),
+        Command::Doctor(args) => doctor::run(&args, out),
         Command::Eval(args) => eval::run(&args, out, errors),
         Command::Generate(args) => generate::run(&args, out, errors),
         Command::Inspect(args) => inspect::run(&args, out, errors),
@@ -83,8 +91,11 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, out: &mut dyn Write, e
         Command::Train(args) => train::run(&args, out),
     };
     result.unwrap_or_else(|error| {
+        if is_broken_pipe(&error) {
+            return Outcome::Done; // nobody reads what is left to say: `percept ... | head`
+        }
         // an error that cannot be printed is told by the exit code alone
-        let _ = writeln!(errors, "error: {error:#}");
+        let _ = writeln!(errors, "error: {}", in_words(&error));
         outcome_of(&error)
     })
 }

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow};
 use percept_model::atomic;
 
+use super::arguments::part_of_program;
 use super::device::open_device;
 use super::interrupt;
 use super::outcome::{Advised, Outcome};
@@ -24,7 +25,7 @@ use crate::studies::compare::{Cell, Comparison, Training, figure, measure, page,
 /// Arguments of `percept compare`.
 #[derive(clap::Args)]
 pub(super) struct Args {
-    /// A TOML file; see configs/compare-digits.toml.
+    /// A TOML file, or one that is part of the program, as configs/compare-digits.toml. A file on disk comes first.
     config: PathBuf,
     /// Override a shared field: `--set train.steps=50`. The value is TOML; a bare word is text.
     #[arg(long = "set", value_name = "KEY=VALUE")]
@@ -49,7 +50,13 @@ const START: &str = "start";
 
 /// Trains what is missing, measures it, and writes the results.
 pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome> {
-    let config = CompareConfig::load(&args.config, &args.overrides)?;
+    let config = match part_of_program(&args.config) {
+        Some(text) => {
+            let name = args.config.file_stem().map_or("comparison".into(), |stem| stem.to_string_lossy().into_owned());
+            CompareConfig::parse(text, &args.config.display().to_string(), &name, &args.overrides)?
+        }
+        None => CompareConfig::load(&args.config, &args.overrides)?,
+    };
     if let Some(name) = &args.cell {
         return one_cell(&config, name, out);
     }

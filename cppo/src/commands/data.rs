@@ -1,7 +1,7 @@
 //! `percept data`: problems are made, imported and looked at.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use image::RgbImage;
@@ -10,6 +10,7 @@ use serde_json::json;
 use super::arguments::ConfigArgs;
 use super::outcome::Outcome;
 use crate::config::{Config, ModelConfig, Settings};
+use crate::error::TrainError;
 use crate::problems::data::{DataConfig, Dataset, Purpose, import, import_for, write_examples, write_problems};
 use crate::problems::reading::Reader;
 use crate::problems::tasks::{Split, Task};
@@ -36,6 +37,9 @@ pub(super) struct MakeArgs {
     /// Folder to write to: data.jsonl and images/.
     #[arg(long)]
     to: PathBuf,
+    /// Write into a folder that is not empty.
+    #[arg(long)]
+    force: bool,
     /// How many problems.
     #[arg(long, default_value_t = 1000)]
     problems: u64,
@@ -54,6 +58,9 @@ pub(super) struct ImportArgs {
     /// Folder to write to: data.jsonl and images/. Without it the data are only checked.
     #[arg(long)]
     to: Option<PathBuf>,
+    /// Write into a folder that is not empty.
+    #[arg(long, requires = "to")]
+    force: bool,
     /// Override a field: `--set data.on_bad_row=refuse`, `--set data.answer_column=label`.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     overrides: Vec<String>,
@@ -110,6 +117,7 @@ pub(super) fn run(command: &Command, out: &mut dyn Write) -> Result<Outcome> {
 
 fn make(args: &MakeArgs, out: &mut dyn Write) -> Result<Outcome> {
     let config = args.config.load()?;
+    check_empty(&args.to, args.force)?;
     let problems = Task::new(&config.task)?.problems(args.split.into(), 0..args.problems);
     write_problems(&args.to, &problems)?;
     writeln!(out, "{} problems in {}", problems.len(), args.to.display())?;
@@ -117,6 +125,7 @@ fn make(args: &MakeArgs, out: &mut dyn Write) -> Result<Outcome> {
 }
 
 fn import_data(args: &ImportArgs, out: &mut dyn Write) -> Result<Outcome> {
+    args.to.iter().try_for_each(|folder| check_empty(folder, args.force))?;
     let config = Config::parse("", "defaults", &args.overrides)?;
     let data = DataConfig { path: args.path.clone().into(), ..config.data.unwrap_or_default() };
     let mut dataset = import(&data)?;
@@ -139,6 +148,15 @@ fn import_data(args: &ImportArgs, out: &mut dyn Write) -> Result<Outcome> {
         writeln!(out, "written to {}", folder.display())?;
     }
     Ok(Outcome::Done)
+}
+
+/// Nothing is written over without being asked for.
+fn check_empty(folder: &Path, force: bool) -> Result<(), TrainError> {
+    let is_empty = std::fs::read_dir(folder).map_or(true, |mut entries| entries.next().is_none());
+    if is_empty || force {
+        return Ok(());
+    }
+    Err(TrainError::Unsupported(format!("--to {}: not empty; --force writes into it", folder.display())))
 }
 
 /// Says what was left out of data, and what was chosen in reading.

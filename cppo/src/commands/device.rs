@@ -5,25 +5,64 @@ use percept_engine::{Device, GpuSelector, tune};
 
 use super::outcome::{Advised, Outcome};
 
-/// The device that a configuration names: `auto`, `cpu`, `gpu`, or an adapter.
+/// How a command takes the CPU where it has a configuration.
+const CPU_BY_SETTING: &str = "--set run.device=cpu";
+/// How it takes the CPU where it has an argument for it.
+const CPU_BY_ARGUMENT: &str = "--device cpu";
+
+/// The device that a configuration names: `auto`, `cpu`, `gpu`, in whatever case, or an adapter.
 pub(super) fn open_device(name: &str) -> Result<Device> {
-    ready(match name {
-        "auto" => Ok(Device::best()),
+    let opened = match name.trim().to_ascii_lowercase().as_str() {
+        "auto" => best(),
         "cpu" => Ok(Device::cpu()),
         "gpu" => Device::gpu(&GpuSelector::from_env_or_hardware()),
-        adapter => Device::gpu(&adapter.parse().unwrap_or_else(|never| match never {})),
-    })
+        _ => Device::gpu(&name.parse().unwrap_or_else(|never| match never {})),
+    };
+    ready(opened, CPU_BY_SETTING)
+}
+
+/// The device for a command without a configuration: the CPU, a GPU (a software one if there is no other), or the best there is.
+pub(super) fn open_without_configuration(choice: Option<DeviceArg>) -> Result<Device> {
+    let opened = match choice {
+        None => best(),
+        Some(DeviceArg::Cpu) => Ok(Device::cpu()),
+        Some(DeviceArg::Gpu) => {
+            let device = Device::gpu(&GpuSelector::from_env_or_hardware());
+            match names_adapter() {
+                true => device,
+                false => device.or_else(|no_hardware| Device::gpu(&GpuSelector::software()).map_err(|_| no_hardware)),
+            }
+        }
+    };
+    ready(opened, CPU_BY_ARGUMENT)
+}
+
+/// Where to compute, on the command line.
+#[derive(Clone, Copy, clap::ValueEnum)]
+pub(super) enum DeviceArg {
+    Cpu,
+    /// The adapter that PERCEPT_ADAPTER names, else a hardware GPU, else a software one.
+    Gpu,
+}
+
+/// A hardware GPU if there is one that opens, else the CPU. An adapter that was asked for by name must be there: nobody should wait for a CPU because of a typing error.
+fn best() -> percept_engine::Result<Device> {
+    if names_adapter() { Device::gpu(&GpuSelector::from_env_or_hardware()) } else { Ok(Device::best()) }
+}
+
+fn names_adapter() -> bool {
+    std::env::var_os("PERCEPT_ADAPTER").is_some_and(|name| !name.is_empty())
 }
 
 /// Lets an opened device use the matrix products that `percept doctor --tune` chose for it; says what to do where none could be opened.
-pub(super) fn ready(opened: percept_engine::Result<Device>) -> Result<Device> {
+fn ready(opened: percept_engine::Result<Device>, takes_cpu: &str) -> Result<Device> {
     match opened {
         Ok(device) => {
             tune::load(&device);
             Ok(device)
         }
         Err(error) => {
-            let advice = "percept doctor lists the adapters; the CPU always works".to_owned();
+            let advice = format!("percept doctor lists the adapters; {takes_cpu} takes the CPU, which always works");
             Err(Advised { error: error.into(), advice, outcome: Outcome::Failed }.into())
         }
     }

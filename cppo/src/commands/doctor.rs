@@ -1,5 +1,7 @@
 //! `percept doctor`: which devices there are, and whether their kernels compute what they must.
 
+use std::io::Write;
+
 use anyhow::{Context, Result};
 use percept_engine::check::{OpVerdict, examine};
 use percept_engine::gpu::adapters;
@@ -50,38 +52,38 @@ struct DeviceReport {
 }
 
 /// Exit code 1 if a kernel is wrong or an adapter does not open.
-pub(super) fn run(args: &Args) -> Result<Outcome> {
+pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome> {
     let adapters = adapters();
     if !args.json {
-        print_devices(&adapters);
+        print_devices(&adapters, out)?;
     }
     let mut devices = Vec::new();
     match &args.adapter {
-        Some(text) => devices.push(check_gpu(text, args)?),
+        Some(text) => devices.push(check_gpu(text, args, out)?),
         None => {
-            devices.push(check(&Device::cpu(), args)?);
+            devices.push(check(&Device::cpu(), args, out)?);
             for index in 0..adapters.len() {
-                devices.push(check_gpu(&index.to_string(), args)?);
+                devices.push(check_gpu(&index.to_string(), args, out)?);
             }
         }
     }
     let ok = devices.iter().all(|device| device.ok);
     if args.json {
         let report = Report { version: env!("CARGO_PKG_VERSION"), cpu_threads: threads(), devices, ok };
-        println!("{}", serde_json::to_string_pretty(&report)?);
+        writeln!(out, "{}", serde_json::to_string_pretty(&report)?)?;
     } else {
-        print_summary(&devices);
+        print_summary(&devices, out)?;
     }
     Ok(if ok { Outcome::Done } else { Outcome::Failed })
 }
 
-fn check_gpu(selector: &str, args: &Args) -> Result<DeviceReport> {
+fn check_gpu(selector: &str, args: &Args, out: &mut dyn Write) -> Result<DeviceReport> {
     let selector: GpuSelector = selector.parse().unwrap_or_else(|never| match never {});
     match Device::gpu(&selector).inspect(tune::load) {
-        Ok(device) => check(&device, args),
+        Ok(device) => check(&device, args, out),
         Err(error) => {
             if !args.json {
-                println!("\n{error}");
+                writeln!(out, "\n{error}")?;
             }
             let (name, error) = (selector.to_string(), Some(error.to_string()));
             Ok(DeviceReport { name, adapter: None, error, ops: Vec::new(), tuning: None, measurements: Vec::new(), ok: false })
@@ -89,31 +91,33 @@ fn check_gpu(selector: &str, args: &Args) -> Result<DeviceReport> {
     }
 }
 
-fn check(device: &Device, args: &Args) -> Result<DeviceReport> {
+fn check(device: &Device, args: &Args, out: &mut dyn Write) -> Result<DeviceReport> {
     if !args.json {
-        println!("\nKernels on {device}, forward and backward, against f64 on the CPU");
-        println!("  {:<28} {:>7}  {:>9}  {:>9}  verdict", "op", "samples", "max error", "tolerance");
+        writeln!(out, "\nKernels on {device}, forward and backward, against f64 on the CPU")?;
+        writeln!(out, "  {:<28} {:>7}  {:>9}  {:>9}  verdict", "op", "samples", "max error", "tolerance")?;
     }
+    let mut written = Ok(());
     let ops = examine(device, |verdict| {
-        if !args.json {
-            print_verdict(verdict);
+        if !args.json && written.is_ok() {
+            written = print_verdict(verdict, out);
         }
     });
+    written?;
     let ok = ops.iter().all(|verdict| verdict.ok);
-    let (tuning, measurements) = if args.tune { tune_adapter(device, args)? } else { (None, Vec::new()) };
+    let (tuning, measurements) = if args.tune { tune_adapter(device, args, out)? } else { (None, Vec::new()) };
     Ok(DeviceReport { name: device.to_string(), adapter: device.adapter().cloned(), error: None, ops, tuning, measurements, ok })
 }
 
 /// Measures, prints and keeps. The CPU has nothing to choose.
-fn tune_adapter(device: &Device, args: &Args) -> Result<(Option<Tuning>, Vec<Measurement>)> {
+fn tune_adapter(device: &Device, args: &Args, out: &mut dyn Write) -> Result<(Option<Tuning>, Vec<Measurement>)> {
     let Some(adapter) = device.adapter() else { return Ok((None, Vec::new())) };
     let precision = if args.allow_f16 { Precision::HalfInputs } else { Precision::Single };
     let (tuning, measurements) = tune::tune(device, precision)?;
     let path = tune::cache_path().context("nowhere to keep the choice: set HOME or PERCEPT_CACHE")?;
     tune::save(&path, adapter, tuning)?;
     if !args.json {
-        println!("\nMatrix products on {device}");
-        println!("  {:<28} {:<22} {:>9}  {:>9}", "variant", "size", "GFLOP/s", "error");
+        writeln!(out, "\nMatrix products on {device}")?;
+        writeln!(out, "  {:<28} {:<22} {:>9}  {:>9}", "variant", "size", "GFLOP/s", "error")?;
         for Measurement { variant, size: [m, k, n], gflops, error, exact } in &measurements {
             let chosen = if *m <= tune::THIN_ROWS { tuning.thin } else { tuning.wide } == Some(*variant);
             let note = if chosen {
@@ -123,19 +127,24 @@ fn tune_adapter(device: &Device, args: &Args) -> Result<(Option<Tuning>, Vec<Mea
             } else {
                 "not exact enough"
             };
-            println!("  {:<28} {:<22} {gflops:>9.1}  {error:>9.1e}  {note}", format!("{variant:?}"), format!("[{m}, {k}] · [{k}, {n}]"));
+            writeln!(
+                out,
+                "  {:<28} {:<22} {gflops:>9.1}  {error:>9.1e}  {note}",
+                format!("{variant:?}"),
+                format!("[{m}, {k}] · [{k}, {n}]")
+            )?;
         }
-        println!("  kept in {}", path.display());
+        writeln!(out, "  kept in {}", path.display())?;
     }
     Ok((Some(tuning), measurements))
 }
 
-fn print_devices(adapters: &[AdapterReport]) {
-    println!("Devices");
-    println!("  cpu  {} threads", threads());
+fn print_devices(adapters: &[AdapterReport], out: &mut dyn Write) -> std::io::Result<()> {
+    writeln!(out, "Devices")?;
+    writeln!(out, "  cpu  {} threads", threads())?;
     for (index, adapter) in adapters.iter().enumerate() {
         let AdapterReport { name, backend, device_type, driver_info, .. } = adapter;
-        println!("  {index:<4} {name} · {backend} · {device_type} · {driver_info}");
+        writeln!(out, "  {index:<4} {name} · {backend} · {device_type} · {driver_info}")?;
         let mut features = Vec::new();
         let subgroups = match (adapter.subgroup_min_size, adapter.subgroup_max_size) {
             (low, high) if low == high => format!("subgroups of {low}"),
@@ -150,45 +159,50 @@ fn print_devices(adapters: &[AdapterReport]) {
         ] {
             features.push(if on { feature } else { format!("no {}", feature.split(" of ").next().unwrap_or_default()) });
         }
-        println!("       {}", features.join(" · "));
-        println!(
+        writeln!(out, "       {}", features.join(" · "))?;
+        writeln!(
+            out,
             "       tensors up to {} MiB · workgroup memory {} KiB · workgroups of up to {}",
             adapter.max_binding_bytes >> 20,
             adapter.max_workgroup_memory_bytes >> 10,
             adapter.max_workgroup_size
-        );
+        )?;
     }
     if adapters.is_empty() {
-        println!("  no GPU adapter: training runs on the CPU. On Debian or Ubuntu, mesa-vulkan-drivers brings Vulkan drivers");
+        writeln!(out, "  no GPU adapter: training runs on the CPU. On Debian or Ubuntu, mesa-vulkan-drivers brings Vulkan drivers")?;
     }
+    Ok(())
 }
 
-fn print_verdict(verdict: &OpVerdict) {
+fn print_verdict(verdict: &OpVerdict, out: &mut dyn Write) -> std::io::Result<()> {
     let OpVerdict { op, samples, max_error, tolerance, ok, problem } = verdict;
     if *samples == 0 {
-        println!("  {op:<28} {samples:>7}  {:>9}  {:>9}  not run: the device lacks what it needs", "", "");
-        return;
+        writeln!(out, "  {op:<28} {samples:>7}  {:>9}  {:>9}  not run: the device lacks what it needs", "", "")?;
+        return Ok(());
     }
-    println!("  {op:<28} {samples:>7}  {max_error:>9.1e}  {tolerance:>9.1e}  {}", if *ok { "ok" } else { "WRONG" });
+    writeln!(out, "  {op:<28} {samples:>7}  {max_error:>9.1e}  {tolerance:>9.1e}  {}", if *ok { "ok" } else { "WRONG" })?;
     if !ok {
-        println!("      {problem}");
+        writeln!(out, "      {problem}")?;
     }
+    Ok(())
 }
 
-fn print_summary(devices: &[DeviceReport]) {
-    println!();
+fn print_summary(devices: &[DeviceReport], out: &mut dyn Write) -> std::io::Result<()> {
+    writeln!(out)?;
     for device in devices {
         let wrong: Vec<&str> = device.ops.iter().filter(|verdict| !verdict.ok).map(|verdict| verdict.op).collect();
         match (&device.error, wrong.is_empty()) {
-            (Some(_), _) => println!("{}: could not be opened", device.name),
-            (None, true) => println!(
+            (Some(_), _) => writeln!(out, "{}: could not be opened", device.name)?,
+            (None, true) => writeln!(
+                out,
                 "{}: all {} ops that run here are right",
                 device.name,
                 device.ops.iter().filter(|verdict| verdict.samples > 0).count()
-            ),
-            (None, false) => println!("{}: WRONG: {}. Do not train on it; please report this table", device.name, wrong.join(", ")),
+            )?,
+            (None, false) => writeln!(out, "{}: WRONG: {}. Do not train on it; please report this table", device.name, wrong.join(", "))?,
         }
     }
+    Ok(())
 }
 
 fn threads() -> usize {

@@ -13,7 +13,7 @@ use super::arguments::ConfigArgs;
 use super::device::open_device;
 use super::outcome::Outcome;
 use super::sources::{Sources, Unseen, read};
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, wrapped};
 use crate::problems::answer::boxed_answer;
 use crate::problems::data::{Purpose, has_split_to_measure};
 use crate::problems::prompts::Encoder;
@@ -25,7 +25,7 @@ use crate::records::statistics::{Estimate, average_at_n, pass_at_k};
 use crate::studies::robustness::{Changed, Robustness, measure};
 use crate::training::evaluate::{Decoding, category_of, evaluate_each};
 use crate::training::group::{Group, Response};
-use crate::training::policy::load_encoder;
+use crate::training::policy::{directory, load_encoder};
 
 /// Arguments of `percept eval`.
 #[derive(clap::Args)]
@@ -104,7 +104,7 @@ pub(super) fn run(args: &Args, out: &mut dyn Write, errors: &mut dyn Write) -> R
         config.model.path = path.clone();
     }
     let device = open_device(&config.run.device)?;
-    let model = Model::load(&config.model.path, &device, Precision::AsStored)?;
+    let model = Model::load(&directory(&config.model.path)?, &device, Precision::AsStored)?;
     let encoder = load_encoder(&config.model)?;
     if args.robustness {
         return robustness(args, &config, &model, &encoder, out);
@@ -250,19 +250,21 @@ fn print_robustness(measured: &Robustness, out: &mut dyn Write) -> Result<()> {
         let Estimate { rate, low, high } = measured.accuracy(count);
         format!("{:.1} [{:.1}, {:.1}]", 100.0 * rate, 100.0 * low, 100.0 * high)
     };
-    writeln!(
-        out,
-        "{} problems, one greedy response each; per cent right [95 %], and in parentheses with the same answer as on the original picture\n",
+    let about = format!(
+        "{} problems, one greedy response each; per cent right [95 %], and in parentheses with the same answer as on the original picture",
         measured.problems
-    )?;
+    );
+    writeln!(out, "{}", wrapped("", "", &about))?;
     writeln!(out, "{:<16} {:>20}", "clean", rate(measured.clean.correct))?;
-    writeln!(out, "{:<16} {:>30} {:>30} {:>30}", "change", "strength 1", "2", "3")?;
+    writeln!(out, "{:<16} {:>20} {:>20} {:>20}", "change", "strength 1", "2", "3")?;
     for name in measured.change_names() {
         let cell = |strength| {
             let row = measured.at(name, strength).expect("every change has all strengths");
-            format!("{} ({:.0})", rate(row.correct), 100.0 * row.consistent as f64 / measured.problems as f64)
+            let Estimate { rate, low, high } = measured.accuracy(row.correct);
+            let same = 100.0 * row.consistent as f64 / measured.problems as f64;
+            format!("{:.1} [{:.0}, {:.0}] ({same:.0})", 100.0 * rate, 100.0 * low, 100.0 * high)
         };
-        writeln!(out, "{:<16} {:>30} {:>30} {:>30}", name.replace('_', " "), cell(1), cell(2), cell(3))?;
+        writeln!(out, "{:<16} {:>20} {:>20} {:>20}", name.replace('_', " "), cell(1), cell(2), cell(3))?;
     }
     let (mean, consistency) = (100.0 * measured.robust_accuracy(), 100.0 * measured.consistency());
     writeln!(out, "{:<16} {mean:.1} right, {consistency:.1} with the same answer\n", "mean")?;
@@ -271,11 +273,11 @@ fn print_robustness(measured: &Robustness, out: &mut dyn Write) -> Result<()> {
         let sure = 100.0 * row.sure as f64 / row.readable.max(1) as f64;
         writeln!(out, "{:<16} {:>20} {sure:>9.1} {:>17.2} nats", row.name, rate(row.correct), row.entropy)?;
     }
-    writeln!(
-        out,
-        "\nAlways the most frequent answer: {:.1} % right. Sure: sampling, the model would name the same things with a probability above one half.",
+    let about = format!(
+        "Always the most frequent answer: {:.1} % right. Sure: sampling, the model would name the same things with a probability above one half.",
         100.0 * measured.chance
-    )?;
+    );
+    write!(out, "\n{}", wrapped("", "", &about))?;
     Ok(())
 }
 

@@ -10,13 +10,13 @@ use percept_model::{Model, Precision, atomic};
 use super::arguments::ConfigArgs;
 use super::device::open_device;
 use super::outcome::Outcome;
-use crate::config::Config;
+use crate::config::{Config, wrapped};
 use crate::methods::selection::Selection;
 use crate::problems::data::DataConfig;
 use crate::problems::prompts::Prompt;
 use crate::studies::inspect::detectors::{DetectorReport, DetectorRow, evaluate};
 use crate::studies::inspect::{self, ResponseSource, Style, own_question, test_problems};
-use crate::training::policy::load_encoder;
+use crate::training::policy::{directory, load_encoder};
 
 /// Arguments of `percept inspect`.
 #[derive(clap::Args)]
@@ -88,7 +88,7 @@ pub(super) fn run(args: &Args, out: &mut dyn Write, errors: &mut dyn Write) -> R
     let encoder = load_encoder(&config.model)?;
     let device = open_device(&config.run.device)?;
     writeln!(errors, "on {device}")?;
-    let model = Model::load(&config.model.path, &device, Precision::AsStored)?;
+    let model = Model::load(&directory(&config.model.path)?, &device, Precision::AsStored)?;
     if args.evaluate {
         let report = evaluate(&model, &encoder, prompts, &source, &config)?;
         match args.json {
@@ -171,48 +171,34 @@ fn about(args: &Args, config: &Config) -> Vec<(&'static str, String)> {
     vec![("Model", config.model.path.display().to_string()), ("Problems", problems), ("Response", response), ("Chosen by", chosen)]
 }
 
+/// How well scores rank tokens, then what is chosen by them above each floor. No line is longer than 80 columns.
 fn print_detectors(report: &DetectorReport, out: &mut dyn Write) -> Result<()> {
     let share = |tokens: usize| 100.0 * tokens as f64 / report.tokens.max(1) as f64;
-    writeln!(
-        out,
+    let about = format!(
         "{} responses, {} malformed ones left out; {} tokens, {:.1} % of them truly name something seen",
         report.problems,
         report.malformed,
         report.tokens,
         share(report.perception_tokens)
-    )?;
-    writeln!(
-        out,
-        "{:<15} {:<14} {:>11} {:>8} {:>6} {:>6} {:>9}  {:>6} {:>10} {:>8} {:>8}",
-        "removed by", "detector", "shift: seen", "others", "AUC", "AP", "at equal", "floor", "precision", "recall", "chosen"
-    )?;
+    );
+    write!(out, "{}", wrapped("", "", &about))?;
+    let names = |row: &DetectorRow| format!("{:<14} {:<18}", row.removing.map_or("as in training", |how| how.name()), row.detector.name());
+    let heads = format!("{:<14} {:<18}", "removed by", "detector");
+    writeln!(out, "\n{heads} {:>11} {:>8} {:>6} {:>6} {:>10}", "shift: seen", "others", "AUC", "AP", "at equal %")?;
     for of_detector in report.rows.chunk_by(|a, b| (a.removing, a.detector) == (b.removing, b.detector)) {
-        let first = &of_detector[0];
-        let mut begin = format!(
-            "{:<15} {:<14} {:>+11.3} {:>+8.3} {:>6.3} {:>6.3} {:>7.1} %",
-            first.removing.map_or("as in training", |removing| removing.name()),
-            first.detector.name(),
-            first.shift_of_perception,
-            first.shift_of_others,
-            first.detection.auc,
-            first.detection.average_precision,
-            100.0 * first.detection.precision_at_equal
-        );
-        for DetectorRow { min_delta_entropy, detection, .. } in of_detector {
-            writeln!(
-                out,
-                "{begin:<75}  {min_delta_entropy:>6} {:>8.1} % {:>6.1} % {:>6.1} %",
-                100.0 * detection.precision,
-                100.0 * detection.recall,
-                share(detection.chosen)
-            )?;
-            // what does not depend on the floor is said once
-            begin.clear();
-        }
+        let DetectorRow { shift_of_perception, shift_of_others, detection, .. } = &of_detector[0];
+        let equal = 100.0 * detection.precision_at_equal;
+        let (auc, precision) = (detection.auc, detection.average_precision);
+        let named = names(&of_detector[0]);
+        writeln!(out, "{named} {shift_of_perception:>+11.3} {shift_of_others:>+8.3} {auc:>6.3} {precision:>6.3} {equal:>10.1}")?;
     }
-    writeln!(
-        out,
-        "shift and floor in nats; AUC of the score: 0.5 is chance; AP: average precision; at equal: precision, and recall, if as many tokens are chosen by score as truly name something; chosen: share of all tokens"
-    )?;
+    writeln!(out, "\n{heads} {:>7} {:>11} {:>8} {:>8}", "floor", "precision %", "recall %", "chosen %")?;
+    for row in &report.rows {
+        let (precision, recall, chosen) = (100.0 * row.detection.precision, 100.0 * row.detection.recall, share(row.detection.chosen));
+        writeln!(out, "{} {:>7} {precision:>11.1} {recall:>8.1} {chosen:>8.1}", names(row), row.min_delta_entropy)?;
+    }
+    let about = "shift and floor in nats; AUC of the score: 0.5 is chance; AP: average precision; at equal: precision, and recall, if as many tokens are chosen by \
+                 score as truly name something; chosen: share of all tokens";
+    write!(out, "\n{}", wrapped("", "", about))?;
     Ok(())
 }

@@ -44,11 +44,30 @@ impl From<Outcome> for ExitCode {
 
 /// An error, and below it what can be done about it.
 #[derive(Debug, thiserror::Error)]
-#[error("{error:#}\n{advice}")]
+#[error("{}\n{advice}", in_words(error))]
 pub(super) struct Advised {
     pub(super) error: anyhow::Error,
     pub(super) advice: String,
     pub(super) outcome: Outcome,
+}
+
+/// An error with its causes, each said once: many errors say what caused them in their own words.
+pub(super) fn in_words(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(|cause| format!("{cause:#}")) {
+        if text.is_empty() {
+            text = cause;
+        } else if !text.contains(&cause) {
+            text += &format!(": {cause}");
+        }
+    }
+    text
+}
+
+/// Whether the output was closed by whoever read it.
+pub(super) fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let is_closed = |cause: &std::io::Error| cause.kind() == std::io::ErrorKind::BrokenPipe;
+    error.chain().any(|cause| cause.downcast_ref::<std::io::Error>().is_some_and(is_closed))
 }
 
 /// Whether the fault lies in what the program was given.

@@ -4,11 +4,11 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use anyhow::Result;
-use percept_engine::{Device, GpuSelector};
 use percept_model::image::{self, ImageSplitting};
 use percept_model::{Model, ModelFiles, Precision, Question};
 
-use super::device;
+use super::device::{DeviceArg, open_without_configuration};
+use crate::training::policy::directory;
 
 /// Which model, which picture, which question.
 #[derive(clap::Args)]
@@ -29,15 +29,8 @@ pub(super) struct QuestionArgs {
     #[arg(long)]
     no_split_image: bool,
     /// Where to compute. Default: a hardware GPU if there is one, else the CPU.
-    #[arg(long, value_enum)]
+    #[arg(long, value_enum, ignore_case = true)]
     device: Option<DeviceArg>,
-}
-
-#[derive(Clone, Copy, clap::ValueEnum)]
-enum DeviceArg {
-    Cpu,
-    /// The adapter that PERCEPT_ADAPTER names, else a hardware GPU, else a software one.
-    Gpu,
 }
 
 /// A model that has been asked.
@@ -50,7 +43,8 @@ pub(super) struct Asked {
 impl QuestionArgs {
     /// Reads the small files first: what is wrong with them is said before the weights are read. The device is named on `errors`.
     pub(super) fn ask(&self, errors: &mut dyn Write) -> Result<Asked> {
-        let mut files = ModelFiles::read(&self.model)?;
+        let directory = directory(&self.model)?;
+        let mut files = ModelFiles::read(&directory)?;
         let image = image::open(&self.image)?;
         match (self.split_image, self.no_split_image) {
             (true, _) => files = files.with_image_splitting(ImageSplitting::Tiles),
@@ -59,23 +53,9 @@ impl QuestionArgs {
         }
         let processor = files.image_processor()?;
         let question = Question::new(&files, &processor, &image, &self.prompt)?;
-        let device = open(self.device)?;
+        let device = open_without_configuration(self.device)?;
         writeln!(errors, "on {device}")?;
-        let model = Model::load(&self.model, &device, Precision::AsStored)?;
+        let model = Model::load(&directory, &device, Precision::AsStored)?;
         Ok(Asked { files, model, question })
     }
-}
-
-fn open(device: Option<DeviceArg>) -> Result<Device> {
-    device::ready(match device {
-        None => Ok(Device::best()),
-        Some(DeviceArg::Cpu) => Ok(Device::cpu()),
-        Some(DeviceArg::Gpu) => {
-            let device = Device::gpu(&GpuSelector::from_env_or_hardware());
-            match std::env::var_os("PERCEPT_ADAPTER") {
-                Some(_) => device,
-                None => device.or_else(|no_hardware| Device::gpu(&GpuSelector::software()).map_err(|_| no_hardware)),
-            }
-        }
-    })
 }

@@ -10,6 +10,7 @@ use percept_engine::Device;
 
 use super::interrupt;
 use super::outcome::{Advised, Outcome};
+use crate::config::Settings;
 use crate::error::TrainError;
 use crate::records::report::write_report;
 use crate::records::run::{Evaluation, Metrics, Recorder, RunFolder};
@@ -41,7 +42,7 @@ impl<'a> Session<'a> {
         folder.note_start(step, plan.command, &device.to_string())?;
         interrupt::watch()?;
         let bar = ProgressBar::new(plan.steps).with_position(step);
-        bar.set_style(ProgressStyle::with_template("{bar:30} {pos}/{len}  {elapsed}, {eta} left  {msg}").expect("a valid template"));
+        bar.set_style(ProgressStyle::with_template("{bar:12} {pos}/{len}  {elapsed}, {eta} left  {wide_msg}").expect("a valid template"));
         let mut session = Session { folder, recorder, plan, bar, out };
         if step > 0 {
             session.say(format_args!("going on after step {step}"));
@@ -53,6 +54,14 @@ impl<'a> Session<'a> {
     pub(super) fn say(&mut self, line: impl fmt::Display) {
         // a run does not end because nobody reads what it says: a closed pipe, a terminal that is gone
         self.bar.suspend(|| drop(writeln!(self.out, "{line}")));
+    }
+
+    /// Writes down settings that are others than before.
+    pub(super) fn note_settings<S: Settings + PartialEq>(&self, now: &S, before: &S) -> Result<()> {
+        if now != before {
+            self.folder.set_config(now)?;
+        }
+        Ok(())
     }
 
     /// Where samples go.

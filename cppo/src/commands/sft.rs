@@ -6,12 +6,13 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use percept_model::Model;
 
+use super::arguments::load_settings;
 use super::device::open_device;
 use super::interrupt;
 use super::outcome::Outcome;
 use super::session::{Plan, Session, at_step, restore_last};
 use super::sources::{Unseen, read};
-use crate::config::{ConfigError, RolloutConfig, Settings, SftRunConfig};
+use crate::config::{ConfigError, RolloutConfig, SftRunConfig};
 use crate::error::TrainError;
 use crate::problems::data::Purpose;
 use crate::problems::prompts::{Encoder, Problems};
@@ -19,13 +20,13 @@ use crate::problems::reading::Reader;
 use crate::problems::tasks::Task;
 use crate::records::run::{Metrics, RunFolder};
 use crate::training::evaluate::{Decoding, evaluate};
-use crate::training::policy::open_for_sft;
+use crate::training::policy::{directory, open_for_sft};
 use crate::training::sft::SftTrainer;
 
 /// Arguments of `percept sft`.
 #[derive(clap::Args)]
 pub(super) struct Args {
-    /// A TOML file; see configs/sft-digits.toml.
+    /// A TOML file, or one that is part of the program, as configs/sft-digits.toml. A file on disk comes first.
     #[arg(required_unless_present = "resume")]
     config: Option<PathBuf>,
     /// Override a field: `--set sft.steps=100`. The value is TOML; a bare word is text.
@@ -34,6 +35,9 @@ pub(super) struct Args {
     /// Write the model here, in place of the file's `out`.
     #[arg(long)]
     out: Option<PathBuf>,
+    /// Replace what stands there.
+    #[arg(long)]
+    force: bool,
     /// Resume the run in this folder, from its last checkpoint, with its configuration.
     #[arg(long, value_name = "RUN", conflicts_with_all = ["config", "overrides", "out"])]
     resume: Option<PathBuf>,
@@ -46,7 +50,7 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome> {
         Some(folder) => folder.config()?,
         None => load(args)?,
     };
-    check_out(&config.out)?;
+    check_out(&config.out, old.as_ref(), args.force)?;
     let device = open_device(&config.run.device)?;
     let (model, encoder) = open_for_sft(&config, &device)?;
     let reader = Reader { encoder: &encoder, model: model.config(), max_new_tokens: RolloutConfig::default().max_new_tokens };
@@ -56,7 +60,8 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome> {
         Some(folder) => folder,
         None => RunFolder::create(&config)?,
     };
-    folder.check_start(config.model.as_ref().map(|model| model.path.as_path()), &fingerprints)?;
+    let model_directory = config.model.as_ref().map(|model| directory(&model.path)).transpose()?;
+    folder.check_start(model_directory.as_deref(), &fingerprints)?;
     restore_last(&folder, |checkpoint| trainer.restore(checkpoint))?;
 
     let plan = Plan {
@@ -96,21 +101,34 @@ fn open_problems(
 }
 
 fn load(args: &Args) -> Result<SftRunConfig, ConfigError> {
-    let mut config = SftRunConfig::load(args.config.as_deref().expect("clap asks for it where there is no --resume"), &args.overrides)?;
+    let path = args.config.as_deref().expect("clap asks for it where there is no --resume");
+    let mut config: SftRunConfig = load_settings(path, &args.overrides)?;
     config.out = args.out.clone().unwrap_or(config.out);
     Ok(config)
 }
 
-/// The model replaces what stands at `out` as a whole: that must be a model, or nothing, and it is better known before the training.
-fn check_out(out: &Path) -> Result<()> {
+/// The model replaces what stands at `out` as a whole, so that must be nothing, or a model that this run has written before; with `force`, any model. It is better known
+/// before the training.
+fn check_out(out: &Path, run: Option<&RunFolder>, force: bool) -> Result<()> {
     let is_nothing = !out.exists() || std::fs::read_dir(out).is_ok_and(|mut entries| entries.next().is_none());
     if !is_nothing && !out.join("config.json").is_file() {
         let problem = format!("out: expected a model directory, an empty or a new one, got {}", out.display());
         return Err(TrainError::Unsupported(problem).into());
     }
+    if !is_nothing && !force && !run.is_some_and(|run| is_written_by(run, out)) {
+        let problem = format!("out: {}: not empty; --force replaces it, --out DIR writes elsewhere", out.display());
+        return Err(TrainError::Unsupported(problem).into());
+    }
     let parent = out.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let writable = std::fs::create_dir_all(parent).and_then(|()| tempfile::tempfile_in(parent));
     writable.map(drop).with_context(|| out.display().to_string())
+}
+
+/// Whether the model at `out` has the weights of a checkpoint of this run.
+fn is_written_by(run: &RunFolder, out: &Path) -> bool {
+    let weights = |directory: &Path| std::fs::read(directory.join("model.safetensors")).ok();
+    let there = weights(out);
+    there.is_some() && run.checkpoints().is_ok_and(|steps| steps.iter().rev().any(|step| weights(&run.checkpoint(*step)) == there))
 }
 
 fn train(

@@ -11,13 +11,14 @@ use super::arguments::ConfigArgs;
 use super::device::open_device;
 use super::interrupt;
 use super::outcome::Outcome;
+use super::overview::{overview, print_dry_run};
 use super::session::{Plan, Session, at_step, restore_last};
 use super::sources::{Sources, Unseen};
-use crate::config::Config;
+use crate::config::{Config, ConfigError, changed};
 use crate::problems::reading::Reader;
 use crate::records::run::RunFolder;
 use crate::training::evaluate::{Decoding, evaluate};
-use crate::training::policy::{load_encoder, load_policy};
+use crate::training::policy::{directory, load_encoder, load_policy};
 use crate::training::trainer::{StepOutput, Trainer};
 
 /// Arguments of `percept train`.
@@ -25,19 +26,23 @@ use crate::training::trainer::{StepOutput, Trainer};
 pub(super) struct Args {
     #[command(flatten)]
     config: ConfigArgs,
-    /// Resume the run in this folder, from its last checkpoint, with its configuration.
-    #[arg(long, value_name = "RUN", conflicts_with_all = ["config", "overrides"])]
+    /// Resume the run in this folder, from its last checkpoint, with its configuration. With `--set train.steps=N` it becomes longer.
+    #[arg(long, value_name = "RUN", conflicts_with = "config")]
     resume: Option<PathBuf>,
+    /// Write nothing: say what would be in force, what is trained on what, how long prompts are, and show the first.
+    #[arg(long, conflicts_with = "resume")]
+    dry_run: bool,
 }
 
 /// Trains, measures before, during and after, and writes the report.
 pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome> {
-    let old = args.resume.as_deref().map(RunFolder::open).transpose()?;
-    let config: Config = match &old {
-        Some(folder) => folder.config()?,
-        None => args.config.load()?,
+    let Some(path) = &args.resume else {
+        let config = args.config.load()?;
+        return if args.dry_run { dry_run(&config, &args.config.name(), out) } else { train_run(&config, None, out) };
     };
-    train_run(&config, old, out)
+    let folder = RunFolder::open(path)?;
+    let config = continued(&folder, &args.config.overrides)?;
+    train_run(&config, Some(folder), out)
 }
 
 /// Trains in the folder `old`, from its last checkpoint on, or in a new one.
@@ -45,12 +50,20 @@ pub(super) fn train_run(config: &Config, old: Option<RunFolder>, out: &mut dyn W
     let device = open_device(&config.run.device)?;
     let Start { mut trainer, unseen, fingerprints } = Start::new(config, &device, out)?;
     // a folder is made when there is something to put into it
-    let folder = match old {
-        Some(folder) => folder,
-        None => RunFolder::create(config)?,
+    let (folder, before) = match old {
+        Some(folder) => {
+            let before = folder.config::<Config>()?;
+            (folder, before)
+        }
+        None => (RunFolder::create(config)?, config.clone()),
     };
-    folder.check_start(Some(&config.model.path), &fingerprints)?;
+    folder.check_start(Some(&directory(&config.model.path)?), &fingerprints)?;
     restore_last(&folder, |checkpoint| trainer.restore(checkpoint))?;
+    let done = trainer.progress().step;
+    if done > config.train.steps {
+        let problem = format!("train.steps: expected at least {done}, which are done, got {}", config.train.steps);
+        return Err(ConfigError::Range { origin: folder.path().display().to_string(), problem }.into());
+    }
 
     let plan = Plan {
         command: "train",
@@ -59,9 +72,14 @@ pub(super) fn train_run(config: &Config, old: Option<RunFolder>, out: &mut dyn W
         keep_checkpoints: config.train.keep_checkpoints,
     };
     let path = folder.path().display().to_string();
-    let mut session = Session::new(folder, plan, trainer.progress().step, &device, out)?;
+    let mut session = Session::new(folder, plan, done, &device, out)?;
     session.say(format_args!("{} on {device}; run folder {path}", config.method.own.name()));
+    overview(config, &trainer).iter().for_each(|line| session.say(line));
     session.say(measured_on(config, unseen.as_ref()));
+    if before.train.steps != config.train.steps {
+        session.say(lengthened(&before, config, done));
+    }
+    session.note_settings(config, &before)?;
     let outcome = train(config, &mut trainer, unseen.as_ref(), &mut session).map_err(|error| session.advise(error))?;
     // under PERCEPT_TRACE=1
     let times = device.take_trace()?;
@@ -69,6 +87,49 @@ pub(super) fn train_run(config: &Config, old: Option<RunFolder>, out: &mut dyn W
         session.say(trace_table(&times));
     }
     Ok(outcome)
+}
+
+/// The settings of a run that goes on, with those changed that may change.
+fn continued(folder: &RunFolder, overrides: &[String]) -> Result<Config> {
+    let before: Config = folder.config()?;
+    let config: Config = folder.config_with(overrides)?;
+    if let Some(key) = changed(&before, &config).into_iter().find(|key| !CHANGEABLE.contains(&key.as_str())) {
+        let problem = format!("{key}: a run goes on with what it began with; expected one of {}", CHANGEABLE.join(", "));
+        return Err(ConfigError::Range { origin: format!("--resume {}", folder.path().display()), problem }.into());
+    }
+    Ok(config)
+}
+
+/// What does not change how a step is made from the one before.
+const CHANGEABLE: &[&str] = &[
+    "train.steps",
+    "train.save_every",
+    "train.keep_checkpoints",
+    "train.sample_prompts",
+    "train.sample_every",
+    "eval.problems",
+    "eval.problems_during_training",
+    "eval.every",
+    "run.device",
+];
+
+/// What another length does to the learning rate.
+fn lengthened(before: &Config, config: &Config, done: u64) -> String {
+    let (from, to) = (before.train.steps, config.train.steps);
+    let rates = |steps: u64| (1..=done).map(|step| config.optim.learning_rate_at(step, steps)).collect::<Vec<_>>();
+    let schedule = match rates(from) == rates(to) {
+        true => format!("the learning rate is that of a run of {to} steps from the start"),
+        false => format!("the learning rate so far fell as in a run of {from} steps; from here on it is that of a run of {to}"),
+    };
+    format!("train.steps: {from} before, {to} now; {schedule}")
+}
+
+/// Says what a run would do, and writes nothing.
+fn dry_run(config: &Config, name: &str, out: &mut dyn Write) -> Result<Outcome> {
+    let device = open_device(&config.run.device)?;
+    let Start { trainer, unseen, .. } = Start::new(config, &device, out)?;
+    print_dry_run(config, name, &trainer, &measured_on(config, unseen.as_ref()), out)?;
+    Ok(Outcome::Done)
 }
 
 /// What a run begins with.

@@ -71,7 +71,7 @@ pub(super) fn nearest(key: &str, known: &[String]) -> Option<String> {
 }
 
 /// Levenshtein's distance: the number of characters to insert, delete or replace.
-fn edits(from: &str, to: &str) -> usize {
+pub(super) fn edits(from: &str, to: &str) -> usize {
     let to: Vec<char> = to.chars().collect();
     let mut row: Vec<usize> = (0..=to.len()).collect();
     for (i, a) in from.chars().enumerate() {

@@ -6,7 +6,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
-use super::keys::{known_keys, leaves, merge, moved, nearest, table_of};
+use super::keys::{edits, known_keys, leaves, merge, moved, nearest, table_of};
+use super::other_names::other_name;
 use super::run::RunConfig;
 
 /// Why there is no configuration.
@@ -37,6 +38,16 @@ pub enum ConfigError {
         key: String,
         /// The most similar existing key, if one is similar at all.
         nearest: Option<String>,
+    },
+    /// A key of another project.
+    #[error("{origin}: {key}: no such key; {words}")]
+    OtherName {
+        /// The file, or the `--set`.
+        origin: String,
+        /// The key, dotted.
+        key: String,
+        /// Whose name it is, and what it is called here.
+        words: String,
     },
     /// A key that existed in an earlier version.
     #[error("{origin}: {key}: no such key; it is {to} now")]
@@ -100,8 +111,8 @@ pub trait Settings: Clone + Default + Serialize + DeserializeOwned {
     /// As [`Settings::load`].
     fn parse(text: &str, origin: &str, overrides: &[String]) -> Result<Self, ConfigError> {
         let syntax = |e: toml::de::Error| ConfigError::Syntax { origin: origin.to_owned(), problem: e.to_string().trim_end().to_owned() };
-        let mut whole: Table = toml::from_str(text).map_err(syntax)?;
-        check_table::<Self>(&whole, origin)?;
+        let given: Table = toml::from_str(text).map_err(syntax)?;
+        let mut whole = checked::<Self>(given, origin, None)?;
         for assignment in overrides {
             merge(&mut whole, Self::assignment(assignment)?);
         }
@@ -119,10 +130,8 @@ pub trait Settings: Clone + Default + Serialize + DeserializeOwned {
     /// # Errors
     /// An unknown key, or a value of the wrong type.
     fn assignment(assignment: &str) -> Result<Table, ConfigError> {
-        let (path, value) = parse_assignment(assignment)?;
-        let table = table_of(&path, value);
-        check_table::<Self>(&table, &format!("--set {assignment}"))?;
-        Ok(table)
+        let (path, value, text) = parse_assignment(assignment)?;
+        checked::<Self>(table_of(&path, value), &format!("--set {assignment}"), Some(&text))
     }
 
     /// All settings, defaults included, as TOML. [`Settings::parse`] reads it back to the same settings.
@@ -131,28 +140,61 @@ pub trait Settings: Clone + Default + Serialize + DeserializeOwned {
     }
 }
 
-/// Checks that every key of `table` exists and that each value has the type of its key.
-fn check_table<S: Settings>(table: &Table, origin: &str) -> Result<(), ConfigError> {
-    let known = known_keys(&S::every_key());
-    for (path, value) in leaves(table) {
-        let key = path.join(".");
-        if !known.contains(&key) {
-            let origin = origin.to_owned();
-            return Err(match moved(&key, &known) {
-                Some(to) => ConfigError::Moved { origin, key, to },
-                None => ConfigError::UnknownKey { origin, nearest: nearest(&key, &known), key },
-            });
-        }
-        // serde does not name the key that failed, so keys are tried one at a time
-        if let Err(e) = S::deserialize(Value::Table(table_of(&path, value.clone()))) {
-            return Err(ConfigError::Value { origin: origin.to_owned(), key, problem: message(&e) });
-        }
-    }
-    Ok(())
+/// The keys whose values differ.
+pub fn changed<S: Settings>(before: &S, after: &S) -> Vec<String> {
+    let [before, after] = [before, after].map(|settings| Table::try_from(settings).expect("a configuration is a table"));
+    let [old, new] = [&before, &after].map(|table| leaves(table));
+    let is_in = |leaf: &(Vec<String>, &Value), others: &[(Vec<String>, &Value)]| others.contains(leaf);
+    let gone = old.iter().filter(|leaf| !is_in(leaf, &new)).map(|(path, _)| path.join("."));
+    let come = new.iter().filter(|leaf| !is_in(leaf, &old)).map(|(path, _)| path.join("."));
+    let mut keys: Vec<String> = gone.chain(come).collect();
+    keys.sort();
+    keys.dedup();
+    keys
 }
 
-/// Reads `a.b=value`. The value is TOML; if it is not, it is taken as plain text, unless it starts like a list, a table or quoted text.
-fn parse_assignment(assignment: &str) -> Result<(Vec<String>, Value), ConfigError> {
+/// Checks that every key of `table` exists and that each value has the type of its key. Where text is expected, a number, a date, true and false stand for what was
+/// `written`, if that is known: an adapter may be called 0, and a run 42.
+fn checked<S: Settings>(mut table: Table, origin: &str, written: Option<&str>) -> Result<Table, ConfigError> {
+    let known = known_keys(&S::every_key());
+    let mut texts = Table::new();
+    for (path, value) in leaves(&table) {
+        let key = path.join(".");
+        if !known.contains(&key) {
+            return Err(unknown(key, origin.to_owned(), &known));
+        }
+        // serde does not name the key that failed, so keys are tried one at a time
+        let is_accepted = |value: &Value| S::deserialize(Value::Table(table_of(&path, value.clone()))).map(drop);
+        if let Err(e) = is_accepted(value) {
+            let text = Value::String(written.map_or_else(|| value.to_string(), str::to_owned));
+            let is_plain = matches!(value, Value::Integer(_) | Value::Float(_) | Value::Boolean(_) | Value::Datetime(_));
+            if !is_plain || is_accepted(&text).is_err() {
+                return Err(ConfigError::Value { origin: origin.to_owned(), key, problem: message(&e) });
+            }
+            merge(&mut texts, table_of(&path, text));
+        }
+    }
+    merge(&mut table, texts);
+    Ok(table)
+}
+
+/// What a key was probably meant to be: one that has moved, one of the same section with a slip of the pen, one that another project calls so, or the most similar.
+fn unknown(key: String, origin: String, known: &[String]) -> ConfigError {
+    if let Some(to) = moved(&key, known) {
+        return ConfigError::Moved { origin, key, to };
+    }
+    let nearest = nearest(&key, known);
+    match other_name(&key) {
+        Some(name) if !nearest.as_ref().is_some_and(|nearest| edits(&key, nearest) <= 1 && key.contains('.')) => {
+            ConfigError::OtherName { origin, key, words: name.in_words() }
+        }
+        _ => ConfigError::UnknownKey { origin, key, nearest },
+    }
+}
+
+/// Reads `a.b=value`: the path, the value, and how it was written. The value is TOML; if it is not, it is taken as plain text, unless it starts like a list, a table
+/// or quoted text.
+fn parse_assignment(assignment: &str) -> Result<(Vec<String>, Value, String), ConfigError> {
     let syntax = |problem: String| ConfigError::Syntax { origin: format!("--set {assignment}"), problem };
     let (key, text) = assignment.split_once('=').ok_or_else(|| syntax("expected key=value".to_owned()))?;
     let path: Vec<String> = key.split('.').map(|part| part.trim().to_owned()).collect();
@@ -166,10 +208,11 @@ fn parse_assignment(assignment: &str) -> Result<(Vec<String>, Value), ConfigErro
         Err(e) if text.starts_with(['[', '{', '"', '\'']) => return Err(syntax(e.message().to_owned())),
         Err(_) => None,
     };
-    match value {
-        Some(Value::Datetime(_)) | None => Ok((path, Value::String(text.to_owned()))),
-        Some(value) => Ok((path, value)),
-    }
+    let value = match value {
+        Some(Value::Datetime(_)) | None => Value::String(text.to_owned()),
+        Some(value) => value,
+    };
+    Ok((path, value, text.to_owned()))
 }
 
 fn message(error: &toml::de::Error) -> String {

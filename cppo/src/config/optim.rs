@@ -72,13 +72,18 @@ impl OptimConfig {
         let not_negative = |value: f64| value >= 0.0 && value.is_finite();
         let positive = |value: f64| value > 0.0 && !value.is_nan();
         let checks = [
-            (not_negative(self.learning_rate), "learning_rate: expected 0 or more"),
-            (self.betas.iter().all(|beta| (0.0..1.0).contains(beta)), "betas: expected two numbers from 0 to below 1"),
-            (positive(self.epsilon), "epsilon: expected above 0"),
-            (not_negative(self.weight_decay), "weight_decay: expected 0 or more"),
-            (positive(self.max_grad_norm), "max_grad_norm: expected above 0"),
-            ((0.0..=1.0).contains(&self.final_fraction), "final_fraction: expected 0 to 1"),
+            (not_negative(self.learning_rate), "learning_rate: expected 0 or more", self.learning_rate.to_string()),
+            (
+                self.betas.iter().all(|beta| (0.0..1.0).contains(beta)),
+                "betas: expected two numbers from 0 to below 1",
+                format!("{:?}", self.betas),
+            ),
+            (positive(self.epsilon), "epsilon: expected above 0", self.epsilon.to_string()),
+            (not_negative(self.weight_decay), "weight_decay: expected 0 or more", self.weight_decay.to_string()),
+            (positive(self.max_grad_norm), "max_grad_norm: expected above 0", self.max_grad_norm.to_string()),
+            ((0.0..=1.0).contains(&self.final_fraction), "final_fraction: expected 0 to 1", self.final_fraction.to_string()),
         ];
-        checks.iter().find(|(holds, _)| !holds).map_or(Ok(()), |(_, message)| Err(format!("{message}, got {self:?}")))
+        let failed = checks.into_iter().find(|(holds, ..)| !holds);
+        failed.map_or(Ok(()), |(_, message, got)| Err(format!("{message}, got {got}")))
     }
 }

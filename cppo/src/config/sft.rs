@@ -47,9 +47,9 @@ pub struct SftRunConfig {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Preset {
-    /// [`percept_model::ModelConfig::tiny`].
+    /// A million parameters, as the shipped model ([`percept_model::ModelConfig::tiny`]).
     Tiny,
-    /// [`percept_model::ModelConfig::small`].
+    /// 15 million parameters, for pictures of 128 × 128 pixels ([`percept_model::ModelConfig::small`]).
     Small,
 }
 
@@ -154,14 +154,15 @@ impl Default for SftConfig {
 impl SftConfig {
     /// The first field that is out of range, in words.
     pub fn check(&self) -> Result<(), String> {
+        let rate = self.warm_start_learning_rate;
         let checks = [
-            (self.batch_size > 0, "batch_size: expected at least 1"),
-            (self.micro_batch_tokens > 0, "micro_batch_tokens: expected at least 1"),
-            (self.warm_start_batch_size > 0, "warm_start_batch_size: expected at least 1"),
-            (self.warm_start_learning_rate >= 0.0, "warm_start_learning_rate: expected 0 or more"),
-            (self.keep_checkpoints > 0, "keep_checkpoints: expected at least 1"),
-            (self.steps + self.warm_start_steps > 0, "steps: expected at least 1 with those of the warm start"),
+            (self.batch_size > 0, "batch_size: expected at least 1, got 0".to_owned()),
+            (self.micro_batch_tokens > 0, "micro_batch_tokens: expected at least 1, got 0".to_owned()),
+            (self.warm_start_batch_size > 0, "warm_start_batch_size: expected at least 1, got 0".to_owned()),
+            (rate >= 0.0, format!("warm_start_learning_rate: expected 0 or more, got {rate}")),
+            (self.keep_checkpoints > 0, "keep_checkpoints: expected at least 1, got 0".to_owned()),
+            (self.steps > 0 || self.warm_start_steps > 0, "steps: expected at least 1 with those of the warm start, got 0".to_owned()),
         ];
-        checks.iter().find(|(holds, _)| !holds).map_or(Ok(()), |(_, message)| Err(format!("{message}, got {self:?}")))
+        checks.into_iter().find(|(holds, _)| !holds).map_or(Ok(()), |(_, message)| Err(message))
     }
 }

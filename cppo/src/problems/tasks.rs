@@ -68,9 +68,9 @@ impl TaskConfig {
     /// With no optional field left out.
     pub(crate) fn with_every_key() -> TaskConfig {
         TaskConfig {
-            digits: Some(DigitsConfig::level(1)),
-            shapes: Some(ShapesConfig::level(1)),
-            chart: Some(ChartConfig::level(1)),
+            digits: Some(DigitsConfig::default()),
+            shapes: Some(ShapesConfig::default()),
+            chart: Some(ChartConfig::default()),
             ..TaskConfig::default()
         }
     }

@@ -246,7 +246,23 @@ impl RunFolder {
     /// # Errors
     /// If it cannot be read, or is that of another command.
     pub fn config<S: Settings>(&self) -> Result<S, ConfigError> {
-        S::load(&self.path.join(CONFIG), &[])
+        self.config_with(&[])
+    }
+
+    /// What was in force, with some of it changed (each `key=value`).
+    ///
+    /// # Errors
+    /// As [`RunFolder::config`], and what is wrong with a change.
+    pub fn config_with<S: Settings>(&self, overrides: &[String]) -> Result<S, ConfigError> {
+        S::load(&self.path.join(CONFIG), overrides)
+    }
+
+    /// Replaces what is in force from now on.
+    ///
+    /// # Errors
+    /// If it cannot be written; then what was in force still is.
+    pub fn set_config(&self, config: &impl Settings) -> Result<(), RunError> {
+        self.write(CONFIG, config.to_toml().as_bytes())
     }
 
     /// Writes a file of the folder, whole or not at all.

@@ -1,9 +1,12 @@
 //! The model that is trained, and what it reads with: from a checkpoint, or new.
 
+use std::path::{Path, PathBuf};
+
 use percept_engine::{DType, Device};
 use percept_model::image::ImageSplitting;
 use percept_model::{Activations, LoraConfig, Model, ModelError, ModelFiles, Precision};
 
+use crate::config::shipped::locate;
 use crate::config::{LoraSection, ModelConfig, SftRunConfig, WeightPrecision};
 use crate::error::TrainError;
 use crate::problems::prompts::Encoder;
@@ -17,7 +20,7 @@ pub fn load_policy(config: &ModelConfig, device: &Device, seed: u64) -> Result<M
         WeightPrecision::Float32 => Precision::Float32,
         WeightPrecision::AsStored => Precision::AsStored,
     };
-    let mut model = Model::load(&config.path, device, precision)?;
+    let mut model = Model::load(&directory(&config.path)?, device, precision)?;
     if config.freeze_vision {
         model.freeze_vision();
     }
@@ -33,7 +36,7 @@ pub fn load_policy(config: &ModelConfig, device: &Device, seed: u64) -> Result<M
 /// # Errors
 /// If a file of the checkpoint is missing or damaged.
 pub fn load_encoder(config: &ModelConfig) -> Result<Encoder, TrainError> {
-    let mut files = ModelFiles::read(&config.path)?;
+    let mut files = ModelFiles::read(&directory(&config.path)?)?;
     if let Some(split) = config.do_image_splitting {
         files = files.with_image_splitting(if split { ImageSplitting::Tiles } else { ImageSplitting::Whole });
     }
@@ -49,6 +52,14 @@ pub fn open_for_sft(config: &SftRunConfig, device: &Device) -> Result<(Model, En
         return Ok((load_policy(model, device, config.run.seed)?, load_encoder(model)?));
     }
     let sizes = config.preset.model_config();
-    let encoder = Encoder::new(ModelFiles::read_with_config(&config.tokenizer, sizes.clone())?)?;
+    let encoder = Encoder::new(ModelFiles::read_with_config(&directory(&config.tokenizer)?, sizes.clone())?)?;
     Ok((Model::random(&sizes, device, config.run.seed, DType::F32), encoder))
+}
+
+/// The directory on disk behind a path of a configuration: what the program brings along is unpacked.
+///
+/// # Errors
+/// If it cannot be unpacked.
+pub fn directory(path: &Path) -> Result<PathBuf, ModelError> {
+    locate(path).map_err(|error| ModelError::Io { path: path.to_owned(), source: error })
 }

@@ -177,6 +177,11 @@ impl Trainer {
         &self.model
     }
 
+    /// Where the prompts come from.
+    pub fn problems(&self) -> &Problems {
+        &self.problems
+    }
+
     /// Tokenizer, chat template and image processor.
     pub fn encoder(&self) -> &Encoder {
         &self.encoder

@@ -31,13 +31,13 @@ impl Mnist {
         let (cell, images, labels): (_, &[u8], &[u8]) = match split {
             Split::Train => (
                 &TRAIN,
-                include_bytes!("../../../../data/mnist/train-images-idx3-ubyte.gz"),
-                include_bytes!("../../../../data/mnist/train-labels-idx1-ubyte.gz"),
+                include_bytes!(concat!(env!("SHIPPED_FOLDER"), "/data/mnist/train-images-idx3-ubyte.gz")),
+                include_bytes!(concat!(env!("SHIPPED_FOLDER"), "/data/mnist/train-labels-idx1-ubyte.gz")),
             ),
             Split::Test => (
                 &TEST,
-                include_bytes!("../../../../data/mnist/test-images-idx3-ubyte.gz"),
-                include_bytes!("../../../../data/mnist/test-labels-idx1-ubyte.gz"),
+                include_bytes!(concat!(env!("SHIPPED_FOLDER"), "/data/mnist/test-images-idx3-ubyte.gz")),
+                include_bytes!(concat!(env!("SHIPPED_FOLDER"), "/data/mnist/test-labels-idx1-ubyte.gz")),
             ),
         };
         cell.get_or_init(|| Mnist::read(images, labels).expect("the embedded digits are intact"))

@@ -5,6 +5,7 @@ use percept_model::Model;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{CompareSection, Config};
+use crate::error::TrainError;
 use crate::methods::selection::Detector;
 use crate::problems::prompts::{Encoder, test_prompts};
 use crate::problems::tasks::Task;
@@ -13,6 +14,7 @@ use crate::records::statistics::average_at_n;
 use crate::studies::inspect::{InspectError, ResponseSource, detectors};
 use crate::studies::robustness::{self, Robustness, nan_as_null};
 use crate::training::evaluate::{Decoding, evaluate};
+use crate::training::policy::{directory, load_encoder};
 
 /// A cell: a row of the comparison with a seed, trained and measured.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -190,6 +192,7 @@ pub fn measure(model: &Model, encoder: &Encoder, config: &Config, compare: &Comp
 /// If a file is missing or damaged.
 pub fn open(config: &Config, path: &std::path::Path, device: &Device) -> Result<(Model, Encoder), InspectError> {
     let model = crate::config::ModelConfig { path: path.to_owned(), ..config.model.clone() };
-    let policy = Model::load(path, device, percept_model::Precision::AsStored).map_err(crate::error::TrainError::from)?;
-    Ok((policy, crate::training::policy::load_encoder(&model)?))
+    let directory = directory(path).map_err(TrainError::from)?;
+    let policy = Model::load(&directory, device, percept_model::Precision::AsStored).map_err(TrainError::from)?;
+    Ok((policy, load_encoder(&model)?))
 }
