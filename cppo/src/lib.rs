@@ -13,6 +13,7 @@ pub mod config {
     mod method;
     mod model;
     mod optim;
+    mod reward;
     mod run;
     mod sft;
     mod train;
@@ -52,6 +53,7 @@ pub mod training {
     pub mod group;
     pub mod optimise;
     pub mod policy;
+    pub mod rewards;
     pub mod rollout;
     pub mod samples;
     pub mod sft;

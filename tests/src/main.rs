@@ -64,6 +64,8 @@ mod program;
 #[cfg(feature = "cppo")]
 mod report;
 #[cfg(feature = "cppo")]
+mod rewards;
+#[cfg(feature = "cppo")]
 mod run;
 #[cfg(feature = "cppo")]
 mod sft_command;

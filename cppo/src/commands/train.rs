@@ -14,6 +14,7 @@ use super::interrupt;
 use super::outcome::Outcome;
 use super::session::{Plan, Session, at_step, restore_last};
 use crate::config::Config;
+use crate::error::TrainError;
 use crate::problems::prompts::{Problems, Prompt, test_prompts};
 use crate::problems::tasks::Task;
 use crate::records::run::RunFolder;
@@ -98,8 +99,17 @@ fn train(config: &Config, trainer: &mut Trainer, evaluation: Option<&Problems>, 
     }
     let mut stop = interrupt::requested();
     while !stop && trainer.progress().step < steps {
-        let output = at_step(trainer.progress().step + 1, trainer.step())?;
+        let output = match trainer.step() {
+            Err(error @ TrainError::Reward(_)) => {
+                save_before(trainer, session);
+                return at_step(trainer.progress().step + 1, Err(error));
+            }
+            output => at_step(trainer.progress().step + 1, output)?,
+        };
         let step = output.step;
+        for failed in &output.failed_rewards {
+            session.say(format_args!("step {step}: {failed}; it counts as 0"));
+        }
         at_step(step, session.record(&output.metrics, &summary(&output)))?;
         record_samples(config, trainer, &output, session)?;
         let is_best = if step == steps {
@@ -115,6 +125,18 @@ fn train(config: &Config, trainer: &mut Trainer, evaluation: Option<&Problems>, 
         }
     }
     session.finish(trainer.progress().step)
+}
+
+/// A reward fails before its step has changed anything: what was learnt up to there is whole, and saved.
+fn save_before(trainer: &Trainer, session: &mut Session<'_>) {
+    let step = trainer.progress().step;
+    let best = trainer.progress().best.map(|best| best.step);
+    if step > 0
+        && !session.is_saved(step)
+        && let Err(error) = session.save(step, best, |checkpoint| trainer.save(checkpoint))
+    {
+        session.say(format_args!("step {step} cannot be saved: {error:#}"));
+    }
 }
 
 /// The responses to some of the step's prompts, every so often.

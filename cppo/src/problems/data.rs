@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | pictures | `images`, `image` | `{bytes, path}`, a path, or a list of either |
 //! | problem | `problem`, `question`, `prompt` | text, or chat messages (the user's are taken) |
-//! | answer | `answer`, `reward_model.ground_truth` | text or a number; of a `\boxed{…}` its content |
+//! | answer | `answer`, `reward_model.ground_truth` | text or a number; of a marked one (`\boxed{…}`, `<answer>…</answer>`, `#### …`) its content |
 //!
 //! `<image>` marks in a problem are taken out: a picture goes before its text. A row without one of the three, or whose picture
 //! is missing or cannot be decoded, is bad: it is named, and skipped or refused as configured. Every picture is decoded once when the

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::{DataConfig, Example, ImageSource, RowPlace};
-use crate::problems::answer::boxed_answer;
+use crate::problems::answer::final_answer;
 
 /// A value of a row. Numbers and truth values are text: nothing here computes with them.
 #[derive(Clone, Debug, PartialEq)]
@@ -55,7 +55,7 @@ pub(super) fn example(record: Cell, place: &RowPlace, config: &DataConfig) -> Re
     }
     let (column, cell) = find(&record, &candidates(&config.answer_column, ANSWER_COLUMNS))?;
     let Cell::Text(answer) = cell else { return Err(format!("{column}: expected text, got {}", kind(cell))) };
-    let answer = boxed_answer(answer).unwrap_or(answer).trim().to_owned();
+    let answer = final_answer(answer).unwrap_or(answer).trim().to_owned();
     if answer.is_empty() {
         return Err(format!("{column}: empty"));
     }

@@ -1,0 +1,40 @@
+//! A run's own rewards take the place of the default one.
+
+use crate::problems::prompts::Prompt;
+use crate::problems::reward::{Graded, RewardError, Rewards};
+use crate::training::group::{Group, Response};
+
+/// Fills in what the responses are worth, all of them at once, if there are rewards of one's own; the reward called `accuracy` or `format` also takes the place of
+/// what is called so by default. Returns the rewards that failed and count as 0.
+///
+/// # Errors
+/// A reward that fails and may not.
+pub fn set_rewards(groups: &mut [Group], rewards: &Rewards) -> Result<Vec<RewardError>, RewardError> {
+    if rewards.is_default() {
+        return Ok(Vec::new());
+    }
+    let all: Vec<Graded<'_>> = groups.iter().flat_map(graded).collect();
+    let values = rewards.values(&all)?;
+    let names: Vec<&str> = rewards.names().collect();
+    for (at, response) in groups.iter_mut().flat_map(|group| &mut group.responses).enumerate() {
+        response.own_rewards = values.of.iter().map(|of| of[at]).collect();
+        response.reward.total = values.totals[at];
+        for (name, value) in names.iter().zip(&response.own_rewards) {
+            match *name {
+                "accuracy" => response.reward.accuracy = *value,
+                "format" => response.reward.format = *value,
+                _ => {}
+            }
+        }
+    }
+    Ok(values.failed)
+}
+
+fn graded<'a>(group: &'a Group) -> Vec<Graded<'a>> {
+    let Prompt { text: prompt, answer, id, problem, .. } = &group.prompt;
+    let of = |response: &'a Response| {
+        let tokens = response.tokens().len();
+        Graded { prompt, response: &response.text, answer, tokens, prompt_id: *id, problem: problem.as_ref() }
+    };
+    group.responses.iter().map(of).collect()
+}
