@@ -14,7 +14,7 @@ fn equal_answers() {
         ("0.1", "1/10"), ("0", "-0"), ("1/-2", "-1/2"), ("(5)", "5"), ("\\frac{1.5}{3}", "0.5"), ("\\frac{1}{\\frac{1}{2}}", "2"), ("1/2/2", "1/4"),
         ("123456789012345678901234567890", "123456789012345678901234567890"), ("１２", "12"), ("3 million", "3000000"), ("{5}", "5"),
         // powers and scientific notation
-        ("1.5\\times10^3", "1500"), ("2\\cdot10^{-2}", "0.02"), ("1e3", "1000"), ("1.5e-3", "0.0015"), ("2.5E+2", "250"), ("3 × 10⁴", "30000"),
+        ("1.5\\times10^3", "1500"), ("2\\cdot10^{-2}", "0.02"), ("1e3", "1000"), ("1.5e-3", "0.0015"), ("2.5E+2", "250"), ("3 × 10⁴", "30000"), ("5×10⁻³", "0.005"),
         ("10^2", "100"), ("2^{10}", "1024"), ("2**10", "1024"), ("(-2)^3", "-8"), ("-2^2", "-4"), ("4^{1/2}", "2"), ("8^{2/3}", "4"), ("2^{-1}", "0.5"), ("x^0", "1"),
         ("2^{3^2}", "512"), ("10^{400}", "100^{200}"), ("5!", "120"), ("\\binom{5}{2}", "10"), ("|{-3}|", "3"), ("|-3|", "3"), ("0^0", "1"),
         // roots and π
@@ -26,7 +26,7 @@ fn equal_answers() {
         ("2\\pi", "2π"), ("3\\pi/4", "\\frac{3\\pi}{4}"), ("\\frac{\\pi^2}{6}", "\\pi*\\pi/6"), ("\\sqrt{\\pi^2}", "\\pi"), ("25 \\pi - 24", "-24+25pi"), ("1/\\pi", "\\pi^{-1}"),
         // functions and complex numbers
         ("\\log_2 8", "3"), ("\\log 1000", "3"), ("\\ln e^2", "2"), ("\\ln 4", "2\\ln 2"), ("e^{\\ln 3}", "3"), ("\\sin 30^\\circ", "1/2"), ("\\cos\\frac{\\pi}{4}", "\\frac{\\sqrt2}{2}"),
-        ("\\tan(60°)", "\\sqrt{3}"), ("\\sin^2 20^\\circ+\\cos^2 20^\\circ", "1"), ("\\arctan 1", "\\pi/4"), ("\\sin^{-1}(1/2)", "30^\\circ"), ("\\arccos(-1)", "\\pi"), ("e", "e^1"),
+        ("\\tan(60°)", "\\sqrt{3}"), ("\\sin 15°", "\\frac{\\sqrt6-\\sqrt2}{4}"), ("\\cos 225°", "-\\sqrt{2}/2"), ("\\sin(-\\frac{5\\pi}{12})", "-\\frac{\\sqrt6+\\sqrt2}{4}"), ("\\sqrt{\\sin\\pi}", "0"), ("\\tan 135°", "-1"), ("\\cos 72°", "\\frac{\\sqrt5-1}{4}"), ("\\sin^2 20^\\circ+\\cos^2 20^\\circ", "1"), ("\\arctan 1", "\\pi/4"), ("\\sin^{-1}(1/2)", "30^\\circ"), ("\\arccos(-1)", "\\pi"), ("e", "e^1"),
         ("2+3i", "3i+2"), ("i^2", "-1"), ("\\sqrt{-4}", "2i"), ("\\frac{1}{1+i}", "\\frac{1-i}{2}"), ("(1+i)^2", "2i"), ("\\sqrt{3}i", "i\\sqrt3"),
         // dressing
         ("$16$", "16"), ("\\(16\\)", "16"), (" 16 ", "16"), ("16.", "16"), ("\\text{16}", "16"), ("x=5", "5"), ("x = 5", "x=5"), ("\\boxed{5}", "5"), ("**73**", "73"),
@@ -39,7 +39,7 @@ fn equal_answers() {
         ("\\frac{1}{2}\\text{ hours}", "0.5"), ("10 m/s", "10"), ("12 square units", "12"), ("3\\text{ apples}", "3"), ("5 in.", "5"), ("5 apples", "5"), ("5 apples", "5 apple"), ("¥5", "5"), ("€5", "5 euros"),
         ("5 m^2", "5"), ("5°C", "5"), ("5 \\Omega", "5"), ("5 eV", "5"), ("5 mol", "5"), ("50 mL", "50"), ("5\\,\\text{cm}", "5 cm"), ("1 m", "100 cm"), ("2 hours", "120 min"), ("36 km/h", "10 m/s"),
         ("1 m^2", "10000 cm^2"), ("5 square meters", "5 m^2"), ("5 cubic feet", "5 ft^3"), ("60 mph", "60 miles per hour"), ("1 L", "1000 cm^3"), ("2\\sqrt{3} cm", "\\sqrt{12}\\text{ cm}"), ("3 dozen eggs", "36"),
-        ("5 cm squared", "5 cm^2"), ("9.8 m/s^2", "9.8 \\mathrm{m} / \\mathrm{s}^{2}"), ("2 years", "24 months"),
+        ("5 cm squared", "5 cm^2"), ("9.8 m/s^2", "9.8 \\mathrm{m} / \\mathrm{s}^{2}"), ("2 years", "24 months"), ("3 sq. cm", "3 cm^2"), ("12 sq. units", "12"),
         // lists, sets, solutions
         ("(1,2)", "(1, 2)"), ("1, 2", "1,2"), ("\\{1,2\\}", "{1, 2}"), ("1,2", "(1,2)"), ("(0.5, 2)", "(1/2, 2.0)"), ("(\\sqrt{12}, 1)", "(2\\sqrt3, 1)"), ("\\{2,1\\}", "\\{1,2\\}"), ("\\{1,1,2\\}", "\\{1,2\\}"),
         ("x=1, y=2", "1, 2"), ("y=2, x=1", "x=1, y=2"), ("(x,y)=(1,2)", "(1,2)"), ("((1,2),(3,4))", "((1,2),(3,4.0))"), ("x=1 \\text{ or } x=-2", "x=1, x=-2"), ("x=-2, x=1", "x=1, x=-2"),
@@ -48,9 +48,9 @@ fn equal_answers() {
         // intervals and inequalities
         ("[0,1)", "[0, 1)"), ("(0, 12.5)", "0 < x < 12.5"), ("x \\geq 2", "x>=2"), ("x \\ge 2", "[2,\\infty)"), ("2 \\le x", "x ≥ 2"), ("[2,\\infty)", "[2, +\\infty)"), ("-1 < x \\leq 3", "(-1, 3]"), ("3 > x > 1", "(1,3)"),
         ("x \\in (0,1)", "(0,1)"), ("(-\\infty,1)\\cup(2,\\infty)", "(2,\\infty)\\cup(-\\infty,1)"), ("x<1 \\text{ or } x>2", "(-\\infty,1)\\cup(2,\\infty)"), ("x\\neq 2", "(-\\infty,2)\\cup(2,\\infty)"), ("x>1 \\text{ and } x<3", "1<x<3"),
-        ("\\mathbb{R}", "(-\\infty,\\infty)"), ("[\\sqrt{4},3]", "[2,3]"), ("\\infty", "infinity"), ("x+y<1", "1>y+x"),
+        ("\\mathbb{R}", "(-\\infty,\\infty)"), ("-\\infty < x < 3", "x < 3"), ("3 \\ge x > -\\infty", "(-\\infty, 3]"), ("[\\sqrt{4},3]", "[2,3]"), ("\\infty", "infinity"), ("x+y<1", "1>y+x"),
         // equations and expressions
-        ("y=2x+1", "2x+1=y"), ("y=2x+1", "2x-y+1=0"), ("y=2x+1", "2y=4x+2"), ("x^2+y^2=1", "1 - x^2 = y^2"), ("x^2 + 1", "x^2+1"), ("x(x+1)", "x^2+x"), ("(x-1)(x+1)", "x^2-1"), ("2xy", "2yx"), ("\\sqrt{1/n}", "\\frac{1}{\\sqrt{n}}"),
+        ("y=2x+1", "2x+1=y"), ("y=2x+1", "2x-y+1=0"), ("y=2x+1", "2y=4x+2"), ("x^2+y^2=1", "1 - x^2 = y^2"), ("x^2 + 1", "x^2+1"), ("x(x+1)", "x^2+x"), ("(x-1)(x+1)", "x^2-1"), ("2xy", "2yx"), ("2ab", "2ba"), ("\\langle 1,2\\rangle", "(1,2)"), ("\\sqrt{1/n}", "\\frac{1}{\\sqrt{n}}"),
         ("\\frac{x^2-1}{x-1}", "x+1"), ("\\sin 2x", "2\\sin x\\cos x"), ("a_1+a_2", "a_{2}+a_{1}"), ("2\\alpha", "\\alpha\\cdot 2"), ("e^{2x}", "(e^x)^2"), ("\\frac12 x", "x/2"), ("V=\\frac{4}{3}\\pi r^3", "\\frac{4\\pi r^3}{3}"),
         // matrices
         ("\\begin{pmatrix}1\\\\2\\end{pmatrix}", "\\begin{pmatrix} 1 \\\\ 2 \\end{pmatrix}"), ("\\begin{bmatrix}1&0.5\\\\\\sqrt4&0\\end{bmatrix}", "\\begin{pmatrix}1&1/2\\\\2&0\\end{pmatrix}"),
@@ -79,12 +79,12 @@ fn different_answers() {
         // close, and not equal
         ("\\sqrt{2}", "2"), ("\\sqrt{2}+\\sqrt{3}", "\\sqrt{5}"), ("\\sqrt{2}+\\sqrt{3}", "\\sqrt{10}"), ("355/113", "\\pi"), ("\\sqrt{1000001}", "1000"), ("\\sqrt{10^{40}+1}", "10^{20}"), ("\\sqrt[3]{8.000001}", "2"),
         ("e^\\pi-\\pi", "20"), ("e^{\\pi\\sqrt{163}}", "262537412640768744"), ("\\ln 2", "0.6931471805599453094172321214581765680755001343602552"), ("10^{-200}", "0"), ("10^{-200}\\pi", "0"), ("10^{-90}\\pi", "10^{-90}e"),
-        ("2^{1000}", "2^{1000}+1"), ("\\sin 1", "\\sin 1^\\circ"), ("i", "-i"), ("\\sqrt{-4}", "2"), ("\\pi/6", "30.5°"), ("10^{400}", "10^{401}"), ("9^{9^{9^9}}", "9^{9^{9^8}}"),
+        ("2^{1000}", "2^{1000}+1"), ("\\sin 1", "\\sin 1^\\circ"), ("\\tan 90°", "0"), ("i", "-i"), ("\\sqrt{-4}", "2"), ("\\pi/6", "30.5°"), ("10^{400}", "10^{401}"), ("9^{9^{9^9}}", "9^{9^{9^8}}"),
         // lists
         ("1,2", "2,1"), ("(1,2)", "(2,1)"), ("(1,2)", "[1,2)"), ("[0,1)", "[0,1]"), ("1,2", "1,2,3"), ("3.5,1", "3.51"), ("1,200", "1, 200"), ("n=1, 2, 3", "n=2, 3, 4"), ("\\{1,2\\}", "\\{1,3\\}"), ("\\{1,2\\}", "\\{1\\}"),
         ("2 or 3", "2"), ("2\\text{ or }3", "2"), ("1 or 1", "1 or 2"), ("\\pm 2", "2"), ("\\pm2", "\\pm3"), ("red, blue", "blue, red"), ("x=1, y=2", "x=2, y=1"), ("\\emptyset", "0"), ("A,C", "A,D"), ("A,C", "A"), ("[5]", "5"),
         // intervals, inequalities, equations, matrices
-        ("x>2", "x\\ge2"), ("x>2", "x<2"), ("(0,1)", "0<x\\le1"), ("x\\neq2", "x=2"), ("(0,\\infty)", "(-\\infty,0)"), ("\\infty", "-\\infty"), ("x<1 \\text{ and } x>2", "x<1 \\text{ or } x>2"), ("x>2", "y>2"), ("x+y<1", "x+y>1"),
+        ("x>2", "x\\ge2"), ("x>2", "x<2"), ("(0,1)", "0<x\\le1"), ("x\\neq2", "x=2"), ("(0,\\infty)", "(-\\infty,0)"), ("\\infty", "-\\infty"), ("x<1 \\text{ and } x>2", "x<1 \\text{ or } x>2"), ("x>2", "y>2"), ("x+y<1", "x+y>1"), ("1 < x < 3", "1 < x > 3"),
         ("y=2x+1", "y=2x+2"), ("y=2x+1", "x=2y+1"), ("x=5", "y=5"), ("x=5", "x=6"), ("2+3=6", "6"), ("x+y=1", "x+y=2"), ("\\begin{pmatrix}1\\\\2\\end{pmatrix}", "\\begin{pmatrix}1&2\\end{pmatrix}"),
         // expressions
         ("5x", "5"), ("5m", "5"), ("x+1", "x-1"), ("\\sqrt{x^2}", "x"), ("|x|", "x"), ("x^2", "x^3"), ("2X", "3X"), ("x/y", "y/x"), ("\\frac{1}{x}", "x"), ("\\ln x^2", "2\\ln x"),
@@ -248,23 +248,25 @@ mod properties {
     struct Made(String, f64);
 
     fn made() -> impl Strategy<Value = Made> {
+        // whether a root or a quotient of what may be 0 exists cannot always be decided
+        let apart = |x: f64| if x.abs() < 1e-9 { f64::NAN } else { x };
         let leaf = prop_oneof![
             6 => (1i32..8).prop_map(|n| Made(n.to_string(), f64::from(n))),
             1 => Just(Made("\\pi".into(), std::f64::consts::PI)),
-            1 => (1i32..6, 2i32..6).prop_map(|(a, b)| Made(format!("\\frac{{{a}}}{{{b}}}"), f64::from(a) / f64::from(b))),
+            1 => (1i32..6, 2i32..6).prop_map(move |(a, b)| Made(format!("\\frac{{{a}}}{{{b}}}"), f64::from(a) / f64::from(b))),
             1 => (0i32..40).prop_map(|n| Made(format!("{}.{}", n / 10, n % 10), f64::from(n) / 10.0)),
         ];
-        leaf.prop_recursive(3, 12, 2, |inner| {
+        leaf.prop_recursive(3, 12, 2, move |inner| {
             let two = (inner.clone(), inner.clone());
             prop_oneof![
                 two.clone().prop_map(|(a, b)| Made(format!("({}+{})", a.0, b.0), a.1 + b.1)),
                 two.clone().prop_map(|(a, b)| Made(format!("({}-{})", a.0, b.0), a.1 - b.1)),
                 two.clone().prop_map(|(a, b)| Made(format!("{} \\cdot {}", a.0, b.0), a.1 * b.1)),
-                two.prop_map(|(a, b)| Made(format!("\\frac{{{}}}{{{}}}", a.0, b.0), a.1 / b.1)),
-                inner.clone().prop_map(|a| Made(format!("\\sqrt{{{}}}", a.0), a.1.sqrt())),
+                two.prop_map(move |(a, b)| Made(format!("\\frac{{{}}}{{{}}}", a.0, b.0), a.1 / apart(b.1))),
+                inner.clone().prop_map(move |a| Made(format!("\\sqrt{{{}}}", a.0), apart(a.1).sqrt())),
                 inner.clone().prop_map(|a| Made(format!("({})^2", a.0), a.1 * a.1)),
-                inner.clone().prop_map(|a| Made(format!("({})^{{-1}}", a.0), 1.0 / a.1)),
-                inner.clone().prop_map(|a| Made(format!("({})^{{3/2}}", a.0), a.1.powf(1.5))),
+                inner.clone().prop_map(move |a| Made(format!("({})^{{-1}}", a.0), 1.0 / apart(a.1))),
+                inner.clone().prop_map(move |a| Made(format!("({})^{{3/2}}", a.0), apart(a.1).powf(1.5))),
                 inner.clone().prop_map(|a| Made(format!("-{}", a.0), -a.1)),
                 inner.prop_map(|a| Made(format!("\\sin({})", a.0), a.1.sin())),
             ]

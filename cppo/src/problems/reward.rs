@@ -12,6 +12,7 @@ mod text;
 pub use config::{OnError, RewardConfig, RewardKind, check};
 
 use crate::problems::answer::{answers_equal, final_answer};
+use crate::problems::data::RowPlace;
 use crate::problems::tasks::Problem;
 
 /// A reward and its parts.
@@ -64,6 +65,8 @@ pub struct Graded<'a> {
     pub prompt_id: u64,
     /// All that is known of a drawn problem; none for problems from files.
     pub problem: Option<&'a Problem>,
+    /// Where a problem from a file stands; none for drawn ones.
+    pub place: Option<&'a RowPlace>,
 }
 
 /// A reward of one's own, in code. It must not depend on anything but the responses, if training is to resume to the same bits.

@@ -74,7 +74,7 @@ pub fn collect(
         let number = collected.problems + own.start as u64;
         let prompts = problems.training(first + number..first + number + own.len() as u64, run.seed)?;
         let mut sampled = rollout(model, encoder, prompts, number, *group_size, of_rollout, on_view, seed)?;
-        collected.failed_rewards.extend(set_rewards(&mut sampled, own_rewards)?);
+        collected.failed_rewards.extend(set_rewards(&mut sampled, own_rewards, problems)?);
         collected.problems += wanted as u64;
         collected.groups.extend(sampled.into_iter().filter(|group| filter.is_none_or(|filter| filter.keeps(&rewards(group)))));
         collected.numbers = numbers(&collected.groups, world);

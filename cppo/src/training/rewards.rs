@@ -1,6 +1,6 @@
 //! A run's own rewards take the place of the default one.
 
-use crate::problems::prompts::Prompt;
+use crate::problems::prompts::{Problems, Prompt};
 use crate::problems::reward::{Graded, RewardError, Rewards};
 use crate::training::group::{Group, Response};
 
@@ -9,11 +9,11 @@ use crate::training::group::{Group, Response};
 ///
 /// # Errors
 /// A reward that fails and may not.
-pub fn set_rewards(groups: &mut [Group], rewards: &Rewards) -> Result<Vec<RewardError>, RewardError> {
+pub fn set_rewards(groups: &mut [Group], rewards: &Rewards, problems: &Problems) -> Result<Vec<RewardError>, RewardError> {
     if rewards.is_default() {
         return Ok(Vec::new());
     }
-    let all: Vec<Graded<'_>> = groups.iter().flat_map(graded).collect();
+    let all: Vec<Graded<'_>> = groups.iter().flat_map(|group| graded(group, problems)).collect();
     let values = rewards.values(&all)?;
     let names: Vec<&str> = rewards.names().collect();
     for (at, response) in groups.iter_mut().flat_map(|group| &mut group.responses).enumerate() {
@@ -30,11 +30,15 @@ pub fn set_rewards(groups: &mut [Group], rewards: &Rewards) -> Result<Vec<Reward
     Ok(values.failed)
 }
 
-fn graded<'a>(group: &'a Group) -> Vec<Graded<'a>> {
+fn graded<'a>(group: &'a Group, problems: &'a Problems) -> Vec<Graded<'a>> {
     let Prompt { text: prompt, answer, id, problem, .. } = &group.prompt;
+    let place = match problems {
+        Problems::Data(data) => data.examples.get(*id as usize).map(|example| &example.place),
+        Problems::Task(_) => None,
+    };
     let of = |response: &'a Response| {
         let tokens = response.tokens().len();
-        Graded { prompt, response: &response.text, answer, tokens, prompt_id: *id, problem: problem.as_ref() }
+        Graded { prompt, response: &response.text, answer, tokens, prompt_id: *id, problem: problem.as_ref(), place }
     };
     group.responses.iter().map(of).collect()
 }

@@ -1,6 +1,7 @@
 //! Programs as rewards: what they get, what they may answer, and what happens when they do not.
 
 use percept_cppo::commands::Outcome;
+use percept_cppo::problems::data::RowPlace;
 use percept_cppo::problems::reward::{Graded, Rewards, Values};
 use percept_cppo::problems::tasks::Split;
 use percept_cppo::records::run::RunFolder;
@@ -30,15 +31,18 @@ fn a_program_gets_a_json_line_for_each_response_and_answers_a_number() {
     let drawn = task().problem(Split::Train, 3);
     let response = "it's \"1\"\n\\boxed{1}";
     let of_task = Graded { problem: Some(&drawn), prompt: &drawn.text, prompt_id: 3, ..graded("ü", &drawn.answer) };
+    let place = RowPlace { path: "rows.jsonl".into(), row: 12 };
+    let of_file = Graded { place: Some(&place), ..graded("c", "1") };
     let script = format!("tee {} | while read -r line; do echo 0.25; done", text(&seen));
-    let values = values(&script, "weight = 2", &[graded(response, "1"), of_task]).unwrap();
-    assert_eq!((values.of, values.totals), (vec![vec![0.25, 0.25]], vec![0.5, 0.5]));
+    let values = values(&script, "weight = 2", &[graded(response, "1"), of_task, of_file]).unwrap();
+    assert_eq!((values.of, values.totals), (vec![vec![0.25; 3]], vec![0.5; 3]));
     let lines = std::fs::read_to_string(&seen).unwrap();
     let lines: Vec<serde_json::Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let first = serde_json::json!({ "prompt": "How many?", "response": response, "answer": "1", "tokens": 7, "prompt_id": 5 });
-    assert_eq!((lines.len(), &lines[0]), (2, &first));
+    assert_eq!((lines.len(), &lines[0]), (3, &first));
     assert_eq!((&lines[1]["response"], &lines[1]["row"]["seen"]), (&"ü".into(), &serde_json::json!(drawn.seen())));
     let fields: Vec<&String> = lines[1]["row"].as_object().unwrap().keys().collect();
+    assert_eq!(lines[2]["row"], serde_json::json!({ "file": "rows.jsonl", "row": 12 }));
     assert_eq!(fields, ["family", "index", "level", "reference", "seen", "split"]);
 }
 

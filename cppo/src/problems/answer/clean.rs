@@ -7,7 +7,7 @@ pub(super) fn clean(text: &str) -> String {
     for (from, to) in REPLACED {
         text = text.replace(from, to);
     }
-    let mut text = text.trim().trim_end_matches(['.', ',', ';']).trim();
+    let mut text = text.trim().trim_start_matches(['≈', '=']).trim_end_matches(['.', ',', ';']).trim();
     for mark in ["**", "__", "*", "`", "\"", "''"] {
         if text.len() > 2 * mark.len()
             && let Some(inner) = text.strip_prefix(mark).and_then(|rest| rest.strip_suffix(mark))
@@ -46,12 +46,12 @@ fn characters(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut raised = false;
     for c in text.chars() {
-        let digit = "⁰¹²³⁴⁵⁶⁷⁸⁹".chars().position(|small| small == c);
-        if let Some(digit) = digit {
+        let small = "⁰¹²³⁴⁵⁶⁷⁸⁹⁻".chars().position(|small| small == c);
+        if let Some(small) = small {
             if !raised {
                 out.push('^');
             }
-            out.push(char::from(b'0' + digit as u8));
+            out.push(char::from(b"0123456789-"[small]));
             raised = true;
             continue;
         }

@@ -336,12 +336,18 @@ impl Reader<'_> {
             "e" => Some(Expression::E),
             "i" => Some(Expression::I),
             _ if word.chars().count() == 1 => self.subscript(word),
-            // a product of the letters that are always variables
-            _ if word.len() <= 4 && word.chars().all(|c| "xyz".contains(c)) => {
+            // a product of the letters that are always variables, or behind a number mostly are: `xy`, `2ab`
+            _ if word.len() <= 4 && word.chars().all(|c| "xyz".contains(c) || self.follows_number() && "abcmnpqr".contains(c)) => {
                 Some(Expression::Product(word.chars().map(|letter| (Factor::Times, Expression::Variable(letter.to_string()))).collect()))
             }
             _ => self.function(word),
         }
+    }
+
+    /// Whether what was just taken stands directly behind a number.
+    fn follows_number(&self) -> bool {
+        let before = self.at.checked_sub(2).map(|at| (&self.tokens[at], &self.tokens[at + 1]));
+        before.is_some_and(|(before, taken)| matches!(before.kind, Kind::Number(_)) && !taken.spaced)
     }
 
     fn command(&mut self, name: &str) -> Option<Expression> {

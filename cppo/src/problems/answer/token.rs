@@ -66,6 +66,13 @@ pub(super) fn tokens(text: &str) -> Option<Vec<Token>> {
         rest = trimmed;
         let Some(first) = rest.chars().next() else { break };
         let (kind, after) = match first {
+            // an abbreviation: `sq. cm`
+            '.' if !rest[1..].starts_with(|c: char| c.is_ascii_digit())
+                && matches!(tokens.last(), Some(Token { kind: Kind::Word(_), .. })) =>
+            {
+                (rest, spaced) = (&rest[1..], true);
+                continue;
+            }
             '0'..='9' | '.' => {
                 let (number, after) = number(rest, depth == 0, takes_one_digit(&tokens))?;
                 (Kind::Number(number), after)
@@ -193,6 +200,8 @@ fn command(text: &str) -> Option<(Option<Kind>, &str)> {
         "in" => '∈',
         "circ" | "degree" => '°',
         "prime" => '\'',
+        "langle" => '(',
+        "rangle" => ')',
         "lbrace" => '⦃',
         "rbrace" => '⦄',
         "vert" | "lvert" | "rvert" | "mid" => '|',

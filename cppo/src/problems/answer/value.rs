@@ -290,10 +290,9 @@ fn call(function: Function, of: &Value) -> Evaluated {
     let unknown = NoValue::Unknown;
     let one = Value::integer(1);
     let near = |ball: Option<Ball>| ball.map(Value::Near).ok_or(unknown);
-    let (sin, cos) = (|| near(of.ball().and_then(|x| x.sin())), || near(of.ball().and_then(|x| x.cos())));
+    let sin = || exact_sine(of, 0).map_or_else(|| near(of.ball().and_then(|x| x.sin())), Ok);
+    let cos = || exact_sine(of, 6).map_or_else(|| near(of.ball().and_then(|x| x.cos())), Ok);
     match function {
-        Function::Sin if of.is_zero() => Ok(Value::integer(0)),
-        Function::Cos if of.is_zero() => Ok(one),
         Function::Sin => sin(),
         Function::Cos => cos(),
         Function::Tan => sin()?.over(&cos()?),
@@ -308,6 +307,28 @@ fn call(function: Function, of: &Value) -> Evaluated {
         Function::Arcsin => arcsine(of),
         Function::Arccos => Value::Exact(Surd::pi()).over(&Value::integer(2))?.plus(&arcsine(of)?.negated()),
     }
+}
+
+/// The sine of a multiple of π/12 = 15°, and `more` such steps.
+fn exact_sine(of: &Value, more: i64) -> Option<Value> {
+    let Value::Exact(angle) = of else { return None };
+    let steps = angle.times(&Surd::integer(12))?.times(&Surd::pi().inverse()?)?.as_integer()? + more;
+    let steps = ((steps % 24i64 + 24i64) % 24i64).to_i64()?;
+    let root = |n: i64| Surd::integer(n).root();
+    let quarter = |sum: Surd| sum.times(&Surd::rational(Rational::new(1.into(), 4.into())));
+    // from 0 to 90°; then back, then below 0
+    let rising = |steps: i64| match steps {
+        0 => Some(Surd::integer(0)),
+        1 => quarter(root(6)?.plus(&root(2)?.negated())?),
+        2 => quarter(Surd::integer(2)),
+        3 => quarter(root(8)?),
+        4 => quarter(root(12)?),
+        5 => quarter(root(6)?.plus(&root(2)?)?),
+        _ => Some(Surd::integer(1)),
+    };
+    let half = steps % 12;
+    let sine = rising(if half <= 6 { half } else { 12 - half })?;
+    Some(Value::Exact(if steps >= 12 { sine.negated() } else { sine }))
 }
 
 /// `atan(x / √(1 - x²))`, and ±π/2 at ±1.

@@ -33,10 +33,19 @@ pub(super) fn related(tokens: &[Token], depth: usize) -> Option<Named> {
             values.iter().all(|value| value.same(&values[0])).then(|| Some((name, quantity(rest[rest.len() - 1])?)))?
         }
         ([sign], [left, right]) => inequality(*sign, left, right),
-        ([first, second], [low, middle, high]) => {
-            let (upper, lower) = (inequality(*second, middle, high)?, inequality(*first, low, middle)?);
-            let (Reading::Region(upper), Reading::Region(lower)) = (upper.1, lower.1) else { return None };
-            Some((Some(spelled(middle)), Reading::Region(vec![both(&lower, &upper)?])))
+        ([first, second], [left, middle, right]) => {
+            let (Reading::Region(a), Reading::Region(b)) = (inequality(*first, left, middle)?.1, inequality(*second, middle, right)?.1)
+            else {
+                return None;
+            };
+            let (below, above) = match ("<≤".contains(*first), "<≤".contains(*second), ">≥".contains(*first), ">≥".contains(*second))
+            {
+                (true, true, ..) => (a, b),
+                (.., true, true) => (b, a),
+                _ => return None, // 1 < x > 2
+            };
+            let ([below], [above]) = (below.as_slice(), above.as_slice()) else { return None };
+            Some((Some(spelled(middle)), Reading::Region(vec![Interval { low: below.low.clone(), high: above.high.clone() }])))
         }
         _ => None,
     }
@@ -55,7 +64,7 @@ fn equation(left: &[Token], right: &[Token], depth: usize) -> Option<Named> {
     Some((None, Reading::Relation(Relation::Equal, Box::new(difference(Expression::read(left)?, Expression::read(right)?)))))
 }
 
-pub(in crate::problems::answer) fn difference(a: Expression, b: Expression) -> Expression {
+pub(in super::super) fn difference(a: Expression, b: Expression) -> Expression {
     Expression::Sum(vec![a, Expression::Negative(Box::new(b))])
 }
 
