@@ -6,6 +6,7 @@ use percept_model::ModelError;
 use percept_model::image::ImageError;
 
 use crate::problems::data::BadRow;
+use crate::problems::reward::RewardError;
 
 /// Why training cannot continue.
 #[derive(Debug, thiserror::Error)]
@@ -22,6 +23,9 @@ pub enum TrainError {
     /// A row whose picture cannot be decoded.
     #[error(transparent)]
     Row(#[from] BadRow),
+    /// A reward that cannot be computed.
+    #[error(transparent)]
+    Reward(#[from] RewardError),
     /// There is nothing to train on.
     #[error("{}: no problems to train on", path.display())]
     Empty {

@@ -17,6 +17,7 @@ pub mod config {
     mod other_names;
     mod reference;
     pub mod reference_pages;
+    mod reward;
     mod run;
     mod sft;
     pub mod shipped;
@@ -64,6 +65,7 @@ pub mod training {
     pub mod group;
     pub mod optimise;
     pub mod policy;
+    pub mod rewards;
     pub mod rollout;
     pub mod samples;
     pub mod sft;

@@ -73,6 +73,8 @@ mod reference;
 #[cfg(feature = "cppo")]
 mod report;
 #[cfg(feature = "cppo")]
+mod rewards;
+#[cfg(feature = "cppo")]
 mod run;
 #[cfg(feature = "cppo")]
 mod sft_command;

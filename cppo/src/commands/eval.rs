@@ -14,7 +14,7 @@ use super::device::open_device;
 use super::outcome::Outcome;
 use super::sources::{Sources, Unseen, read};
 use crate::config::{Config, ConfigError, wrapped};
-use crate::problems::answer::boxed_answer;
+use crate::problems::answer::final_answer;
 use crate::problems::data::{Purpose, has_split_to_measure};
 use crate::problems::prompts::Encoder;
 use crate::problems::reading::Reader;
@@ -173,7 +173,7 @@ fn prediction(model: &str, decoding: Decoding, number: usize, group: &Group) -> 
     }
     let said = |response: &Response| Predicted {
         text: response.text.clone(),
-        answer: boxed_answer(&response.text).map(str::to_owned),
+        answer: final_answer(&response.text).map(str::to_owned),
         correct: response.reward.accuracy > 0.0,
         well_formed: response.reward.format > 0.0,
         tokens: response.tokens().len(),

@@ -114,6 +114,11 @@ impl<'a> Session<'a> {
         step == steps || (save_every > 0 && step.is_multiple_of(save_every))
     }
 
+    /// Whether there is a checkpoint of `step`.
+    pub(super) fn is_saved(&self, step: u64) -> bool {
+        self.folder.checkpoints().is_ok_and(|saved| saved.contains(&step))
+    }
+
     /// Has `write` make the checkpoint of `step`, then removes those that are neither the `best` nor among the last.
     pub(super) fn save(&mut self, step: u64, best: Option<u64>, write: impl FnOnce(&Path) -> Result<(), TrainError>) -> Result<()> {
         // a checkpoint must not be ahead of its metrics

@@ -15,6 +15,7 @@ use super::overview::{overview, print_dry_run};
 use super::session::{Plan, Session, at_step, restore_last};
 use super::sources::{Sources, Unseen};
 use crate::config::{Config, ConfigError, changed};
+use crate::error::TrainError;
 use crate::problems::reading::Reader;
 use crate::records::run::RunFolder;
 use crate::training::evaluate::{Decoding, evaluate};
@@ -166,8 +167,17 @@ fn train(config: &Config, trainer: &mut Trainer, evaluation: Option<&Unseen>, se
     let mut beginning = Beginning::default();
     let mut stop = interrupt::requested();
     while !stop && trainer.progress().step < steps {
-        let output = at_step(trainer.progress().step + 1, trainer.step())?;
+        let output = match trainer.step() {
+            Err(error @ TrainError::Reward(_)) => {
+                save_before(trainer, session);
+                return at_step(trainer.progress().step + 1, Err(error));
+            }
+            output => at_step(trainer.progress().step + 1, output)?,
+        };
         let step = output.step;
+        for failed in &output.failed_rewards {
+            session.say(format_args!("step {step}: {failed}; it counts as 0"));
+        }
         at_step(step, session.record(&output.metrics, &summary(&output)))?;
         record_samples(config, trainer, &output, session)?;
         beginning.note(&output, session);
@@ -220,6 +230,18 @@ impl Beginning {
                 self.steps
             ));
         }
+    }
+}
+
+/// A reward fails before its step has changed anything: what was learnt up to there is whole, and saved.
+fn save_before(trainer: &Trainer, session: &mut Session<'_>) {
+    let step = trainer.progress().step;
+    let best = trainer.progress().best.map(|best| best.step);
+    if step > 0
+        && !session.is_saved(step)
+        && let Err(error) = session.save(step, best, |checkpoint| trainer.save(checkpoint))
+    {
+        session.say(format_args!("step {step} cannot be saved: {error:#}"));
     }
 }
 

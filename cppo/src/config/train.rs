@@ -8,6 +8,7 @@
 //! | `data` | problems from files, in place of the task's | [`DataConfig`] |
 //! | `views` | the perturbed pictures | [`ViewsConfig`] |
 //! | `method` | the algorithm | [`MethodConfig`] |
+//! | `reward` | entries `[[reward]]`: what a response is worth | [`RewardConfig`] |
 //! | `rollout` | how responses are sampled | [`RolloutConfig`] |
 //! | `optim` | AdamW and its schedule | [`OptimConfig`] |
 //! | `train` | length, micro-batches, what is saved and when | [`TrainConfig`] |
@@ -25,6 +26,7 @@ use super::model::ModelConfig;
 use super::optim::OptimConfig;
 use super::run::RunConfig;
 use crate::problems::data::DataConfig;
+use crate::problems::reward::{self, RewardConfig};
 use crate::problems::tasks::{Task, TaskConfig};
 use crate::problems::views::ViewsConfig;
 
@@ -45,6 +47,9 @@ pub struct Config {
     pub views: ViewsConfig,
     /// The algorithm.
     pub method: MethodConfig,
+    /// What a response is worth: the weighted sum of these. Default: none, which means 0.9 · accuracy + 0.1 · format.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub reward: Vec<RewardConfig>,
     /// How responses are sampled.
     pub rollout: RolloutConfig,
     /// AdamW and its schedule.
@@ -146,6 +151,7 @@ impl Settings for Config {
         config.data = Some(data.clone());
         config.eval.data = Some(data);
         let mut table = Table::try_from(config).expect("a configuration is a table");
+        table.insert("reward".to_owned(), Value::Array(Vec::new()));
         if let Some(Value::Table(method)) = table.get_mut("method") {
             for (name, own) in MethodConfig::every_table() {
                 method.insert(name.to_owned(), Value::try_from(own).expect("the settings of a method are a table"));
@@ -172,6 +178,7 @@ impl Settings for Config {
         self.model.check().map_err(section("model"))?;
         self.views.check().map_err(section("views"))?;
         self.method.check().map_err(section("method"))?;
+        reward::check(&self.reward)?; // each message begins with `reward: `
         self.optim.check().map_err(section("optim"))?;
         let (rollout, train, eval) = (&self.rollout, &self.train, &self.eval);
         let positive = |value: f32| value > 0.0 && value.is_finite();

@@ -1,174 +1,81 @@
-//! Whether two answers are the same, exactly: no tolerance, no floating point.
+//! Whether two answers are the same, as mathematics.
 //!
-//! An answer is cleaned of LaTeX dressing and of units, then read as the first of these that fits: a list, tuple or set
-//! (compared element by element, in order), a rational number (`0.5` = `1/2` = `\frac{1}{2}` = `50/100`), a choice letter
-//! (`(B)` = `B`), or text without regard to case. Two answers are equal if they read as the same thing. A name before the answer
-//! (`x=5`) is dropped, unless both have one and they differ.
+//! The final answer is found ([`final_answer`]), cleaned of dressing (LaTeX that only sets type, Markdown, a sentence around it), and read as the first of these
+//! that fits. Two answers are equal if they read as the same thing with the same value.
 //!
-//! Marks of percent and degree are dropped like units: `50\%` equals `50`, not `0.5`.
+//! | read as | equal if | |
+//! |---|---|---|
+//! | choice | the letter is | `(B) 5 cm` = `B`; with a text on both sides that, too |
+//! | list, tuple | the elements are, in order | `(1,2)` = `(1, 2)`; `A, C` = `C, A`; `y=2, x=1` = `x=1, y=2` |
+//! | set, alternatives | the elements are, in any order | `{1,2}` = `{2,1}`; `1 or 2` = `2, 1`; `x=±1` = `x=1, x=-1` |
+//! | interval, inequality | both ends are | `(0, 2]` = `0 < x ≤ 2`; unions; `x ≠ 2` |
+//! | equation | one side less the other is, but for a factor | `y=2x+1` = `2x-y+1=0` |
+//! | matrix | the cells are | |
+//! | quantity | the values are, in units that can be converted | `2√3` = `√12`; `1 m` = `100 cm`; `3½` = `7/2`; `x(x+1)` = `x²+x` |
+//! | text | it is, without regard to case | |
+//!
+//! **What is exact.** Sums of rational multiples of square roots, powers of π and i are compared exactly. Other constants (`ln 2`, `sin 20°`, `2^{1/3}`) are
+//! computed to 115 digits with a bound of the error, and equal if they cannot be told apart there. Expressions with variables are equal if they are at
+//! six places of both signs, in the real numbers. What cannot be computed (`9^{9^{9^9}}`) equals only what is written the same.
+//!
+//! **What tolerance means.** There is one: a truth that is written as a decimal with at least three significant digits (`5.66`) is taken to be rounded where the given
+//! answer is no rational number (`4\sqrt{2}`), which no decimal could equal; it is right if it rounds to those digits. So `\pi` is right where the truth says
+//! `3.14159`, `3.14159` is wrong where the truth says `\pi`, and `1/3` and `0.333` differ, for both are exact. Whoever wants more has the reward `numeric`.
+//!
+//! **Left out on one side.** A name (`x=5`), a unit (`5 cm`) and the words behind a number (`5 apples`) may be missing on one side; where both have one they must
+//! agree. A mark of percent or degree that only one side has may be left out or worked in: `50\%` is `50` and `1/2`.
+//!
+//! **Bounds.** Answers come from whoever wants a reward. One longer than 4096 bytes or nested deeper than 40 is compared as text; nothing takes more than linear time
+//! beyond that.
 
+mod ball;
 mod clean;
-mod rational;
+mod compare;
+mod expression;
+mod extract;
+mod reading;
+mod surd;
+mod token;
+mod unit;
+mod value;
 
-pub use rational::Rational;
+pub use extract::{boxed_answer, final_answer};
 
-/// The content of the last `\boxed{…}` whose braces balance; escaped braces (`\{`) do not count.
-pub fn boxed_answer(response: &str) -> Option<&str> {
-    const OPENING: &str = "\\boxed{";
-    response.rmatch_indices(OPENING).find_map(|(at, _)| {
-        let content = &response[at + OPENING.len()..];
-        balanced_end(content).map(|end| &content[..end])
-    })
-}
+use std::collections::BTreeSet;
 
-/// Whether `given` and `truth` are the same answer. Both may be dressed in LaTeX; neither should have its box any more.
+use reading::{Answer, Reading};
+
+/// Whether `given` is the answer that `truth` says. Both may be dressed in LaTeX, and marked as answers ([`final_answer`]). Not symmetric: only the truth may be rounded,
+/// see above.
 pub fn answers_equal(given: &str, truth: &str) -> bool {
-    let (given, truth) = (Answer::read(given), Answer::read(truth));
-    match (&given, &truth) {
-        (Some(given), Some(truth)) => given.same(truth),
+    let read = |text: &str| Answer::read(final_answer(text).unwrap_or(text));
+    match (read(given), read(truth)) {
+        (Some(given), Some(truth)) => compare::same(&given, &truth),
         _ => false, // nothing given, or nothing to compare with: not right
     }
 }
 
-/// Where the brace closes that was open before `content`.
-fn balanced_end(content: &str) -> Option<usize> {
-    let mut depth = 1;
-    let mut escaped = false;
-    for (at, c) in content.char_indices() {
-        match c {
-            '{' if !escaped => depth += 1,
-            '}' if !escaped => depth -= 1,
-            _ => {}
-        }
-        if depth == 0 {
-            return Some(at);
-        }
-        escaped = c == '\\' && !escaped;
-    }
-    None
+/// How far a number is from another, as a share of that one: the best of the readings of percent and degrees. None if one of them is no number; infinite if only the truth is 0.
+pub fn relative_error(given: &str, truth: &str) -> Option<f64> {
+    let read = |text: &str| Answer::read(final_answer(text).unwrap_or(text));
+    compare::relative_error(&read(given)?, &read(truth)?)
 }
 
-/// An answer, read.
-#[derive(Debug, PartialEq)]
-struct Answer {
-    /// `x` of `x=5`.
-    name: Option<String>,
-    value: Value,
-}
-
-#[derive(Debug, PartialEq)]
-enum Value {
-    /// Elements and the brackets around them, if any: `(1,2)`, `[0,1)`, `{1,2}`, `1,2`.
-    List {
-        brackets: Option<(char, char)>,
-        elements: Vec<Answer>,
-    },
-    Number(Rational),
-    /// Upper case.
-    Choice(char),
-    /// Case-folded.
-    Text(String),
-}
-
-impl Answer {
-    fn read(text: &str) -> Option<Answer> {
-        Self::read_clean(&clean::clean(text))
-    }
-
-    fn read_clean(text: &str) -> Option<Answer> {
-        let (name, text) = split_name(text);
-        let text = clean::without_unit(text);
-        if text.is_empty() {
-            return None;
-        }
-        let value = None
-            .or_else(|| clean::number(text).map(Value::Number))
-            .or_else(|| choice(text).map(Value::Choice))
-            .or_else(|| list(text))
-            .unwrap_or_else(|| Value::Text(text.replace(clean::SEPARATOR, ",").to_lowercase()));
-        Some(Answer { name, value })
-    }
-
-    fn same(&self, other: &Answer) -> bool {
-        let names_agree = match (&self.name, &other.name) {
-            (Some(a), Some(b)) => a == b,
-            _ => true,
-        };
-        names_agree
-            && match (&self.value, &other.value) {
-                (Value::List { brackets: a, elements: x }, Value::List { brackets: b, elements: y }) => {
-                    (a.is_none() || b.is_none() || a == b) && x.len() == y.len() && x.iter().zip(y).all(|(x, y)| x.same(y))
-                }
-                (a, b) => a == b,
-            }
-    }
-}
-
-/// `x=5` into `x` and `5`. What stands before the sign must look like a name (`x`, `x_1`, `\theta`, `f(x)`, `(x,y)`).
-fn split_name(text: &str) -> (Option<String>, &str) {
-    let mut parts = text.split('=');
-    match (parts.next(), parts.next(), parts.next()) {
-        (Some(name), Some(value), None)
-            if name.starts_with(|c: char| c.is_alphabetic() || c == '\\' || c == '(')
-                && name.chars().all(|c| c.is_alphanumeric() || "_\\{}()',".contains(c) || c == clean::SEPARATOR) =>
-        {
-            (Some(name.replace(clean::SEPARATOR, ",")), value)
-        }
-        _ => (None, text),
-    }
-}
-
-/// `B`, `(B)`, `B)`, `B.` into `B`.
-fn choice(text: &str) -> Option<char> {
-    let inner = text.strip_prefix('(').unwrap_or(text);
-    let inner = inner.strip_suffix([')', '.', ':']).unwrap_or(inner);
-    let mut chars = inner.chars();
-    match (chars.next(), chars.next()) {
-        (Some(letter), None) if letter.is_ascii_alphabetic() => Some(letter.to_ascii_uppercase()),
+/// The letters of a choice, capital: of `B`, `(B) 5 cm`, `A, C`, `A and C`, `AC`. None if it is none.
+pub fn choice_letters(text: &str) -> Option<BTreeSet<char>> {
+    let answer = Answer::read(final_answer(text).unwrap_or(text))?;
+    let letter = |of: &Answer| match of.reading {
+        Reading::Choice { letter, .. } => Some(letter),
         _ => None,
-    }
-}
-
-/// Elements between commas that are in no bracket of their own; at least two, or one in brackets of its own.
-fn list(text: &str) -> Option<Value> {
-    let (brackets, inner) = match bracketed(text) {
-        Some((brackets, inner)) => (Some(brackets), inner),
-        None => (None, text),
     };
-    let mut elements = vec![String::new()];
-    let mut depth = 0;
-    for c in inner.chars() {
-        match c {
-            '(' | '[' | '{' => depth += 1,
-            ')' | ']' | '}' => depth -= 1,
-            _ => {}
+    match &answer.reading {
+        Reading::List(list) => list.elements.iter().map(letter).collect(),
+        // several letters without anything between them: the first ten of the alphabet, in order, so that no word is taken for some
+        Reading::Text => {
+            let letters: Vec<char> = answer.text.chars().collect();
+            let in_order = letters.windows(2).all(|pair| pair[0] < pair[1]) && letters.iter().all(|letter| ('A'..='J').contains(letter));
+            (in_order && !letters.is_empty()).then(|| letters.into_iter().collect())
         }
-        match elements.last_mut() {
-            Some(element) if depth != 0 || (c != ',' && c != clean::SEPARATOR) => element.push(c),
-            _ => elements.push(String::new()),
-        }
+        _ => letter(&answer).map(|letter| [letter].into()),
     }
-    if elements.len() < 2 && brackets.is_none_or(|(open, _)| open == '(') {
-        // `(5)` is 5 in brackets, `(x+1)` is a term.
-        return brackets.and_then(|_| Answer::read_clean(inner)).map(|answer| answer.value);
-    }
-    let elements = elements.iter().map(|element| Answer::read_clean(element)).collect::<Option<_>>()?;
-    Some(Value::List { brackets, elements })
-}
-
-/// The outermost brackets and what is between them, if the first bracket closes at the very end.
-fn bracketed(text: &str) -> Option<((char, char), &str)> {
-    let open = text.chars().next().filter(|c| "([{".contains(*c))?;
-    let close = text.chars().next_back().filter(|c| ")]}".contains(*c))?;
-    let inner = text.get(1..text.len() - 1)?;
-    let mut depth = 0;
-    let stays_open = inner.chars().all(|c| {
-        match c {
-            '(' | '[' | '{' => depth += 1,
-            ')' | ']' | '}' => depth -= 1,
-            _ => {}
-        }
-        depth >= 0
-    });
-    (stays_open && depth == 0).then_some(((open, close), inner))
 }

@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | pictures | `images`, `image` | `{bytes, path}`, a path, a data URI or base64, or a list of any of these |
 //! | problem | `problem`, `question`, `prompt`, `messages` | text, or chat messages (the user's are taken) |
-//! | answer | `answer`, `reward_model.ground_truth` | text or a number; of a `\boxed{…}` its content |
+//! | answer | `answer`, `reward_model.ground_truth` | text or a number; of a marked one (`\boxed{…}`, `<answer>…</answer>`, `#### …`) its content |
 //! | response, for supervised training | `response`, `completion` | text; else the assistant's last message in `messages` |
 //!
 //! `<image>` marks in a problem are taken out: a picture goes before its text ([`ImageMarks`]). A row without one of the three, whose marks are not

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::RolloutConfig;
 use crate::error::TrainError;
 use crate::methods::view::View;
-use crate::problems::answer::boxed_answer;
+use crate::problems::answer::final_answer;
 use crate::problems::prompts::{Encoder, Prompt, test_prompts};
 use crate::problems::tasks::grade::{ErrorKind, grade};
 use crate::problems::tasks::response::Role;
@@ -193,7 +193,7 @@ fn greedy(model: &Model, encoder: &Encoder, prompts: Vec<Prompt>, max_new_tokens
 }
 
 fn answer(group: &Group) -> Option<String> {
-    boxed_answer(&group.responses[0].text).map(str::to_owned)
+    final_answer(&group.responses[0].text).map(str::to_owned)
 }
 
 fn count(name: &str, strength: usize, groups: &[Group], answers: &[Option<String>]) -> Changed {

@@ -7,8 +7,10 @@ use crate::error::TrainError;
 use crate::methods::Method;
 use crate::methods::view::Moment;
 use crate::problems::prompts::{Encoder, Problems};
+use crate::problems::reward::{RewardError, Rewards};
 use crate::random::Random;
 use crate::training::group::{Group, rewards};
+use crate::training::rewards::set_rewards;
 use crate::training::rollout::{OnView, rollout};
 use crate::training::world::World;
 
@@ -20,6 +22,8 @@ pub struct Collected {
     pub numbers: Vec<u64>,
     /// Problems that were taken from the source, by all ranks.
     pub problems: u64,
+    /// Rewards that failed and count as 0.
+    pub failed_rewards: Vec<RewardError>,
 }
 
 impl Collected {
@@ -46,13 +50,14 @@ impl Collected {
 /// it allows; after that the step does with fewer.
 ///
 /// # Errors
-/// As [`rollout`], and if a picture cannot be decoded.
+/// As [`rollout`], if a picture cannot be decoded, or a reward fails.
 pub fn collect(
     model: &Model,
     encoder: &Encoder,
     problems: &Problems,
     config: &Config,
     method: &dyn Method,
+    own_rewards: &Rewards,
     world: &World,
     step: u64,
     first: u64,
@@ -61,14 +66,15 @@ pub fn collect(
     let wanted = of_rollout.prompts_per_step;
     let own = world.share(wanted);
     let seed = Random::new(run.seed, "rollout", step).next_u64();
-    let mut collected = Collected { groups: Vec::new(), numbers: Vec::new(), problems: 0 };
+    let mut collected = Collected { groups: Vec::new(), numbers: Vec::new(), problems: 0, failed_rewards: Vec::new() };
     let filter = method.filter();
     let moment = Moment { step, steps: train.steps };
     let on_view = method.rollout_view(moment).map(|view| OnView { view, config: views, seed: run.seed });
     for _ in 0..=filter.map_or(0, |filter| filter.max_refills) {
         let number = collected.problems + own.start as u64;
         let prompts = problems.training(first + number..first + number + own.len() as u64, run.seed)?;
-        let sampled = rollout(model, encoder, prompts, number, *group_size, of_rollout, on_view, seed)?;
+        let mut sampled = rollout(model, encoder, prompts, number, *group_size, of_rollout, on_view, seed)?;
+        collected.failed_rewards.extend(set_rewards(&mut sampled, own_rewards, problems)?);
         collected.problems += wanted as u64;
         collected.groups.extend(sampled.into_iter().filter(|group| filter.is_none_or(|filter| filter.keeps(&rewards(group)))));
         collected.numbers = numbers(&collected.groups, world);

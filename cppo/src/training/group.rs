@@ -63,6 +63,8 @@ pub struct Response {
     pub text: String,
     /// What it is worth.
     pub reward: Reward,
+    /// The value of each of the run's own rewards, in their order; none without.
+    pub own_rewards: Vec<f32>,
     /// Whether it was sampled on another picture than the one it is trained on.
     pub is_off_policy: bool,
     /// What the method knows of it.
@@ -135,7 +137,7 @@ impl Group {
 impl Response {
     /// A response as it was sampled.
     pub fn new(completion: Completion, text: String, reward: Reward) -> Response {
-        Response { completion, text, reward, is_off_policy: false, signal: Signal::default() }
+        Response { completion, text, reward, own_rewards: Vec::new(), is_off_policy: false, signal: Signal::default() }
     }
 
     /// A response that was not sampled: tokens alone.

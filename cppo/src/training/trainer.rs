@@ -12,6 +12,7 @@ use crate::error::TrainError;
 use crate::methods::Method;
 use crate::methods::view::{Moment, View, ViewGradient};
 use crate::problems::prompts::{Encoder, Problems};
+use crate::problems::reward::{RewardError, RewardFunction, Rewards};
 use crate::random::Random;
 use crate::records::run::Metrics;
 use crate::training::checkpoint::{self, Best, Progress};
@@ -20,7 +21,7 @@ use crate::training::group::{Group, draw_views, set_advantages};
 use crate::training::optimise::{adamw, apply, weight_groups};
 use crate::training::update::{UpdateConfig, compute_update, score, views_with};
 use crate::training::world::World;
-use metrics::{Times, metrics_of_step};
+use metrics::{Times, metrics_of_step, set_own_rewards};
 
 /// A policy in training.
 pub struct Trainer {
@@ -29,6 +30,7 @@ pub struct Trainer {
     reference: Option<Model>,
     encoder: Encoder,
     problems: Problems,
+    rewards: Rewards,
     config: Config,
     optimizer: AdamW,
     progress: Progress,
@@ -43,21 +45,34 @@ pub struct StepOutput {
     pub metrics: Metrics,
     /// Every prompt and response of the step, of this rank.
     pub groups: Vec<Group>,
+    /// Rewards that failed and count as 0.
+    pub failed_rewards: Vec<RewardError>,
 }
 
 impl Trainer {
     /// Starts from `model`, which is also the reference policy if there is one.
     ///
     /// # Errors
-    /// Those of the device.
+    /// Those of the device, or a reward whose program does not exist.
     pub fn new(model: Model, encoder: Encoder, problems: Problems, config: Config) -> Result<Trainer, TrainError> {
         let reference = match () {
             () if config.method.policy.kl_coef == 0.0 => None,
             () if model.has_lora() => Some(model.without_lora()),
             () => Some(model.frozen_copy()?),
         };
+        let rewards = Rewards::new(&config.reward)?;
         let optimizer = adamw(weight_groups(&model, config.optim.weight_decay), &config.optim);
-        Ok(Trainer { model, reference, encoder, problems, config, optimizer, progress: Progress::default(), world: World::alone() })
+        Ok(Trainer {
+            model,
+            reference,
+            encoder,
+            problems,
+            rewards,
+            config,
+            optimizer,
+            progress: Progress::default(),
+            world: World::alone(),
+        })
     }
 
     /// The same trainer as one of several ranks, each with its own part of a step's prompts.
@@ -65,17 +80,26 @@ impl Trainer {
         Trainer { world, ..self }
     }
 
+    /// The same trainer with one more reward, in code, besides those of the configuration; see [`Rewards::with`].
+    ///
+    /// # Panics
+    /// If there is a reward of that name, or the weight is not finite.
+    #[track_caller]
+    pub fn with_reward(self, name: &str, weight: f32, function: impl RewardFunction + 'static) -> Trainer {
+        Trainer { rewards: self.rewards.with(name, weight, function), ..self }
+    }
+
     /// One step: samples responses to fresh prompts, and updates the weights.
     ///
     /// # Errors
-    /// If a picture cannot be decoded, a prompt does not fit the model, or the device fails.
+    /// If a picture cannot be decoded, a prompt does not fit the model, a reward fails (then nothing has changed, and the step can be tried again), or the device fails.
     pub fn step(&mut self) -> Result<StepOutput, TrainError> {
         let step = self.progress.step + 1;
         let mut times = Times::start();
 
         let first = self.progress.problems;
         let (model, encoder, problems) = (&self.model, &self.encoder, &self.problems);
-        let mut collected = collect(model, encoder, problems, &self.config, self.method(), &self.world, step, first)?;
+        let mut collected = collect(model, encoder, problems, &self.config, self.method(), &self.rewards, &self.world, step, first)?;
         let groups = &mut collected.groups;
         times.rollout = times.lap();
 
@@ -97,8 +121,10 @@ impl Trainer {
         self.progress.problems += collected.problems;
         let groups = collected.groups;
         let counters = self.model.device().counters();
-        let metrics = metrics_of_step(step, &groups, &updates, learning_rate, &times, &counters, &self.world);
-        Ok(StepOutput { step, metrics, groups })
+        let mut metrics = metrics_of_step(step, &groups, &updates, learning_rate, &times, &counters, &self.world);
+        let failed_rewards = collected.failed_rewards;
+        set_own_rewards(&mut metrics, &groups, &self.rewards, failed_rewards.len(), &self.world);
+        Ok(StepOutput { step, metrics, groups, failed_rewards })
     }
 
     /// What has to be read under the policy that sampled the responses: log-probabilities if several updates move away from it, and pictures through

@@ -1,288 +1,215 @@
-//! Takes the dressing off an answer: LaTeX layout, spaces, thousands separators, units; and reads numbers.
+//! Takes the dressing off an answer before it is cut into tokens: characters of other scripts and styles, Markdown, LaTeX that only sets type, a sentence
+//! around the answer, a currency in front. Every pass reads the text once.
 
-use super::Rational;
-
-/// Stands for a comma with a space after it, which separates elements and never thousands.
-pub(super) const SEPARATOR: char = ';';
-
-/// One plain line: no layout commands, no spaces, fractions as `a/b`, a mixed number as `2&1/3`.
+/// One line without dressing; spaces are kept, since `3 1/2` is not `31/2`.
 pub(super) fn clean(text: &str) -> String {
-    let mut text = text.trim().replace(['\u{2212}', '\u{2013}'], "-");
+    let mut text = without_wrappers(&characters(text.trim()));
     for (from, to) in REPLACED {
         text = text.replace(from, to);
     }
-    text = text_commands(&text);
-    text = text.trim().trim_end_matches('.').to_owned();
-    text = mark_units(&text);
-    let mut separated = String::new();
-    let mut chars = text.chars().peekable();
-    while let Some(c) = chars.next() {
-        match c {
-            ',' if chars.peek().is_some_and(|next| next.is_whitespace()) => separated.push(SEPARATOR),
-            c if c.is_whitespace() => {}
-            c => separated.push(c),
+    let mut text = text.trim().trim_start_matches(['≈', '=']).trim_end_matches(['.', ',', ';']).trim();
+    for mark in ["**", "__", "*", "`", "\"", "''"] {
+        if text.len() > 2 * mark.len()
+            && let Some(inner) = text.strip_prefix(mark).and_then(|rest| rest.strip_suffix(mark))
+        {
+            text = inner.trim();
         }
     }
-    roots(&fractions(&separated))
+    currency(sentence(text).trim_end_matches('.').trim())
+}
+
+/// The letter of `(B) 5 cm`, `B. 5 cm`, `D) 12`, `**C**: red`, and the text behind it.
+pub(super) fn choice_with_text(text: &str) -> Option<(char, &str)> {
+    let (opened, rest) = match text.strip_prefix('(') {
+        Some(rest) => (true, rest),
+        None => (false, text),
+    };
+    let letter = rest.chars().next().filter(char::is_ascii_alphabetic)?;
+    let rest = rest[1..].trim_start_matches('*');
+    let after = rest.strip_prefix(if opened { &[')'][..] } else { &[')', '.', ':'][..] })?;
+    let described = after.trim_start();
+    // `(x) 5`, `f: R` and `(n)!` are not choices; nor is `C.5`
+    let likely = matches!(letter, 'A'..='J' | 'a'..='e') && (opened || after.starts_with(char::is_whitespace));
+    let is_text = described.starts_with(|c: char| c.is_alphanumeric() || "-\\$([{.".contains(c));
+    (likely && is_text).then_some((letter.to_ascii_uppercase(), described))
 }
 
 /// What is replaced everywhere, in this order.
-const REPLACED: &[(&str, &str)] = &[
-    ("\\$", ""),
-    ("$", ""),
-    ("\\(", ""),
-    ("\\)", ""),
-    ("\\left", ""),
-    ("\\right", ""),
-    ("{,}", ","),
-    ("\\,", ""),
-    ("\\!", ""),
-    ("\\;", " "),
-    ("\\:", " "),
-    ("\\ ", " "),
-    ("\\quad", " "),
-    ("~", " "),
-    ("\\{", "{"),
-    ("\\}", "}"),
-    ("\\lbrace", "{"),
-    ("\\rbrace", "}"),
-    ("\\dfrac", "\\frac"),
-    ("\\tfrac", "\\frac"),
-    ("\\cfrac", "\\frac"),
-    ("^{\\circ}", ""),
-    ("^\\circ", ""),
-    ("\\circ", ""),
-    ("\\degree", ""),
-    ("°", ""),
-    ("\\%", ""),
-    ("%", ""),
-    ("\\cdot", "*"),
-    ("\\times", "*"),
-    ("×", "*"),
-    ("π", "\\pi"),
-];
+const REPLACED: &[(&str, &str)] =
+    &[("\\left", ""), ("\\right", ""), ("\\displaystyle", ""), ("{,}", THOUSANDS), ("\\$", " \\dollar "), ("$", " ")];
 
-/// Marks where a unit begins.
-const UNIT: char = '\u{1}';
+/// A comma that is certainly inside a number.
+pub(super) const THOUSANDS: &str = "\u{1}";
 
-/// `\text{B}` becomes `B`; at the end and after a number, `5\text{ cm}`, its words are units and get the mark.
-fn text_commands(text: &str) -> String {
-    const COMMANDS: [&str; 7] = ["\\text{", "\\textbf{", "\\textit{", "\\textrm{", "\\mathrm{", "\\mathbf{", "\\mbox{"];
-    let mut text = text.to_owned();
-    while let Some((at, command)) =
-        COMMANDS.iter().filter_map(|command| text.rfind(command).map(|at| (at, *command))).max_by_key(|found| found.0)
-    {
-        let content_at = at + command.len();
-        let Some(end) = super::balanced_end(&text[content_at..]) else {
-            break;
-        };
-        let content = text[content_at..content_at + end].to_owned();
-        let before = text[..at].trim_end();
-        let last = matches!(text[content_at + end + 1..].trim(), "" | "." | "^2" | "^3" | "^{2}" | "^{3}");
-        let unit = last && (before.ends_with(|c: char| c.is_ascii_digit()) || before.ends_with('}') && content.trim().len() > 1);
-        let joined = if unit { format!("{UNIT}{}", content.trim()) } else { content };
-        text.replace_range(at..content_at + end + 1, &joined);
-    }
-    text
-}
-
-/// Words that are units when they follow a number. Single letters only with a space between (`5 m`; `5m` is a product).
-const UNITS: &[&str] = &[
-    "mm",
-    "cm",
-    "dm",
-    "km",
-    "inch",
-    "inches",
-    "in",
-    "ft",
-    "feet",
-    "foot",
-    "yd",
-    "yards",
-    "mile",
-    "miles",
-    "meter",
-    "meters",
-    "metre",
-    "metres",
-    "centimeters",
-    "centimetres",
-    "kilometers",
-    "kilometres",
-    "mg",
-    "kg",
-    "gram",
-    "grams",
-    "lb",
-    "lbs",
-    "pounds",
-    "oz",
-    "sec",
-    "second",
-    "seconds",
-    "min",
-    "minute",
-    "minutes",
-    "hour",
-    "hours",
-    "hr",
-    "hrs",
-    "day",
-    "days",
-    "week",
-    "weeks",
-    "month",
-    "months",
-    "year",
-    "years",
-    "deg",
-    "degree",
-    "degrees",
-    "unit",
-    "units",
-    "square",
-    "sq",
-    "cubic",
-    "dollar",
-    "dollars",
-    "cent",
-    "cents",
-    "percent",
-    "ml",
-    "liter",
-    "liters",
-    "litre",
-    "litres",
-    "mph",
-    "km/h",
-    "m/s",
-    "m/s^2",
-    "hz",
-    "ohm",
-    "ohms",
-    "volts",
-    "watts",
-    "joules",
-    "newtons",
-    "people",
-    "points",
-    "students",
-    "times",
-];
-const UNITS_AFTER_SPACE: &[&str] = &["m", "s", "g", "h", "l", "n", "j", "w", "v", "a", "k", "c", "f", "pa"];
-
-/// Puts the unit mark before trailing words that are units.
-fn mark_units(text: &str) -> String {
-    let number_end = text.rfind(|c: char| c.is_ascii_digit()).map_or(0, |at| at + 1);
-    // An exponent belongs to the unit: `cm^2`, `m^{2}`.
-    let body = text.trim_end_matches('}').trim_end_matches(['2', '3']).trim_end_matches('{');
-    let (body, number_end) = match body.strip_suffix('^') {
-        Some(body) => (body, body.rfind(|c: char| c.is_ascii_digit()).map_or(0, |at| at + 1)),
-        None => (text, number_end),
-    };
-    if number_end == 0 {
-        return text.to_owned();
-    }
-    let tail = &body[number_end..];
-    let tail = tail.strip_prefix(['}', ')']).unwrap_or(tail);
-    let spaced = tail.starts_with(char::is_whitespace);
-    let words: Vec<String> = tail.split_whitespace().map(str::to_lowercase).collect();
-    let is_unit = |word: &String| {
-        let word = word.trim_end_matches('.');
-        UNITS.contains(&word) || spaced && UNITS_AFTER_SPACE.contains(&word)
-    };
-    match !words.is_empty() && words.iter().all(is_unit) {
-        true => format!("{}{UNIT}", &body[..body.len() - tail.len()]),
-        false => text.to_owned(),
-    }
-}
-
-/// What stands before the unit mark.
-pub(super) fn without_unit(text: &str) -> &str {
-    text.split(UNIT).next().unwrap_or(text)
-}
-
-/// `\frac{a}{b}` and `\frac12` become `a/b`; after a digit it is the second part of a mixed number: `2&1/3`.
-fn fractions(text: &str) -> String {
-    let mut text = text.to_owned();
-    // From the right, so that what is inside a fraction is done before it.
-    while let Some(at) = text.rfind("\\frac") {
-        let rest = &text[at + "\\frac".len()..];
-        let Some((numerator, after)) = argument(rest) else {
-            break;
-        };
-        let Some((denominator, after)) = argument(after) else {
-            break;
-        };
-        let mixed = text[..at].ends_with(|c: char| c.is_ascii_digit());
-        let fraction = format!("{}{}/{}", if mixed { "&" } else { "" }, term(numerator), term(denominator));
-        text = format!("{}{fraction}{after}", &text[..at]);
-    }
-    text
-}
-
-/// `\sqrt2` becomes `\sqrt{2}`.
-fn roots(text: &str) -> String {
-    let mut out = String::new();
-    let mut rest = text;
-    while let Some((before, after)) = rest.split_once("\\sqrt") {
-        out += before;
-        out += "\\sqrt";
-        rest = after;
-        if let Some(digit) = after.chars().next().filter(char::is_ascii_alphanumeric) {
-            out += &format!("{{{digit}}}");
-            rest = &after[1..];
+/// Other spellings of characters: full-width forms, signs of Unicode, small digits.
+fn characters(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut raised = false;
+    for c in text.chars() {
+        let small = "⁰¹²³⁴⁵⁶⁷⁸⁹⁻".chars().position(|small| small == c);
+        if let Some(small) = small {
+            if !raised {
+                out.push('^');
+            }
+            out.push(char::from(b"0123456789-"[small]));
+            raised = true;
+            continue;
         }
+        raised = false;
+        match c {
+            // full-width forms of ASCII
+            '\u{ff01}'..='\u{ff5e}' => out.extend(char::from_u32(c as u32 - 0xfee0)),
+            '\u{2212}' | '\u{2013}' | '\u{2014}' | '\u{2010}' | '\u{2011}' => out.push('-'),
+            '\u{a0}' | '\u{2009}' | '\u{202f}' | '\u{3000}' | '\n' | '\r' | '\t' => out.push(' '),
+            '×' | '·' | '⋅' | '∗' => out.push('*'),
+            '÷' => out.push('/'),
+            '⁄' | '∕' => out.push('/'),
+            'π' => out.push_str("\\pi "),
+            '\u{2126}' | '\u{3a9}' => out.push_str("\\Omega "),
+            '√' => out.push_str(" sqrt "), // the word takes a whole number, the command one digit
+            '½' => out.push_str("\\frac{1}{2}"),
+            '¼' => out.push_str("\\frac{1}{4}"),
+            '¾' => out.push_str("\\frac{3}{4}"),
+            '′' | '’' => out.push('\''),
+            '″' | '”' | '“' => out.push('"'),
+            'º' => out.push('°'),
+            '~' => out.push(' '),
+            '∅' => out.push_str("\\emptyset "),
+            'ℝ' => out.push_str("\\reals "),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+/// Commands whose braces only set type; `\text{ cm}` becomes ` cm `.
+const WRAPPERS: &[&str] = &[
+    "text",
+    "textbf",
+    "textit",
+    "textrm",
+    "textsf",
+    "texttt",
+    "textnormal",
+    "emph",
+    "mathrm",
+    "mathbf",
+    "mathit",
+    "mathsf",
+    "mathtt",
+    "mathcal",
+    "boldsymbol",
+    "bm",
+    "mbox",
+    "hbox",
+    "fbox",
+    "boxed",
+    "operatorname",
+    "underline",
+    "ensuremath",
+    "displaylines",
+];
+
+/// Takes away the commands that only set type, with their braces, in one pass.
+fn without_wrappers(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut open = Vec::new(); // for each open brace, whether it is a wrapper's
+    let mut rest = text;
+    while let Some(at) = rest.find(['\\', '{', '}']) {
+        out.push_str(&rest[..at]);
+        rest = &rest[at..];
+        if let Some(command) = rest.strip_prefix('\\') {
+            let name = &command[..command.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(command.len())];
+            let after = command[name.len()..].trim_start();
+            if name == "mathbb" {
+                let content = after.trim_start_matches('{');
+                if let Some(content) = content.strip_prefix('R') {
+                    out.push_str("\\reals ");
+                    rest = content.strip_prefix('}').unwrap_or(content);
+                    continue;
+                }
+            }
+            if WRAPPERS.contains(&name)
+                && let Some(content) = after.strip_prefix('{')
+            {
+                open.push(true);
+                out.push(' ');
+                rest = content;
+                continue;
+            }
+            // the command, or the character that a backslash escapes
+            let length = 1 + if name.is_empty() { command.chars().next().map_or(0, char::len_utf8) } else { name.len() };
+            out.push_str(&rest[..length]);
+            rest = &rest[length..];
+            continue;
+        }
+        let is_wrapper = match &rest[..1] {
+            "{" => {
+                open.push(false);
+                false
+            }
+            _ => open.pop().unwrap_or(false),
+        };
+        out.push_str(if is_wrapper { " " } else { &rest[..1] });
+        rest = &rest[1..];
     }
     out + rest
 }
 
-/// The argument of a command: `{…}` or one character.
-fn argument(text: &str) -> Option<(&str, &str)> {
-    match text.strip_prefix('{') {
-        Some(content) => super::balanced_end(content).map(|end| (&content[..end], &content[end + 1..])),
-        None => text.chars().next().map(|c| text.split_at(c.len_utf8())),
+/// `The answer is 5` into `5`, `Option B` into `B`.
+fn sentence(text: &str) -> &str {
+    const BEGINNINGS: &[&str] = &[
+        "so",
+        "thus",
+        "therefore",
+        "hence",
+        ",",
+        "the",
+        "correct",
+        "right",
+        "final",
+        "answer",
+        "option",
+        "choice",
+        "is",
+        ":",
+        "=",
+        "equals",
+        "would be",
+    ];
+    let mut rest = text;
+    let mut found = false;
+    loop {
+        let next = BEGINNINGS.iter().find_map(|word| {
+            let head = rest.get(..word.len()).filter(|head| head.eq_ignore_ascii_case(word))?;
+            let after = &rest[head.len()..];
+            let ends = !word.ends_with(char::is_alphabetic) || after.starts_with(|c: char| !c.is_alphanumeric());
+            ends.then_some((word, after.trim_start()))
+        });
+        match next {
+            Some((word, after)) if !after.is_empty() => {
+                found |= ["answer", "option", "choice"].contains(word);
+                rest = after;
+            }
+            _ => break,
+        }
     }
+    // `the blue one` is an answer and no sentence around one
+    if found { rest } else { text }
 }
 
-/// In brackets if it is a sum or a quotient.
-fn term(text: &str) -> String {
-    let compound = text.char_indices().any(|(at, c)| "+/*".contains(c) || c == '-' && at > 0);
-    if compound { format!("({text})") } else { text.to_owned() }
-}
-
-/// Reads a cleaned number: a decimal, with thousands separators, a fraction, a mixed number, a power of ten times one.
-pub(super) fn number(text: &str) -> Option<Rational> {
-    if let Some(inner) = text.strip_prefix("-(").and_then(|rest| rest.strip_suffix(')')) {
-        return number(inner)?.negated();
+/// `$5` and `€5` into `5 dollar` and `5 euro`.
+fn currency(text: &str) -> String {
+    const SIGNS: &[(&str, &str)] = &[("\\dollar", "dollar"), ("€", "euro"), ("£", "sterling"), ("¥", "yen")];
+    for (sign, name) in SIGNS {
+        let (minus, amount) = text.strip_prefix('-').map_or(("", text), |amount| ("-", amount.trim_start()));
+        if let Some(amount) = amount.strip_prefix(sign) {
+            let amount = amount.trim();
+            let is_amount = amount.starts_with(|c: char| c.is_ascii_digit() || c == '.' || c == '\\' || c == '-');
+            if is_amount && !amount.contains(char::is_whitespace) {
+                return format!("{minus}{amount} {name}");
+            }
+        }
     }
-    if let Some((whole, fraction)) = text.split_once('&') {
-        let (whole_value, fraction) = (plain(whole)?, number(fraction)?);
-        return whole_value.plus(if whole.starts_with('-') { fraction.negated()? } else { fraction });
-    }
-    if let Some((factor, power)) = text.split_once("*10^") {
-        let power: i32 = power.trim_matches(['{', '}']).parse().ok()?;
-        let scale = Rational::new(10i128.checked_pow(power.unsigned_abs())?, 1)?;
-        let scale = if power < 0 { Rational::new(1, 1)?.over(scale)? } else { scale };
-        return plain(factor)?.over(Rational::new(1, 1)?.over(scale)?);
-    }
-    match text.split_once('/') {
-        Some((numerator, denominator)) => plain(numerator)?.over(plain(denominator)?),
-        None => plain(text),
-    }
-}
-
-/// A decimal, with or without thousands separators.
-fn plain(text: &str) -> Option<Rational> {
-    if !text.contains(',') {
-        return Rational::decimal(text);
-    }
-    let digits = text.trim_start_matches(['-', '+']);
-    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
-    let mut groups = whole.split(',');
-    let first = groups.next()?;
-    let well_formed =
-        (1..=3).contains(&first.len()) && !first.starts_with('0') && !fraction.contains(',') && groups.all(|group| group.len() == 3);
-    well_formed.then(|| Rational::decimal(&text.replace(',', "")))?
+    text.replace("\\dollar", " dollar ").replace('€', " euro ").replace('£', " sterling ").replace('¥', " yen ")
 }

@@ -7,7 +7,7 @@ use super::config::DataConfig;
 use super::marks::without_marks;
 use super::source::ImageSource;
 use super::{Example, Purpose, RowPlace};
-use crate::problems::answer::boxed_answer;
+use crate::problems::answer::final_answer;
 
 /// A value of a row. Numbers and truth values are text: nothing here computes with them.
 #[derive(Clone, Debug, PartialEq)]
@@ -90,7 +90,7 @@ pub(super) fn example(record: Cell, place: &RowPlace, config: &DataConfig, purpo
 fn answer(record: &Cell, config: &DataConfig) -> Result<String, String> {
     let (column, cell) = find(record, &candidates(&config.answer_column, ANSWER_COLUMNS))?;
     let Cell::Text(answer) = cell else { return Err(format!("{column}: expected text or a number, got {}", kind(cell))) };
-    let answer = boxed_answer(answer).unwrap_or(answer).trim().to_owned();
+    let answer = final_answer(answer).unwrap_or(answer).trim().to_owned();
     if answer.is_empty() {
         return Err(format!("{column}: empty"));
     }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Problem, Question, response};
-use crate::problems::answer::{answers_equal, boxed_answer};
+use crate::problems::answer::{answers_equal, final_answer};
 use crate::problems::reward::format_ok;
 
 /// What is right and wrong about a response.
@@ -48,13 +48,13 @@ pub enum ErrorKind {
 
 /// Grades `response`, a whole response, to `problem`.
 pub fn grade(problem: &Problem, response: &str) -> Grade {
-    let accurate = boxed_answer(response).is_some_and(|given| answers_equal(given, &problem.answer));
+    let accurate = final_answer(response).is_some_and(|given| answers_equal(given, &problem.answer));
     let seen = response::seen(response);
     let misread = seen.as_ref().map_or_else(Vec::new, |said| misread(&problem.question, &problem.seen(), said));
     let follows = seen
         .as_ref()
         .and_then(|said| problem.question.solve(said))
-        .map(|solution| boxed_answer(response).is_some_and(|given| answers_equal(given, &solution.answer)));
+        .map(|solution| final_answer(response).is_some_and(|given| answers_equal(given, &solution.answer)));
     let error = (!accurate).then_some(match (&seen, misread.is_empty(), follows) {
         (None, ..) => ErrorKind::Unreadable,
         (Some(_), true, _) => ErrorKind::Reasoning,

@@ -5,6 +5,7 @@ use std::time::Instant;
 use percept_engine::Counters;
 
 use crate::methods::view::View;
+use crate::problems::reward::Rewards;
 use crate::records::run::Metrics;
 use crate::training::group::{Group, Response};
 use crate::training::optimise::Applied;
@@ -39,6 +40,7 @@ impl Times {
 /// | name | meaning |
 /// |---|---|
 /// | `reward`, `rewards/accuracy`, `rewards/format` | means over the responses |
+/// | `rewards/NAME`, `rewards/failed` | means of the run's own rewards; how many failed and count as 0 |
 /// | `reward_std` | mean over the groups of the standard deviation within a group |
 /// | `frac_reward_zero_std` | share of the groups whose rewards are all equal |
 /// | `completions/mean_length`, `completions/clipped_ratio` | tokens; share of the responses cut at `max_new_tokens` |
@@ -109,6 +111,23 @@ pub(super) fn metrics_of_step(
     set("tokens_per_second", tokens / seconds);
     set("memory/peak_bytes", counters.peak_bytes as f64);
     metrics
+}
+
+/// The means of a run's own rewards, as `rewards/NAME`; and `rewards/failed`, if any may fail: how many of them counted as 0 in this step.
+pub(super) fn set_own_rewards(metrics: &mut Metrics, groups: &[Group], rewards: &Rewards, failed: usize, world: &World) {
+    let responses = || groups.iter().flat_map(|group| &group.responses);
+    for (number, name) in rewards.names().enumerate() {
+        let own = responses().map(|response| f64::from(response.own_rewards[number])).sum();
+        let [sum, count] = world.sum_of([own, responses().count() as f64]);
+        // `accuracy` and `format` are there already, with these values
+        if !["accuracy", "format"].contains(&name) {
+            metrics.set(&format!("rewards/{name}"), sum / count.max(1.0));
+        }
+    }
+    if rewards.may_fail() {
+        let [failed] = world.sum_of([failed as f64]);
+        metrics.set("rewards/failed", failed);
+    }
 }
 
 /// Sample standard deviation of the rewards of a group; exactly 0 if they are all equal.
