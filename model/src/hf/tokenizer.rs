@@ -2,7 +2,7 @@
 
 use crate::config::ModelConfig;
 use crate::error::ModelError;
-use crate::{families, hf::json};
+use crate::{families, hf::files};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -17,7 +17,7 @@ impl Tokenizer {
     /// Reads the `tokenizer.json` of a Hugging Face directory.
     pub fn from_directory(directory: &Path) -> Result<Self, ModelError> {
         let path = directory.join("tokenizer.json");
-        let text = json::read_text(&path)?.ok_or_else(|| ModelError::Missing { path: path.clone(), needed_for: "the tokenizer" })?;
+        let text = files::read_text(&path, files::MAX_TOKENIZER)?.ok_or_else(|| ModelError::Missing { path: path.clone(), needed_for: "the tokenizer" })?;
         Self::from_json(&path, &text)
     }
 
