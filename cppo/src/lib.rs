@@ -78,10 +78,12 @@ pub mod commands {
     mod device;
     mod doctor;
     mod eval;
+    mod export;
     mod generate;
     mod inspect;
     mod interrupt;
     mod outcome;
+    mod place;
     mod question;
     mod report;
     mod score;

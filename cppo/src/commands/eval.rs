@@ -11,6 +11,7 @@ use serde::Serialize;
 use super::arguments::ConfigArgs;
 use super::device::open_device;
 use super::outcome::Outcome;
+use super::place;
 use crate::config::{Config, ConfigError};
 use crate::problems::data::import;
 use crate::problems::prompts::{Encoder, Problems, Prompt, test_prompts};
@@ -26,9 +27,12 @@ use crate::training::policy::load_encoder;
 pub(super) struct Args {
     #[command(flatten)]
     config: ConfigArgs,
-    /// The model: a Hugging Face directory or a checkpoint of a run. Default: the configuration's `model.path`.
-    #[arg(long)]
+    /// The model: a Hugging Face directory, a run (its best checkpoint, else the last), or the directory of a PEFT adapter. Default: the configuration's `model.path`.
+    #[arg(long, value_name = "DIR")]
     model: Option<PathBuf>,
+    /// The model on which the adapter was trained. Default: what `adapter_config.json` says.
+    #[arg(long, value_name = "DIR")]
+    base: Option<PathBuf>,
     /// Measure on changed pictures, by kind and strength, and without the information, in place of the plain evaluation. One greedy response to each of `eval.problems` pictures.
     #[arg(long)]
     robustness: bool,
@@ -63,14 +67,16 @@ struct Row {
     unreadable: Option<u64>,
 }
 
-/// Measures greedy and sampled responses and prints a table, or JSON.
-pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome> {
+/// Measures greedy and sampled responses and prints a table, or JSON. Which model that is, if it is not a directory of its own, is said on `errors`.
+pub(super) fn run(args: &Args, out: &mut dyn Write, errors: &mut dyn Write) -> Result<Outcome> {
     let mut config = args.config.load()?;
     if let Some(path) = &args.model {
         config.model.path = path.clone();
     }
+    let place = place::find(&config.model.path, args.base.as_deref(), errors)?;
+    config.model.path = place.base.clone();
     let device = open_device(&config.run.device)?;
-    let model = Model::load(&config.model.path, &device, Precision::AsStored)?;
+    let model = Model::load_from(&place, &device, Precision::AsStored)?;
     let encoder = load_encoder(&config.model)?;
     if args.robustness {
         return robustness(args, &config, &model, &encoder, out);

@@ -9,6 +9,7 @@ use percept_model::Model;
 use super::device::open_device;
 use super::interrupt;
 use super::outcome::Outcome;
+use super::place::checkpoint_of;
 use super::session::{Plan, Session, at_step, restore_last};
 use crate::config::{ConfigError, RolloutConfig, Settings, SftRunConfig};
 use crate::error::TrainError;
@@ -41,7 +42,13 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome> {
     let old = args.resume.as_deref().map(RunFolder::open).transpose()?;
     let config: SftRunConfig = match &old {
         Some(folder) => folder.config()?,
-        None => load(args)?,
+        None => {
+            let mut config = load(args)?;
+            if let Some(model) = &mut config.model {
+                model.path = checkpoint_of(&model.path, out)?;
+            }
+            config
+        }
     };
     check_out(&config.out)?;
     let task = Task::new(&config.task)?;

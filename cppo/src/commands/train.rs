@@ -12,6 +12,7 @@ use super::data::import_and_report;
 use super::device::open_device;
 use super::interrupt;
 use super::outcome::Outcome;
+use super::place::checkpoint_of;
 use super::session::{Plan, Session, at_step, restore_last};
 use crate::config::Config;
 use crate::problems::prompts::{Problems, Prompt, test_prompts};
@@ -36,7 +37,11 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome> {
     let old = args.resume.as_deref().map(RunFolder::open).transpose()?;
     let config: Config = match &old {
         Some(folder) => folder.config()?,
-        None => args.config.load()?,
+        None => {
+            let mut config = args.config.load()?;
+            config.model.path = checkpoint_of(&config.model.path, out)?;
+            config
+        }
     };
     train_run(&config, old, out)
 }

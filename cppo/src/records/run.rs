@@ -7,7 +7,7 @@
 //!             evaluations.jsonl      one object per evaluation: accuracy by category, with counts
 //!             samples.jsonl          one object per response: tokens, reward, advantage, entropy shifts, perception mask
 //!             images/                the pictures of the samples, PNG
-//!             checkpoints/step-N/    Hugging Face directories with the trainer's state
+//!             checkpoints/step-N/    Hugging Face directories with the trainer's state, and links `best` and `last` to two of them
 //!             start.json             checksums of the weights it started from
 //!             report.html            all of it, to look at
 //!             .lock                  locked by the process that is at work on the run
@@ -20,6 +20,7 @@ mod checksums;
 mod error;
 mod events;
 mod lines;
+mod links;
 mod metrics;
 mod names;
 mod records;
@@ -29,6 +30,7 @@ pub(crate) use checksums::crc32;
 pub use error::RunError;
 pub use events::EventWriter;
 pub use lines::LineWriter;
+pub use links::followed;
 pub use metrics::Metrics;
 pub use names::{MetricName, is_time, metric_names};
 pub use records::{CategoryResult, Evaluation, Sample, TokenRole};

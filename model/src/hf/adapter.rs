@@ -93,7 +93,12 @@ fn find_tensors(directory: &Path) -> Result<std::path::PathBuf, ModelError> {
     }
     let pickle = directory.join(PICKLE);
     if pickle.exists() {
-        return Err(ModelError::field(&pickle, "(whole file)", TENSORS, "a pickle, which can hold programs; save it with safe_serialization"));
+        return Err(ModelError::field(
+            &pickle,
+            "(whole file)",
+            TENSORS,
+            "a pickle, which can hold programs; save it with safe_serialization",
+        ));
     }
     Err(ModelError::Missing { path, needed_for: "the adapter's weights" })
 }
@@ -113,7 +118,10 @@ fn check(checkpoint: &Checkpoint, layers: &[(String, [usize; 2])], rank: usize) 
         }
     }
     for name in checkpoint.names().filter(|name| !known.contains(*name)) {
-        problems.push(format!("surplus tensor {name} {:?}: no layer that target_modules chooses has it", checkpoint.shape(name).unwrap_or_default()));
+        problems.push(format!(
+            "surplus tensor {name} {:?}: no layer that target_modules chooses has it",
+            checkpoint.shape(name).unwrap_or_default()
+        ));
     }
     if problems.is_empty() { Ok(()) } else { Err(ModelError::Weights { path: checkpoint.path().to_path_buf(), problems }) }
 }

@@ -12,7 +12,7 @@ use crate::hf::place::ModelPlace;
 use crate::hf::tokenizer::Tokenizer;
 use crate::image::{ImageError, ImageProcessor, ImageSplitting, Patches};
 use serde_json::{Map, Value, json};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Everything in a model directory but its weights.
 ///
@@ -20,6 +20,8 @@ use std::path::Path;
 /// [`ModelFiles::write`] inside [`atomic::write_directory`].
 #[derive(Clone, Debug)]
 pub struct ModelFiles {
+    /// The directory that was read.
+    directory: PathBuf,
     /// `config.json`.
     pub config: ModelConfig,
     /// `generation_config.json`.
@@ -82,6 +84,7 @@ impl ModelFiles {
         let generation = GenerationConfig::from_file(&directory.join("generation_config.json"), &config)?;
         let object = |name| Ok::<_, ModelError>((name, json::read_object(&directory.join(name))?.unwrap_or_default()));
         Ok(Self {
+            directory: directory.to_path_buf(),
             chat_template: ChatTemplate::from_directory(directory)?,
             processor_files: [object("processor_config.json")?, object("preprocessor_config.json")?],
             verbatim: read_verbatim(directory)?,
@@ -90,6 +93,11 @@ impl ModelFiles {
             tokenizer,
             image_settings,
         })
+    }
+
+    /// The directory from which the files were read.
+    pub fn directory(&self) -> &Path {
+        &self.directory
     }
 
     /// The image processor that the settings describe.

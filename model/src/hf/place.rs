@@ -86,7 +86,9 @@ fn require_directory(path: &Path, name: Option<&str>) -> Result<(), ModelError> 
 
 /// How to get what looks like the name of a model on the Hub.
 fn download(name: &str) -> Option<String> {
-    let is_word = |word: &str| !word.is_empty() && !word.starts_with(['.', '-']) && word.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
+    let is_word = |word: &str| {
+        !word.is_empty() && !word.starts_with(['.', '-']) && word.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
+    };
     let (owner, model) = name.split_once('/')?;
     (is_word(owner) && is_word(model))
         .then(|| format!("if it is a model on the Hub, download it first: hf download {name} --local-dir {model}"))

@@ -25,10 +25,7 @@ impl Normalisation {
         let mut grids = Vec::with_capacity(tiles.len());
         for tile in tiles {
             let (width, height) = size(tile);
-            assert!(
-                patch > 0 && height >= patch && width >= patch,
-                "patches: patches of {patch} in {height} × {width} pixels"
-            );
+            assert!(patch > 0 && height >= patch && width >= patch, "patches: patches of {patch} in {height} × {width} pixels");
             grids.push([height / patch, width / patch]);
         }
         let width = 3 * patch * patch;

@@ -54,10 +54,7 @@ impl Patches {
     /// If a tile is smaller than a patch, or the pixels do not fill their shape.
     #[track_caller]
     pub fn from_pixels(tiling: Tiling, pixels: &[f32], [channels, height, width]: [usize; 3], patch: usize) -> Self {
-        assert!(
-            patch > 0 && height >= patch && width >= patch,
-            "patches: patches of {patch} in {height} × {width} pixels"
-        );
+        assert!(patch > 0 && height >= patch && width >= patch, "patches: patches of {patch} in {height} × {width} pixels");
         let (rows, cols) = (height / patch, width / patch);
         let mut values = Vec::with_capacity(pixels.len());
         for tile in pixels.chunks(channels * height * width) {

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
+use percept_model::ModelPlace;
+
 use super::checksums::crc32;
 use super::{RunError, RunFolder, entries};
 
@@ -15,7 +17,12 @@ impl RunFolder {
     /// # Errors
     /// If they are others than they were, or a file cannot be read or written.
     pub fn check_start(&self, model: &Path) -> Result<(), RunError> {
-        let now = checksums(model)?;
+        // an adapter on a base: the weights of both
+        let place = ModelPlace::find(model, None)?;
+        let mut now = checksums(&place.base)?;
+        if let Some(adapter) = &place.adapter {
+            now.extend(checksums(adapter)?);
+        }
         let path = self.path().join(START);
         if !path.exists() {
             let text = serde_json::to_string_pretty(&now).expect("plain data");

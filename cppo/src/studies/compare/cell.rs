@@ -190,6 +190,8 @@ pub fn measure(model: &Model, encoder: &Encoder, config: &Config, compare: &Comp
 /// If a file is missing or damaged.
 pub fn open(config: &Config, path: &std::path::Path, device: &Device) -> Result<(Model, Encoder), InspectError> {
     let model = crate::config::ModelConfig { path: path.to_owned(), ..config.model.clone() };
-    let policy = Model::load(path, device, percept_model::Precision::AsStored).map_err(crate::error::TrainError::from)?;
+    let mut policy = Model::load(path, device, percept_model::Precision::AsStored).map_err(crate::error::TrainError::from)?;
+    // training began with the adapter merged
+    policy.merge_lora().map_err(crate::error::TrainError::from)?;
     Ok((policy, crate::training::policy::load_encoder(&model)?))
 }

@@ -87,7 +87,11 @@ impl AdapterConfig {
         fields.supports("bias", "none", |value| value == "none")?;
         // the others put something else than zeros beside the weight, and take it off the weight
         let leaves_the_weight = |value: &Value| value.is_boolean() || ["gaussian", "orthogonal", "eva"].iter().any(|known| value == known);
-        fields.supports("init_lora_weights", "one that leaves the base as it is (true, false, gaussian, orthogonal, eva)", leaves_the_weight)?;
+        fields.supports(
+            "init_lora_weights",
+            "one that leaves the base as it is (true, false, gaussian, orthogonal, eva)",
+            leaves_the_weight,
+        )?;
         for (name, value) in map.iter().filter(|(name, _)| ![READ, WITHOUT_EFFECT].concat().contains(&name.as_str())) {
             if !is_nothing(value) {
                 return Err(fields.error(name, "nothing (Percept does not support it)", value));
