@@ -94,11 +94,13 @@ pub mod commands {
     mod device;
     mod doctor;
     mod eval;
+    mod export;
     mod generate;
     mod inspect;
     mod interrupt;
     mod outcome;
     mod overview;
+    mod place;
     mod question;
     mod report;
     mod score;

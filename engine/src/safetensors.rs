@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use memmap2::Mmap;
@@ -57,7 +58,11 @@ impl Checkpoint {
     }
 
     fn open_sharded(index_path: &Path) -> Result<Checkpoint> {
-        let text = std::fs::read_to_string(index_path).map_err(|e| file_error(index_path, &e))?;
+        let (mut file, mut text) = (open_file(index_path)?.take(MAX_HEADER + 1), String::new());
+        file.read_to_string(&mut text).map_err(|e| file_error(index_path, &e))?;
+        if text.len() as u64 > MAX_HEADER {
+            return Err(content(index_path, "length", &format!("at most {MAX_HEADER} bytes"), "more"));
+        }
         let index: serde_json::Value = serde_json::from_str(&text).map_err(|e| content(index_path, "JSON", "an index", &e.to_string()))?;
         let map = index.get("weight_map").and_then(|map| map.as_object());
         let map = map.ok_or_else(|| content(index_path, "weight_map", "an object of tensor name to file name", "nothing of the kind"))?;
@@ -91,10 +96,14 @@ impl Checkpoint {
 
     #[allow(unsafe_code)]
     fn add_shard(&mut self, path: &Path) -> Result<()> {
-        let file = File::open(path).map_err(|e| file_error(path, &e))?;
+        let file = open_file(path)?;
         // SAFETY: the map is read-only. As with any mapped file, another process that truncates it while it is read can end this one with a bus
         // error; it cannot make us write or leak memory. Our own writers never change a file in place: they rename a new one over it.
         let map = unsafe { Mmap::map(&file) }.map_err(|e| file_error(path, &e))?;
+        let header = map.first_chunk::<8>().map_or(0, |bytes| u64::from_le_bytes(*bytes));
+        if header > MAX_HEADER {
+            return Err(content(path, "header", &format!("at most {MAX_HEADER} bytes"), &header.to_string()));
+        }
         let (header_len, metadata) =
             SafeTensors::read_metadata(&map).map_err(|e| content(path, "header", "a valid safetensors header", &e.to_string()))?;
         let data_start = 8 + header_len;
@@ -141,6 +150,38 @@ impl Checkpoint {
         &self.metadata
     }
 
+    /// Whether a tensor holds neither NaN nor infinity. One that is not there holds none, nor does one of whole numbers.
+    pub fn is_finite(&self, name: &str) -> bool {
+        // all ones in the exponent
+        fn any<const N: usize>(bytes: &[u8], exponent: [u8; N]) -> bool {
+            let is_not = |number: &[u8; N]| number.iter().zip(&exponent).all(|(byte, ones)| byte & ones == *ones);
+            bytes.as_chunks::<N>().0.chunks(1 << 12).any(|chunk| chunk.iter().fold(false, |any, number| any | is_not(number)))
+        }
+        let Some(entry) = self.entries.get(name) else { return true };
+        let bytes = &self.shards[entry.shard].map[entry.start..entry.end];
+        !match entry.dtype {
+            Dtype::F16 => any(bytes, [0, 0x7c]),
+            Dtype::BF16 => any(bytes, [0x80, 0x7f]),
+            Dtype::F32 => any(bytes, [0, 0, 0x80, 0x7f]),
+            Dtype::F64 => any(bytes, [0, 0, 0, 0, 0, 0, 0xf0, 0x7f]),
+            _ => false,
+        }
+    }
+
+    /// Whether two tensors have the same shape and the same numbers, perhaps in different types. Two that are not there are not equal.
+    ///
+    /// # Errors
+    /// If one has a type that the engine does not have.
+    pub fn are_equal(&self, names: [&str; 2]) -> Result<bool> {
+        let [Some(a), Some(b)] = names.map(|name| self.entries.get(name)) else { return Ok(false) };
+        let bytes = |entry: &Entry| &self.shards[entry.shard].map[entry.start..entry.end];
+        if a.shape != b.shape || (a.dtype == b.dtype && bytes(a) == bytes(b)) {
+            return Ok(a.shape == b.shape);
+        }
+        let [a, b] = names.map(|name| self.load(name, &a.shape, &Device::cpu()));
+        Ok(a?.to_f64_vec()? == b?.to_f64_vec()?)
+    }
+
     /// Loads a tensor in the type it is stored in.
     ///
     /// # Errors
@@ -162,6 +203,19 @@ impl Checkpoint {
         };
         Ok(Tensor::from_bytes(device, &shard.map[entry.start..entry.end], &entry.shape, dtype))
     }
+}
+
+/// Bytes of the largest header or index accepted: enough for 100,000 tensors.
+const MAX_HEADER: u64 = 16 << 20;
+
+/// Opens a regular file: a pipe would wait for ever, and a device has no end.
+fn open_file(path: &Path) -> Result<File> {
+    let metadata = std::fs::metadata(path).map_err(|e| file_error(path, &e))?;
+    if !metadata.is_file() {
+        let got = if metadata.is_dir() { "a directory" } else { "a pipe, a device or the like" };
+        return Err(content(path, "(whole file)", "a file", got));
+    }
+    File::open(path).map_err(|e| file_error(path, &e))
 }
 
 /// Writes tensors to one safetensors file, atomically.

@@ -21,6 +21,14 @@ pub enum ModelError {
         /// What cannot be done without it.
         needed_for: &'static str,
     },
+    /// The directory of a model is not there.
+    #[error("{}: expected a model directory, got {got}", path.display())]
+    NoDirectory {
+        /// Where it should be.
+        path: PathBuf,
+        /// What is there, and what could be done.
+        got: String,
+    },
     /// The file is not JSON, or is cut off.
     #[error("{}: invalid JSON: {source}", path.display())]
     Json {

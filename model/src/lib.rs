@@ -24,6 +24,7 @@ pub use hf::atomic;
 pub use hf::chat::{ChatTemplate, Content, GenerationPrompt, Message, Part};
 pub use hf::directory::ModelFiles;
 pub use hf::generation_config::GenerationConfig;
+pub use hf::place::ModelPlace;
 pub use hf::question::Question;
 pub use hf::tensors::Precision;
 pub use hf::tokenizer::{Detokenizer, SpecialTokens, Tokenizer};

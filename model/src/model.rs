@@ -214,7 +214,7 @@ impl Model {
     pub fn trainable(&self) -> Vec<(String, Tensor)> {
         let weights = self.weights.tensors.iter().filter(|(_, tensor)| tensor.requires_grad());
         let mut trainable: Vec<_> = weights.map(|(name, tensor)| (name.clone(), tensor.clone())).collect();
-        for (layer, adapter) in &self.weights.adapters {
+        for (layer, adapter) in self.weights.adapters.iter().filter(|(_, adapter)| adapter.down.requires_grad()) {
             trainable.push((format!("{layer}.lora_A.weight"), adapter.down.clone()));
             trainable.push((format!("{layer}.lora_B.weight"), adapter.up.clone()));
         }

@@ -1,5 +1,6 @@
 //! The model: parity with transformers, packing, checkpointing, adapters, directories.
 
+mod adapters;
 mod directory;
 mod dispatches;
 mod families;

@@ -2,6 +2,7 @@
 
 mod damage;
 mod longer;
+mod places;
 #[cfg(unix)]
 mod signals;
 

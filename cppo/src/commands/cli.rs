@@ -6,7 +6,7 @@ use std::io::Write;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use super::outcome::{Outcome, in_words, is_broken_pipe, outcome_of};
-use super::{bench, compare, completions, config, data, doctor, eval, generate, inspect, report, score, sft, train};
+use super::{bench, compare, completions, config, data, doctor, eval, export, generate, inspect, report, score, sft, train};
 use crate::methods::AnyMethod;
 
 /// Reinforcement learning for vision-language models on any GPU.
@@ -34,6 +34,8 @@ enum Command {
     Doctor(doctor::Args),
     /// Measure a model on problems it has not seen.
     Eval(eval::Args),
+    /// Write a model as a directory of its own: an adapter merged into its base, or the best checkpoint of a run.
+    Export(export::Args),
     /// Answer a question about a picture.
     Generate(generate::Args),
     /// See what a model sees: the tokens of a response, coloured by how much less certain they are without the picture's information.
@@ -83,6 +85,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, out: &mut dyn Write, e
         Command::Data(command) => data::run(&command, out),
         Command::Doctor(args) => doctor::run(&args, out),
         Command::Eval(args) => eval::run(&args, out, errors),
+        Command::Export(args) => export::run(&args, out, errors),
         Command::Generate(args) => generate::run(&args, out, errors),
         Command::Inspect(args) => inspect::run(&args, out, errors),
         Command::Report(args) => report::run(&args, out),

@@ -12,6 +12,7 @@ use serde::Serialize;
 use super::arguments::ConfigArgs;
 use super::device::open_device;
 use super::outcome::Outcome;
+use super::place;
 use super::sources::{Sources, Unseen, read};
 use crate::config::{Config, ConfigError, wrapped};
 use crate::problems::answer::final_answer;
@@ -25,16 +26,19 @@ use crate::records::statistics::{Estimate, average_at_n, pass_at_k};
 use crate::studies::robustness::{Changed, Robustness, measure};
 use crate::training::evaluate::{Decoding, category_of, evaluate_each};
 use crate::training::group::{Group, Response};
-use crate::training::policy::{directory, load_encoder};
+use crate::training::policy::load_encoder;
 
 /// Arguments of `percept eval`.
 #[derive(clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
     config: ConfigArgs,
-    /// The model: a Hugging Face directory or a checkpoint of a run. Default: the configuration's `model.path`.
-    #[arg(long)]
+    /// The model: a Hugging Face directory, a run (its best checkpoint, else the last), or the directory of a PEFT adapter. Default: the configuration's `model.path`.
+    #[arg(long, value_name = "DIR")]
     model: Option<PathBuf>,
+    /// The model on which the adapter was trained. Default: what `adapter_config.json` says.
+    #[arg(long, value_name = "DIR")]
+    base: Option<PathBuf>,
     /// Measure on changed pictures, by kind and strength, and without the information, in place of the plain evaluation. One greedy response to each of `eval.problems` pictures.
     #[arg(long)]
     robustness: bool,
@@ -94,7 +98,7 @@ struct Measured<'a> {
     rows: Vec<Row>,
 }
 
-/// Measures greedy and sampled responses and prints a table, or JSON. What was left out of data goes to `errors`.
+/// Measures greedy and sampled responses and prints a table, or JSON. What was left out of data, and which model it is if that is not a directory of its own, goes to `errors`.
 pub(super) fn run(args: &Args, out: &mut dyn Write, errors: &mut dyn Write) -> Result<Outcome> {
     if let Some(files) = &args.compare {
         return compare_files(&files[0], &files[1], args.json, out);
@@ -103,8 +107,11 @@ pub(super) fn run(args: &Args, out: &mut dyn Write, errors: &mut dyn Write) -> R
     if let Some(path) = &args.model {
         config.model.path = path.clone();
     }
+    let name = config.model.path.display().to_string();
+    let place = place::find(&config.model.path, args.base.as_deref(), errors)?;
+    config.model.path = place.base.clone();
     let device = open_device(&config.run.device)?;
-    let model = Model::load(&directory(&config.model.path)?, &device, Precision::AsStored)?;
+    let model = Model::load_from(&place, &device, Precision::AsStored)?;
     let encoder = load_encoder(&config.model)?;
     if args.robustness {
         return robustness(args, &config, &model, &encoder, out);
@@ -113,7 +120,7 @@ pub(super) fn run(args: &Args, out: &mut dyn Write, errors: &mut dyn Write) -> R
     let reader = Reader { encoder: &encoder, model: model.config(), max_new_tokens: config.rollout.max_new_tokens };
     let unseen = open_unseen(&config, reader, errors)?;
     let prompts = unseen.prompts(config.eval.problems)?;
-    let (name, data, problems) = (config.model.path.display().to_string(), unseen.name(), prompts.len());
+    let (data, problems) = (unseen.name(), prompts.len());
     if is_text {
         writeln!(out, "model {name} on {device}\n{problems} problems: {data}; seed {}\n", config.run.seed)?;
     }

@@ -10,22 +10,26 @@ use percept_model::{Model, Precision, atomic};
 use super::arguments::ConfigArgs;
 use super::device::open_device;
 use super::outcome::Outcome;
+use super::place;
 use crate::config::{Config, wrapped};
 use crate::methods::selection::Selection;
 use crate::problems::data::DataConfig;
 use crate::problems::prompts::Prompt;
 use crate::studies::inspect::detectors::{DetectorReport, DetectorRow, evaluate};
 use crate::studies::inspect::{self, ResponseSource, Style, own_question, test_problems};
-use crate::training::policy::{directory, load_encoder};
+use crate::training::policy::load_encoder;
 
 /// Arguments of `percept inspect`.
 #[derive(clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
     config: ConfigArgs,
-    /// The model: a Hugging Face directory or a checkpoint of a run. Default: the configuration's `model.path`.
+    /// The model: a Hugging Face directory, a run (its best checkpoint, else the last), or the directory of a PEFT adapter. Default: the configuration's `model.path`.
     #[arg(long, value_name = "DIR")]
     model: Option<PathBuf>,
+    /// The model on which the adapter was trained. Default: what `adapter_config.json` says.
+    #[arg(long, value_name = "DIR")]
+    base: Option<PathBuf>,
     /// The first problem, counted from 0: of the task's test split, or of the configured data.
     #[arg(long, value_name = "N", default_value_t = 0)]
     problem: u64,
@@ -83,12 +87,14 @@ pub(super) fn run(args: &Args, out: &mut dyn Write, errors: &mut dyn Write) -> R
     if let Some(path) = &args.model {
         config.model.path = path.clone();
     }
+    let place = place::find(&config.model.path, args.base.as_deref(), errors)?;
+    config.model.path = place.base.clone();
     let source = args.source.source();
     let prompts = prompts(args, &config)?;
     let encoder = load_encoder(&config.model)?;
     let device = open_device(&config.run.device)?;
     writeln!(errors, "on {device}")?;
-    let model = Model::load(&directory(&config.model.path)?, &device, Precision::AsStored)?;
+    let model = Model::load_from(&place, &device, Precision::AsStored)?;
     if args.evaluate {
         let report = evaluate(&model, &encoder, prompts, &source, &config)?;
         match args.json {

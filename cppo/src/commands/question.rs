@@ -8,14 +8,17 @@ use percept_model::image::{self, ImageSplitting};
 use percept_model::{Model, ModelFiles, Precision, Question};
 
 use super::device::{DeviceArg, open_without_configuration};
-use crate::training::policy::directory;
+use super::place;
 
 /// Which model, which picture, which question.
 #[derive(clap::Args)]
 pub(super) struct QuestionArgs {
-    /// A Hugging Face directory of an Idefics3 or SmolVLM model.
+    /// A Hugging Face directory of an Idefics3 or SmolVLM model, a run (its best checkpoint, else the last), or the directory of a PEFT adapter.
     #[arg(long, value_name = "DIR")]
     model: PathBuf,
+    /// The model on which the adapter was trained. Default: what `adapter_config.json` says.
+    #[arg(long, value_name = "DIR")]
+    base: Option<PathBuf>,
     /// A picture: PNG, JPEG, WebP, GIF, BMP or TIFF. It is turned upright and laid over white.
     #[arg(long, value_name = "FILE")]
     image: PathBuf,
@@ -43,8 +46,8 @@ pub(super) struct Asked {
 impl QuestionArgs {
     /// Reads the small files first: what is wrong with them is said before the weights are read. The device is named on `errors`.
     pub(super) fn ask(&self, errors: &mut dyn Write) -> Result<Asked> {
-        let directory = directory(&self.model)?;
-        let mut files = ModelFiles::read(&directory)?;
+        let place = place::find(&self.model, self.base.as_deref(), errors)?;
+        let mut files = ModelFiles::read(&place.base)?;
         let image = image::open(&self.image)?;
         match (self.split_image, self.no_split_image) {
             (true, _) => files = files.with_image_splitting(ImageSplitting::Tiles),
@@ -55,7 +58,7 @@ impl QuestionArgs {
         let question = Question::new(&files, &processor, &image, &self.prompt)?;
         let device = open_without_configuration(self.device)?;
         writeln!(errors, "on {device}")?;
-        let model = Model::load(&directory, &device, Precision::AsStored)?;
+        let model = Model::load_from(&place, &device, Precision::AsStored)?;
         Ok(Asked { files, model, question })
     }
 }

@@ -124,6 +124,8 @@ impl<'a> Session<'a> {
         // a checkpoint must not be ahead of its metrics
         self.recorder.sync()?;
         write(&self.folder.checkpoint(step))?;
+        // before others go: no link points at one that is gone
+        self.folder.link_checkpoints(best)?;
         let saved = self.folder.checkpoints()?;
         let keep_from = saved.len().saturating_sub(self.plan.keep_checkpoints.max(1));
         for step in saved[..keep_from].iter().filter(|step| Some(**step) != best) {

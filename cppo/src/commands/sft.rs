@@ -10,6 +10,7 @@ use super::arguments::load_settings;
 use super::device::open_device;
 use super::interrupt;
 use super::outcome::Outcome;
+use super::place::checkpoint_of;
 use super::session::{Plan, Session, at_step, restore_last};
 use super::sources::{Unseen, read};
 use crate::config::{ConfigError, RolloutConfig, SftRunConfig};
@@ -48,7 +49,13 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome> {
     let old = args.resume.as_deref().map(RunFolder::open).transpose()?;
     let config: SftRunConfig = match &old {
         Some(folder) => folder.config()?,
-        None => load(args)?,
+        None => {
+            let mut config = load(args)?;
+            if let Some(model) = &mut config.model {
+                model.path = checkpoint_of(&model.path, out)?;
+            }
+            config
+        }
     };
     check_out(&config.out, old.as_ref(), args.force)?;
     let device = open_device(&config.run.device)?;

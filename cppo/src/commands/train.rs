@@ -12,6 +12,7 @@ use super::device::open_device;
 use super::interrupt;
 use super::outcome::Outcome;
 use super::overview::{overview, print_dry_run};
+use super::place::checkpoint_of;
 use super::session::{Plan, Session, at_step, restore_last};
 use super::sources::{Sources, Unseen};
 use crate::config::{Config, ConfigError, changed};
@@ -38,7 +39,8 @@ pub(super) struct Args {
 /// Trains, measures before, during and after, and writes the report.
 pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome> {
     let Some(path) = &args.resume else {
-        let config = args.config.load()?;
+        let mut config = args.config.load()?;
+        config.model.path = checkpoint_of(&config.model.path, out)?;
         return if args.dry_run { dry_run(&config, &args.config.name(), out) } else { train_run(&config, None, out) };
     };
     let folder = RunFolder::open(path)?;

@@ -7,7 +7,7 @@
 //!             evaluations.jsonl      one object per evaluation: accuracy by category, with counts
 //!             samples.jsonl          one object per response: tokens, reward, advantage, entropy shifts, perception mask
 //!             images/                the pictures of the samples, PNG
-//!             checkpoints/step-N/    Hugging Face directories with the trainer's state
+//!             checkpoints/step-N/    Hugging Face directories with the trainer's state, and links `best` and `last` to two of them
 //!             start.json             checksums of the weights and data it started from
 //!             starts.jsonl           when, with what version, on what device and after which step it was begun and resumed
 //!             report.html            all of it, to look at
@@ -21,6 +21,7 @@ mod checksums;
 mod error;
 mod events;
 mod lines;
+mod links;
 mod metrics;
 mod names;
 mod records;
@@ -30,6 +31,7 @@ pub(crate) use checksums::crc32;
 pub use error::RunError;
 pub use events::EventWriter;
 pub use lines::LineWriter;
+pub use links::followed;
 pub use metrics::Metrics;
 pub use names::{MetricName, is_time, metric_names};
 pub use records::{CategoryResult, Evaluation, Launch, Sample, TokenRole};

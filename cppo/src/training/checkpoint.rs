@@ -3,6 +3,7 @@
 //! ```text
 //! step-120/
 //!   config.json, model.safetensors, tokenizer.json, ...   a Hugging Face directory, adapters merged in
+//!   adapter/                                              if adapters are trained, the same as PEFT keeps them, for the model they were trained on
 //!   trainer.safetensors                                   weights.{name} of all that is trained, optimizer.{name} of its state
 //!   trainer.json                                          [`Progress`], and a checksum of the file above
 //! ```
@@ -43,6 +44,7 @@ pub struct Best {
     pub accuracy: f64,
 }
 
+const ADAPTER: &str = "adapter";
 const TENSORS: &str = "trainer.safetensors";
 const PROGRESS: &str = "trainer.json";
 
@@ -65,6 +67,9 @@ pub fn save(directory: &Path, model: &Model, files: &ModelFiles, optimizer: &Ada
     tensors.extend(optimizer.state().into_iter().map(|(name, tensor)| (format!("optimizer.{name}"), tensor)));
     atomic::write_directory(directory, |new| {
         model.save(new, files)?;
+        if model.has_lora() {
+            model.save_adapter(&new.join(ADAPTER), files.directory())?;
+        }
         let path = new.join(TENSORS);
         safetensors::save(&path, &tensors, HashMap::new())?;
         let tensors_crc32 = crc32(&path).map_err(|error| ModelError::Io { path: path.clone(), source: error })?;

@@ -11,16 +11,26 @@ use crate::config::{LoraSection, ModelConfig, SftRunConfig, WeightPrecision};
 use crate::error::TrainError;
 use crate::problems::prompts::Encoder;
 
-/// Loads the configured checkpoint as the policy that is trained. `seed` decides the adapters' initial values.
+/// Loads the configured checkpoint as the policy that is trained. `seed` decides the adapters' initial values. The adapter of a PEFT directory is merged: training goes on with all weights.
 ///
 /// # Errors
-/// As [`Model::load`].
+/// As [`Model::load`], and if there should be adapters on top of an adapter.
 pub fn load_policy(config: &ModelConfig, device: &Device, seed: u64) -> Result<Model, ModelError> {
     let precision = match config.precision {
         WeightPrecision::Float32 => Precision::Float32,
         WeightPrecision::AsStored => Precision::AsStored,
     };
     let mut model = Model::load(&directory(&config.path)?, device, precision)?;
+    if model.has_lora() {
+        if config.lora.is_some() {
+            let expected =
+                "the directory of a whole model: adapters are saved for a model on the disk (percept export merges the one there is)";
+            let (path, field, got) = (config.path.clone(), "model.lora".into(), "an adapter".into());
+            return Err(ModelError::Field { path, field, expected: expected.into(), got });
+        }
+        model.merge_lora()?;
+        model.unfreeze();
+    }
     if config.freeze_vision {
         model.freeze_vision();
     }

@@ -1,15 +1,18 @@
 //! Chat messages and the template that turns them into a prompt.
 
 mod filters;
+mod generation;
 mod source;
 
 use crate::error::ModelError;
+use crate::hf::files;
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{Environment, ErrorKind, Value};
 use serde::{Deserialize, Serialize};
 use source::TemplateSource;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 /// One turn of a conversation, as in JSON: `{"role": "user", "content": "…" or [{"type": "image"}, …]}`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,13 +64,15 @@ pub enum GenerationPrompt {
 }
 
 /// A compiled chat template, rendered as transformers does (Jinja with `trim_blocks` and `lstrip_blocks`, Python's
-/// string methods, `raise_exception`, `strftime_now` and an unescaped `tojson`).
+/// string methods, `raise_exception`, `strftime_now` and an unescaped `tojson`; what stands in `{% generation %}` blocks is text like any other).
+///
+/// A template comes from whoever made the model: it is compiled when it is read, rendered only when a prompt is asked for, and then stopped after as much work as no honest one does.
 #[derive(Clone, Debug)]
 pub struct ChatTemplate {
     path: PathBuf,
     environment: Environment<'static>,
     special_tokens: BTreeMap<String, String>,
-    takes_strings: bool,
+    takes_strings: OnceLock<bool>,
 }
 
 impl ChatTemplate {
@@ -81,10 +86,12 @@ impl ChatTemplate {
 
     /// Compiles `template`, which was read from `path`; `special_tokens` are variables such as `bos_token`.
     pub fn new(path: &Path, template: &str, special_tokens: BTreeMap<String, String>) -> Result<Self, ModelError> {
-        let environment = environment(template).map_err(|error| template_error(path, &error))?;
-        let mut compiled = Self { path: path.to_path_buf(), environment, special_tokens, takes_strings: true };
-        compiled.takes_strings = compiled.renders_string_content();
-        Ok(compiled)
+        if template.len() as u64 > files::MAX_TEMPLATE {
+            let expected = format!("at most {} bytes", files::MAX_TEMPLATE);
+            return Err(ModelError::field(path, "chat_template", expected, template.len()));
+        }
+        let environment = environment(&generation::without_tags(template)).map_err(|error| template_error(path, &error))?;
+        Ok(Self { path: path.to_path_buf(), environment, special_tokens, takes_strings: OnceLock::new() })
     }
 
     /// The prompt for `messages`, with one `<image>` per [`Part::Image`].
@@ -99,7 +106,7 @@ impl ChatTemplate {
     fn message_value(&self, message: &Message) -> Value {
         let text_part = |text: &str| object([("type", "text".into()), ("text", text.into())]);
         let content = match &message.content {
-            Content::Text(text) if self.takes_strings => Value::from(text.as_str()),
+            Content::Text(text) if *self.takes_strings.get_or_init(|| self.renders_string_content()) => Value::from(text.as_str()),
             Content::Text(text) => Value::from(vec![text_part(text)]),
             Content::Parts(parts) => parts
                 .iter()
@@ -127,11 +134,16 @@ impl ChatTemplate {
     }
 }
 
+/// What rendering may cost: instructions, and every 64 bytes of what a template makes, so that it can hold 64 MB at most. A template in use takes a few hundred for each message.
+/// (Lists that double by `+` more than thirty times get around it: minijinja adds lists up only when they are read.)
+const FUEL: u64 = 1_000_000;
+
 /// The name of the one template in its environment.
 const TEMPLATE: &str = "chat_template";
 
 fn environment(template: &str) -> Result<Environment<'static>, minijinja::Error> {
     let mut environment = Environment::new();
+    environment.set_fuel(Some(FUEL));
     environment.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?);
     environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
     environment.add_filter("tojson", filters::tojson);
@@ -150,7 +162,10 @@ fn object<const N: usize>(fields: [(&str, Value); N]) -> Value {
 }
 
 fn template_error(path: &Path, error: &minijinja::Error) -> ModelError {
-    let what = error.detail().map_or_else(|| error.to_string(), String::from);
+    let what = match error.kind() {
+        ErrorKind::OutOfFuel => "does more work than a prompt can need; it was stopped".to_string(),
+        _ => error.detail().map_or_else(|| error.to_string(), String::from),
+    };
     let message = match error.line() {
         Some(line) => format!("line {line}: {what}"),
         None => what,

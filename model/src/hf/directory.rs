@@ -5,13 +5,14 @@ use crate::error::ModelError;
 use crate::families;
 use crate::hf::atomic;
 use crate::hf::chat::ChatTemplate;
+use crate::hf::files;
 use crate::hf::generation_config::GenerationConfig;
 use crate::hf::json::{self, Fields};
+use crate::hf::place::ModelPlace;
 use crate::hf::tokenizer::Tokenizer;
 use crate::image::{ImageError, ImageProcessor, ImageSplitting, Patches};
 use serde_json::{Map, Value, json};
-use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Everything in a model directory but its weights.
 ///
@@ -19,6 +20,8 @@ use std::path::Path;
 /// [`ModelFiles::write`] inside [`atomic::write_directory`].
 #[derive(Clone, Debug)]
 pub struct ModelFiles {
+    /// The directory that was read.
+    directory: PathBuf,
     /// `config.json`.
     pub config: ModelConfig,
     /// `generation_config.json`.
@@ -49,11 +52,12 @@ const VERBATIM: [&str; 8] = [
 ];
 
 impl ModelFiles {
-    /// Reads a directory that transformers or Percept saved.
+    /// Reads a directory that transformers or Percept saved. For that of an adapter, the files of its base model are read, see [`ModelPlace::find`].
     ///
     /// Errors name the file that is missing, damaged or in conflict with another: the tokenizer's ids must be the
     /// model's, and `image_seq_len` of `processor_config.json` what the configuration's sizes give.
     pub fn read(directory: &Path) -> Result<Self, ModelError> {
+        let directory = &ModelPlace::find(directory, None)?.base;
         let config = ModelConfig::from_file(&directory.join("config.json"))?;
         let image_settings = read_image_settings(directory, &config)?.ok_or_else(|| ModelError::Missing {
             path: directory.join("preprocessor_config.json"),
@@ -80,6 +84,7 @@ impl ModelFiles {
         let generation = GenerationConfig::from_file(&directory.join("generation_config.json"), &config)?;
         let object = |name| Ok::<_, ModelError>((name, json::read_object(&directory.join(name))?.unwrap_or_default()));
         Ok(Self {
+            directory: directory.to_path_buf(),
             chat_template: ChatTemplate::from_directory(directory)?,
             processor_files: [object("processor_config.json")?, object("preprocessor_config.json")?],
             verbatim: read_verbatim(directory)?,
@@ -88,6 +93,11 @@ impl ModelFiles {
             tokenizer,
             image_settings,
         })
+    }
+
+    /// The directory from which the files were read.
+    pub fn directory(&self) -> &Path {
+        &self.directory
     }
 
     /// The image processor that the settings describe.
@@ -118,9 +128,15 @@ impl ModelFiles {
     /// Token ids of a rendered prompt, in which each picture's token is replaced by all the tokens that the picture takes.
     ///
     /// # Errors
-    /// If the text has not one image token for each picture; those of the tokenizer.
+    /// If the text has not one image token for each picture, or the pictures alone take more tokens than the model has positions; those of the tokenizer.
     pub fn encode_prompt(&self, text: &str, pictures: &[Patches]) -> Result<Vec<u32>, ModelError> {
-        self.tokenizer.encode(&(families::of(&self.config).expand_prompt)(&self.config, text, pictures)?)
+        let (family, context) = (families::of(&self.config), self.config.text.max_position_embeddings);
+        let grids = pictures.iter().flat_map(Patches::grids).map(|&grid| (family.visual_grid)(&self.config, grid));
+        let prompt_tokens: usize = grids.map(|[rows, cols]| rows * cols).sum();
+        if prompt_tokens > context {
+            return Err(ModelError::Context { prompt_tokens, new_tokens: 0, context });
+        }
+        self.tokenizer.encode(&(family.expand_prompt)(&self.config, text, pictures)?)
     }
 
     /// Writes all files into `directory`, each whole or not at all.
@@ -189,16 +205,14 @@ fn check_image_seq_len(directory: &Path, config: &ModelConfig) -> Result<(), Mod
 }
 
 fn read_verbatim(directory: &Path) -> Result<Vec<(&'static str, Vec<u8>)>, ModelError> {
-    let mut files = Vec::new();
+    let mut found = Vec::new();
     for name in VERBATIM {
         let path = directory.join(name);
-        match fs::read(&path) {
-            Ok(contents) => files.push((name, contents)),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            Err(error) => return Err(ModelError::io(&path, error)),
+        if let Some(contents) = files::read(&path, files::MAX_TOKENIZER)? {
+            found.push((name, contents));
         }
     }
-    Ok(files)
+    Ok(found)
 }
 
 /// Puts the fields of the object `fields` over those of the object `value`.

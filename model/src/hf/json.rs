@@ -1,6 +1,7 @@
 //! Reading JSON files field by field, with errors that name file, field, expected and got.
 
 use crate::error::ModelError;
+use crate::hf::files;
 use serde_json::{Map, Value};
 use std::path::Path;
 
@@ -41,6 +42,14 @@ impl<'a> Fields<'a> {
     /// A whole number above zero.
     pub(crate) fn positive(&self, name: &str) -> Result<Option<usize>, ModelError> {
         self.typed(name, "a whole number above 0", |value| value.as_u64().filter(|&n| n > 0).map(|n| n as usize))
+    }
+
+    /// A whole number above zero, at most `most`.
+    pub(crate) fn size(&self, name: &str, most: usize) -> Result<Option<usize>, ModelError> {
+        match self.positive(name)? {
+            Some(size) if size > most => Err(self.error(name, &format!("at most {most}"), size)),
+            size => Ok(size),
+        }
     }
 
     /// A token id.
@@ -113,18 +122,9 @@ impl<'a> Fields<'a> {
 
 /// The JSON object in the file at `path`; `None` if there is no such file.
 pub(crate) fn read_object(path: &Path) -> Result<Option<Map<String, Value>>, ModelError> {
-    match read_text(path)? {
+    match files::read_text(path, files::MAX_JSON)? {
         Some(text) => parse_object(path, &text).map(Some),
         None => Ok(None),
-    }
-}
-
-/// The text of the file at `path`; `None` if there is no such file.
-pub(crate) fn read_text(path: &Path) -> Result<Option<String>, ModelError> {
-    match std::fs::read_to_string(path) {
-        Ok(text) => Ok(Some(text)),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(ModelError::io(path, error)),
     }
 }
 

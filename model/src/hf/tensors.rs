@@ -2,9 +2,11 @@
 
 use crate::config::{ModelConfig, WeightDtype};
 use crate::error::ModelError;
-use crate::families::parameter_shapes;
+use crate::families;
 use crate::hf::atomic;
 use crate::hf::directory::ModelFiles;
+use crate::hf::place::ModelPlace;
+use crate::layers::scope::{Declared, Parameter};
 use crate::model::{Model, converted, stored_dtype};
 use percept_engine::safetensors::{self, Checkpoint};
 use percept_engine::{DType, Device, Tensor};
@@ -25,21 +27,40 @@ pub enum Precision {
 
 impl Model {
     /// The model in a directory that transformers or Percept saved: `config.json`, and `model.safetensors` or the shards of
-    /// `model.safetensors.index.json`. All weights are trainable.
+    /// `model.safetensors.index.json`. All weights are trainable, unless an adapter stands beside them: then nothing is.
+    ///
+    /// The directory may be that of a PEFT adapter, see [`ModelPlace::find`].
     ///
     /// # Errors
-    /// If a file is missing or damaged, or the tensors are not exactly those of the configuration; the error names each one that is missing, surplus
-    /// or of another shape.
+    /// If a file is missing or damaged, or the tensors are not exactly those of the configuration; the error names each one that is missing, surplus,
+    /// of another shape, or holds something else than numbers. Buffers that transformers once saved (`position_ids`, `inv_freq`, ...) are passed over, and so is a head beside a table that
+    /// it is tied to, if the two are equal.
     pub fn load(directory: &Path, device: &Device, precision: Precision) -> Result<Model, ModelError> {
+        Model::load_from(&ModelPlace::find(directory, None)?, device, precision)
+    }
+
+    /// The same from a place that is known.
+    ///
+    /// # Errors
+    /// As [`load`](Model::load).
+    pub fn load_from(place: &ModelPlace, device: &Device, precision: Precision) -> Result<Model, ModelError> {
+        let mut model = Model::load_weights(&place.base, device, precision)?;
+        if let Some(adapter) = &place.adapter {
+            model.load_adapter(adapter)?;
+        }
+        Ok(model)
+    }
+
+    fn load_weights(directory: &Path, device: &Device, precision: Precision) -> Result<Model, ModelError> {
         let config = ModelConfig::from_file(&directory.join("config.json"))?;
         let path = [SINGLE, SHARDED].map(|name| directory.join(name)).into_iter().find(|path| path.exists());
         let missing = || ModelError::Missing { path: directory.join(SINGLE), needed_for: "the weights, or the index of their shards" };
         let checkpoint = Checkpoint::open(&path.ok_or_else(missing)?)?;
-        let shapes = parameter_shapes(&config);
-        check(&checkpoint, &shapes)?;
+        let declared = families::declared(&config);
+        check(&checkpoint, &declared)?;
 
         let (mut tensors, mut dtype) = (BTreeMap::new(), None);
-        for (name, shape) in shapes {
+        for Parameter { name, shape, .. } in declared.parameters {
             let tensor = checkpoint.load(&name, &shape, &Device::cpu())?;
             let wanted = match precision {
                 Precision::AsStored => stored_dtype(tensor.dtype(), &shape),
@@ -77,25 +98,39 @@ impl Model {
     }
 }
 
-/// Every tensor of the configuration is there with its shape, and no other.
-fn check(checkpoint: &Checkpoint, shapes: &[(String, Vec<usize>)]) -> Result<(), ModelError> {
+/// Every tensor of the configuration is there with its shape and nothing but numbers, and no other that means anything.
+fn check(checkpoint: &Checkpoint, declared: &Declared) -> Result<(), ModelError> {
     let mut problems = Vec::new();
-    for (name, shape) in shapes {
+    for Parameter { name, shape, .. } in &declared.parameters {
         match checkpoint.shape(name) {
             None => problems.push(format!("missing tensor {name} {shape:?}")),
             Some(got) if got != shape => problems.push(format!("{name}: expected {shape:?}, got {got:?}")),
+            Some(_) if !checkpoint.is_finite(name) => problems.push(format!("{name}: expected numbers, got NaN or infinity")),
             Some(_) => {}
         }
     }
-    let known: HashSet<&str> = shapes.iter().map(|(name, _)| name.as_str()).collect();
-    for name in checkpoint.names().filter(|name| !known.contains(name)) {
+    let known: HashSet<&str> = declared.parameters.iter().map(|parameter| parameter.name.as_str()).collect();
+    for name in checkpoint.names().filter(|name| !known.contains(name) && !is_buffer(name)) {
         let shape = checkpoint.shape(name).unwrap_or_default();
-        problems.push(format!("surplus tensor {name} {shape:?}"));
+        match declared.tied.iter().find(|[second, _]| second == name) {
+            Some([_, first]) if checkpoint.shape(first) == Some(shape) => {
+                if !checkpoint.are_equal([name, first])? {
+                    problems.push(format!("{name}: expected the values of {first}, to which it is tied (tie_word_embeddings), got others"));
+                }
+            }
+            _ => problems.push(format!("surplus tensor {name} {shape:?}")),
+        }
     }
     if problems.is_empty() {
         return Ok(());
     }
     Err(ModelError::Weights { path: checkpoint.path().to_path_buf(), problems })
+}
+
+/// Whether a tensor is none that is learnt: positions and angles that transformers computes, and in some versions saved.
+fn is_buffer(name: &str) -> bool {
+    const BUFFERS: [&str; 5] = ["position_ids", "inv_freq", "original_inv_freq", "cos_cached", "sin_cached"];
+    name.rsplit_once('.').is_some_and(|(_, last)| BUFFERS.contains(&last))
 }
 
 #[track_caller]

@@ -2,7 +2,9 @@
 
 use crate::config::ModelConfig;
 use crate::error::ModelError;
-use crate::{families, hf::json};
+use crate::families;
+use crate::hf::files;
+use crate::hf::panics::caught;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -17,17 +19,20 @@ impl Tokenizer {
     /// Reads the `tokenizer.json` of a Hugging Face directory.
     pub fn from_directory(directory: &Path) -> Result<Self, ModelError> {
         let path = directory.join("tokenizer.json");
-        let text = json::read_text(&path)?.ok_or_else(|| ModelError::Missing { path: path.clone(), needed_for: "the tokenizer" })?;
+        let text = files::read_text(&path, files::MAX_TOKENIZER)?
+            .ok_or_else(|| ModelError::Missing { path: path.clone(), needed_for: "the tokenizer" })?;
         Self::from_json(&path, &text)
     }
 
     /// Reads the text of a `tokenizer.json`; `path` is where it came from, for the errors.
     pub fn from_json(path: &Path, text: &str) -> Result<Self, ModelError> {
-        let error = |error: tokenizers::Error| tokenizer_error(path, error);
-        let mut inner = tokenizers::Tokenizer::from_bytes(text).map_err(error)?;
-        // files often carry the settings of the last training run: rows are packed here, not cut or filled
-        inner.with_truncation(None).map_err(error)?;
-        inner.with_padding(None);
+        let inner = guarded(path, || {
+            let mut inner = tokenizers::Tokenizer::from_bytes(text)?;
+            // files often carry the settings of the last training run: rows are packed here, not cut or filled
+            inner.with_truncation(None)?;
+            inner.with_padding(None);
+            Ok(inner)
+        })?;
         Ok(Self { path: path.to_path_buf(), inner })
     }
 
@@ -57,13 +62,13 @@ impl Tokenizer {
 
     /// The token ids of `text`, in which special tokens are recognised; none is added at the ends.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, ModelError> {
-        let encoding = self.inner.encode(text, false).map_err(|error| tokenizer_error(&self.path, error))?;
+        let encoding = guarded(&self.path, || self.inner.encode(text, false))?;
         Ok(encoding.get_ids().to_vec())
     }
 
     /// The text of `ids`. Bytes that are not UTF-8 become U+FFFD; ids without a token are left out.
     pub fn decode(&self, ids: &[u32], special_tokens: SpecialTokens) -> Result<String, ModelError> {
-        self.inner.decode(ids, special_tokens == SpecialTokens::Skip).map_err(|error| tokenizer_error(&self.path, error))
+        guarded(&self.path, || self.inner.decode(ids, special_tokens == SpecialTokens::Skip))
     }
 
     /// The text of `ids`, and which bytes of it each token completes: ranges in order that together cover the text. A
@@ -161,6 +166,11 @@ impl Detokenizer<'_> {
     }
 }
 
-fn tokenizer_error(path: &Path, error: tokenizers::Error) -> ModelError {
-    ModelError::Tokenizer { path: path.to_path_buf(), message: error.to_string() }
+/// Errors and panics of the tokenizer's crate: what its file says may be more than it checks.
+fn guarded<T>(path: &Path, run: impl FnOnce() -> Result<T, tokenizers::Error>) -> Result<T, ModelError> {
+    let error = |message: String| ModelError::Tokenizer { path: path.to_path_buf(), message };
+    match caught(run) {
+        Ok(result) => result.map_err(|failed| error(failed.to_string())),
+        Err(panic) => Err(error(format!("the tokenizer cannot do what its file asks for ({panic})"))),
+    }
 }

@@ -15,19 +15,17 @@ impl Normalisation {
         Self(Box::new(std::array::from_fn(|channel| std::array::from_fn(|byte| value(channel, byte as u8)))))
     }
 
-    /// Cuts tiles into patches of `patch` × `patch` pixels, the numbers of each as (channel, y, x). Runs on rayon's pool.
+    /// Cuts tiles into patches of `patch` × `patch` pixels, the numbers of each as (channel, y, x). What they leave over at the right and at the bottom is not read, as in a convolution
+    /// without padding. Runs on rayon's pool.
     ///
     /// # Panics
-    /// If the patches do not tile a tile, or the tiles are not as many as the tiling says.
+    /// If a tile is smaller than a patch, or the tiles are not as many as the tiling says.
     #[track_caller]
     pub fn patches(&self, tiling: Tiling, tiles: &[RgbImage], patch: usize) -> Patches {
         let mut grids = Vec::with_capacity(tiles.len());
         for tile in tiles {
             let (width, height) = size(tile);
-            assert!(
-                patch > 0 && height.is_multiple_of(patch) && width.is_multiple_of(patch),
-                "patches: patches of {patch} do not tile {height} × {width} pixels"
-            );
+            assert!(patch > 0 && height >= patch && width >= patch, "patches: patches of {patch} in {height} × {width} pixels");
             grids.push([height / patch, width / patch]);
         }
         let width = 3 * patch * patch;

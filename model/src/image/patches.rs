@@ -47,16 +47,14 @@ impl Patches {
         Self { tiling, grids, width, values: Arc::new(values) }
     }
 
-    /// Cuts tiles of one size into patches of `patch` × `patch` pixels. `pixels [tiles, channels, height, width]`
+    /// Cuts tiles of one size into patches of `patch` × `patch` pixels. What they leave over at the right and at the bottom is not read, as in a convolution without padding.
+    /// `pixels [tiles, channels, height, width]`
     ///
     /// # Panics
-    /// If the patches do not tile the tiles, or the pixels do not fill their shape.
+    /// If a tile is smaller than a patch, or the pixels do not fill their shape.
     #[track_caller]
     pub fn from_pixels(tiling: Tiling, pixels: &[f32], [channels, height, width]: [usize; 3], patch: usize) -> Self {
-        assert!(
-            patch > 0 && height.is_multiple_of(patch) && width.is_multiple_of(patch),
-            "patches: patches of {patch} do not tile {height} × {width} pixels"
-        );
+        assert!(patch > 0 && height >= patch && width >= patch, "patches: patches of {patch} in {height} × {width} pixels");
         let (rows, cols) = (height / patch, width / patch);
         let mut values = Vec::with_capacity(pixels.len());
         for tile in pixels.chunks(channels * height * width) {

@@ -32,7 +32,12 @@ impl Decoder {
         let embed_tokens = scope.embedding("embed_tokens", table);
         let layers = (0..text.num_hidden_layers).map(|layer| DecoderLayer::new(text, &scope.at("layers").at(layer))).collect();
         let norm = scope.rms_norm("norm", text.hidden_size, text.rms_norm_eps);
-        let head = if config.tie_word_embeddings { embed_tokens.clone() } else { model.embedding(head, table) };
+        let head = if config.tie_word_embeddings {
+            model.tied_embedding(head, (scope, "embed_tokens"));
+            embed_tokens.clone()
+        } else {
+            model.embedding(head, table)
+        };
         Self { embed_tokens, layers, norm, head }
     }
 

@@ -9,18 +9,19 @@ pub(crate) struct Adapter {
     pub(crate) down: Tensor,
     /// B, `[out, rank]`
     pub(crate) up: Tensor,
-    pub(crate) scale: f32,
+    /// What the product is multiplied by: `alpha / rank`.
+    pub(crate) scale: f64,
 }
 
 impl Adapter {
     /// `[tokens, in] -> [tokens, out]`
     pub(crate) fn forward(&self, x: &Tensor) -> Tensor {
         // scaled where it is narrow
-        x.matmul(&self.down.t()).mul_scalar(self.scale).matmul(&self.up.t())
+        x.matmul(&self.down.t()).mul_scalar(self.scale as f32).matmul(&self.up.t())
     }
 
     /// What is to be added to the weight. `-> [out, in]`
     pub(crate) fn product(&self) -> Tensor {
-        self.up.matmul(&self.down).mul_scalar(self.scale)
+        self.up.matmul(&self.down).mul_scalar(self.scale as f32)
     }
 }

@@ -34,6 +34,10 @@ pub(crate) struct Declared {
     pub(crate) parameters: Vec<Parameter>,
     /// Names of weights that should lie one behind the other in memory, group by group.
     pub(crate) groups: Vec<Vec<String>>,
+    /// Names of weights that are others under a second name, and the names of those others.
+    pub(crate) tied: Vec<[String; 2]>,
+    /// The linear layers that can have an adapter: name without `.weight`, and the shape `[out, in]` of the weight.
+    pub(crate) linears: Vec<(String, [usize; 2])>,
 }
 
 /// The declarations `build` makes, in its order.
@@ -79,7 +83,13 @@ impl<'a> Scope<'a> {
         let weight = module.matrix("weight", shape);
         let bias = (bias == Bias::Yes).then(|| module.declare("bias", &shape[..1], Initial::Zeros));
         let adapter = match module.source {
-            Source::Record(_) => None,
+            Source::Record(declared) => {
+                // a convolution's weight has more axes
+                if let &[out, inputs] = shape {
+                    declared.borrow_mut().linears.push((module.prefix.clone(), [out, inputs]));
+                }
+                None
+            }
             Source::Load(weights) => weights.adapters.get(&module.prefix).cloned(),
         };
         Linear { weight, bias, adapter }
@@ -100,6 +110,14 @@ impl<'a> Scope<'a> {
     /// A table of vectors, `[rows, hidden]`.
     pub(crate) fn embedding(&self, name: &str, shape: [usize; 2]) -> Weight {
         self.at(name).matrix("weight", &shape)
+    }
+
+    /// A table of vectors that is the table `other` under a second name. A checkpoint need not have it.
+    pub(crate) fn tied_embedding(&self, name: &str, (scope, other): (&Scope, &str)) {
+        if let Source::Record(declared) = self.source {
+            let names = [self.at(name), scope.at(other)].map(|module| module.full_name("weight"));
+            declared.borrow_mut().tied.push(names);
+        }
     }
 
     /// Asks that these weights of the module lie one behind the other in memory.

@@ -69,7 +69,7 @@ impl Model {
         Adapter {
             down: Tensor::from_f32(self.device(), &down, &[lora.rank, columns], dtype).parameter(),
             up: Tensor::zeros(self.device(), &[rows, lora.rank], dtype).parameter(),
-            scale: (lora.alpha / lora.rank as f64) as f32,
+            scale: lora.alpha / lora.rank as f64,
         }
     }
 
@@ -94,7 +94,7 @@ impl Model {
         if !self.has_lora() || self.dtype().is_half() {
             return Ok(None);
         }
-        Ok(Some(self.with_weights_of_decoder(Weights { tensors: self.merged()?, adapters: BTreeMap::new() })))
+        Ok(Some(self.with_other_adapters(Weights { tensors: self.merged()?, adapters: BTreeMap::new() })))
     }
 
     /// Whether there are adapters.
@@ -109,7 +109,35 @@ impl Model {
         for tensor in weights.tensors.values_mut() {
             *tensor = tensor.detach();
         }
-        self.with_weights_of_decoder(weights)
+        self.with_other_adapters(weights)
+    }
+
+    /// Puts adapters from outside beside the linear layers that they name. Nothing is trained from here on: neither they nor the weights.
+    ///
+    /// # Panics
+    /// If there are adapters already, or one has no layer of its shape: both were checked by the caller.
+    #[track_caller]
+    pub(crate) fn put_adapters(&mut self, adapters: BTreeMap<String, Adapter>) {
+        let mut weights = self.weights().clone();
+        assert!(weights.adapters.is_empty(), "put_adapters: the model has adapters already");
+        for (layer, adapter) in &adapters {
+            let (weight, product) = (weights.tensors[&format!("{layer}.weight")].shape(), [adapter.up.dim(0), adapter.down.dim(1)]);
+            assert!(weight == product, "put_adapters: {layer}: {product:?} beside {weight:?}");
+        }
+        weights.adapters = adapters;
+        for tensor in weights.all_mut() {
+            *tensor = tensor.detach();
+        }
+        self.replace_weights(weights);
+    }
+
+    /// The same layers around weights that differ by adapters. Pictures stay known if no adapter stands in what they go through.
+    fn with_other_adapters(&self, weights: Weights) -> Model {
+        let decoder = families::of(self.config()).decoder;
+        match self.weights().adapters.keys().all(|layer| layer.starts_with(&format!("{decoder}."))) {
+            true => self.with_weights_of_decoder(weights),
+            false => self.with_weights(weights),
+        }
     }
 
     /// Every weight by name, with the adapters added.

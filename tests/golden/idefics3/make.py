@@ -1,8 +1,8 @@
 """Writes small random Idefics3 models and what transformers computes with them, in float32.
 
 Run by hand from the repository root:
-    python3 tests/golden/idefics3/make.py
-with transformers 5.23.0, torch 2.15.0, numpy, safetensors, pillow. (Not with transformers 4.55-4.57, whose vision
+    python3 tests/golden/idefics3/make.py [CASE ...]
+with transformers 5.23.0 (`uneven`: 5.24.0), torch 2.15.0, numpy, safetensors, pillow. (Not with transformers 4.55-4.57, whose vision
 positions are wrong.)
 
 Each case is a directory `tests/golden/idefics3/<case>/`:
@@ -10,6 +10,7 @@ Each case is a directory `tests/golden/idefics3/<case>/`:
 config.json, model*.safetensors, generation_config.json
     the model as transformers saves it. `tied`: head tied, scale_factor 2, grouped-query attention, the vocabulary of
     assets/tiny-tokenizer. `untied`: head_dim is not hidden_size / heads, one key-value head, scale_factor 4.
+    `uneven`: patches leave three pixels of a tile over, as SigLIP's 14 do of 384.
     `smolvlm`: SmolVLMForConditionalGeneration, weights in bfloat16 (computed in float32), in several shards.
 golden.json
     {"loss": L,
@@ -39,6 +40,7 @@ import json
 import math
 import pathlib
 import shutil
+import sys
 
 import numpy as np
 import torch
@@ -76,6 +78,13 @@ CASES = {
             image_token_id=IMAGE, scale_factor=4, tie_word_embeddings=False,
             text_config=dict(TEXT, vocab_size=128, num_key_value_heads=1, head_dim=12, **rope(100000.0)),
             vision_config=dict(VISION, image_size=32))),
+    "uneven": dict(
+        seed=4, classes=(Idefics3Config, Idefics3ForConditionalGeneration), save=dict(), dtype=torch.float32,
+        config=dict(
+            image_token_id=IMAGE, scale_factor=3, tie_word_embeddings=True,
+            text_config=dict(TEXT, vocab_size=64, hidden_size=16, intermediate_size=24, num_hidden_layers=1,
+                             num_key_value_heads=2, tie_word_embeddings=True, **rope(10000.0)),
+            vision_config=dict(VISION, image_size=27, hidden_size=12, intermediate_size=16, num_hidden_layers=1))),
     "smolvlm": dict(
         seed=3, classes=(SmolVLMConfig, SmolVLMForConditionalGeneration), save=dict(max_shard_size="40KB"),
         dtype=torch.bfloat16,
@@ -200,9 +209,11 @@ def score(model, directory):
 
 
 def main():
-    assert transformers.__version__ == "5.23.0", transformers.__version__
     torch.use_deterministic_algorithms(True)
-    for name, case in CASES.items():
+    for name in sys.argv[1:] or CASES:
+        case = CASES[name]
+        expected = "5.24.0" if name == "uneven" else "5.23.0"
+        assert transformers.__version__ == expected, transformers.__version__
         directory = HERE / name
         shutil.rmtree(directory, ignore_errors=True)
         directory.mkdir()

@@ -28,6 +28,11 @@ fn an_untied_model_with_wide_heads_matches_on_the_cpu() {
 }
 
 #[test]
+fn a_model_whose_patches_leave_pixels_over_matches_on_the_cpu() {
+    Golden::read("uneven").compare(&load("uneven", &Device::cpu()));
+}
+
+#[test]
 fn a_sharded_model_in_bf16_matches_on_the_cpu() {
     Golden::read("smolvlm").compare(&load("smolvlm", &Device::cpu()));
 }
@@ -46,16 +51,16 @@ fn all_models_match_on_the_gpu() {
     }
 }
 
-struct Golden {
-    sequences: Vec<Sequence>,
+pub(super) struct Golden {
+    pub(super) sequences: Vec<Sequence>,
     loss: f64,
     gradients: Vec<Gradient>,
 }
 
-struct Sequence {
-    ids: Vec<u32>,
+pub(super) struct Sequence {
+    pub(super) ids: Vec<u32>,
     response_start: usize,
-    pictures: Vec<Patches>,
+    pub(super) pictures: Vec<Patches>,
     logit_positions: Vec<u32>,
     logits: Vec<f64>,
     log_probs: Vec<f64>,
@@ -70,7 +75,7 @@ struct Gradient {
 }
 
 impl Golden {
-    fn read(case: &str) -> Golden {
+    pub(super) fn read(case: &str) -> Golden {
         let directory = case_directory(case);
         let document: Value = serde_json::from_str(&fs::read_to_string(directory.join("golden.json")).unwrap()).unwrap();
         let tensors = read_safetensors(&fs::read(directory.join("golden.safetensors")).unwrap());

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
+use percept_model::ModelPlace;
+
 use super::checksums::crc32;
 use super::{RunError, RunFolder, entries};
 
@@ -17,7 +19,7 @@ impl RunFolder {
     /// # Errors
     /// If they are others than they were, or a file cannot be read or written.
     pub fn check_start(&self, model: Option<&Path>, data: &[(&str, u32)]) -> Result<(), RunError> {
-        let mut now = model.map_or_else(|| Ok(BTreeMap::new()), checksums)?;
+        let mut now = model.map_or_else(|| Ok(BTreeMap::new()), weights_of)?;
         let weights: Vec<String> = now.keys().cloned().collect();
         now.extend(data.iter().map(|(name, checksum)| ((*name).to_owned(), *checksum)));
         let path = self.path().join(START);
@@ -42,6 +44,16 @@ impl RunFolder {
         }
         if then == now { Ok(()) } else { note() }
     }
+}
+
+/// Checksums of a model's weights; of an adapter on a base those of both.
+fn weights_of(model: &Path) -> Result<BTreeMap<String, u32>, RunError> {
+    let place = ModelPlace::find(model, None)?;
+    let mut weights = checksums(&place.base)?;
+    if let Some(adapter) = &place.adapter {
+        weights.extend(checksums(adapter)?);
+    }
+    Ok(weights)
 }
 
 /// CRC-32 of every file of weights, by its name.

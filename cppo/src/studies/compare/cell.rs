@@ -193,6 +193,8 @@ pub fn measure(model: &Model, encoder: &Encoder, config: &Config, compare: &Comp
 pub fn open(config: &Config, path: &std::path::Path, device: &Device) -> Result<(Model, Encoder), InspectError> {
     let model = crate::config::ModelConfig { path: path.to_owned(), ..config.model.clone() };
     let directory = directory(path).map_err(TrainError::from)?;
-    let policy = Model::load(&directory, device, percept_model::Precision::AsStored).map_err(TrainError::from)?;
+    let mut policy = Model::load(&directory, device, percept_model::Precision::AsStored).map_err(TrainError::from)?;
+    // training began with the adapter merged
+    policy.merge_lora().map_err(TrainError::from)?;
     Ok((policy, load_encoder(&model)?))
 }

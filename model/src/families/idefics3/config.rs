@@ -79,7 +79,7 @@ pub struct VisionConfig {
     pub num_channels: usize,
     /// Side of a picture or tile, pixels.
     pub image_size: usize,
-    /// Side of a patch, pixels; divides `image_size`.
+    /// Side of a patch, pixels. What patches leave over at the right and at the bottom of a tile is not seen.
     pub patch_size: usize,
     /// Added to the variance in LayerNorm.
     pub layer_norm_eps: f64,
@@ -88,7 +88,7 @@ pub struct VisionConfig {
 }
 
 impl VisionConfig {
-    /// Patches along one side of a picture.
+    /// Patches along one side of a picture, rounded down as in a convolution without padding.
     pub fn patches_per_side(&self) -> usize {
         self.image_size / self.patch_size
     }

@@ -93,7 +93,7 @@ impl Processor {
     /// A picture, ready for a vision tower with patches of `patch` pixels. `[h, w, 3] -> [patches, 3·patch²]`
     ///
     /// # Panics
-    /// If the patches do not tile a tile.
+    /// If a tile is smaller than a patch.
     #[track_caller]
     pub fn process(&self, image: &RgbImage, patch: usize) -> Patches {
         let (tiling, tiles) = self.tiles(image);

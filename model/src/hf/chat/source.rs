@@ -1,6 +1,7 @@
 //! Where a Hugging Face directory keeps its chat template and the names of its special tokens.
 
 use crate::error::ModelError;
+use crate::hf::files;
 use crate::hf::json::{self, Fields};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -15,7 +16,7 @@ pub(super) struct TemplateSource {
 /// The first of `chat_template.jinja`, `chat_template.json` and `tokenizer_config.json` that holds a template.
 pub(super) fn find_template(directory: &Path) -> Result<TemplateSource, ModelError> {
     let path = directory.join("chat_template.jinja");
-    if let Some(template) = json::read_text(&path)? {
+    if let Some(template) = files::read_text(&path, files::MAX_TEMPLATE)? {
         return Ok(TemplateSource { path, template });
     }
     for file in ["chat_template.json", "tokenizer_config.json"] {

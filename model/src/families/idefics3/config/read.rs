@@ -21,12 +21,22 @@ pub(crate) fn read(architecture: Architecture, top: &Fields) -> Result<ModelConf
             // transformers' own text defaults for Idefics3 differ from Llama's in this one value
             None => TextConfig { rms_norm_eps: 1e-5, ..read_text_config(&Fields::new(top.path(), &empty))? },
         },
-        settings: Idefics3 { scale_factor: top.positive("scale_factor")?.unwrap_or(2), vision: read_vision_config(&vision)? }
+        settings: Idefics3 { scale_factor: top.size("scale_factor", MAX_EDGE)?.unwrap_or(2), vision: read_vision_config(&vision)? }
             .into_settings(),
         dtype: WeightDtype::F32,
         loaded: Map::new(),
     })
 }
+
+/// Sizes beyond all models: a file that asks for more is refused before anything of that size is listed, multiplied or made. No product of those below leaves 64 bits.
+const MAX_LAYERS: usize = 4096;
+const MAX_WIDTH: usize = 1 << 20;
+const MAX_VOCAB: usize = 1 << 24;
+/// Tokens of a sequence; positions have 32 bits.
+const MAX_POSITIONS: usize = u32::MAX as usize;
+/// Pixels.
+const MAX_EDGE: usize = 4096;
+const MAX_IMAGE_TOKENS: usize = 1 << 14;
 
 /// Checks that the sizes fit each other; errors name the field as it is called in `path`.
 pub(crate) fn validate(config: &ModelConfig, path: &Path) -> Result<(), ModelError> {
@@ -50,9 +60,9 @@ pub(crate) fn validate(config: &ModelConfig, path: &Path) -> Result<(), ModelErr
         vision.hidden_size,
     )?;
     check(
-        multiple(vision.image_size, vision.patch_size),
+        vision.image_size >= vision.patch_size,
         "vision_config.image_size",
-        format!("a multiple of patch_size ({})", vision.patch_size),
+        format!("at least patch_size ({})", vision.patch_size),
         vision.image_size,
     )?;
     check(
@@ -60,6 +70,18 @@ pub(crate) fn validate(config: &ModelConfig, path: &Path) -> Result<(), ModelErr
         "scale_factor",
         format!("a divisor of the patches per side ({})", vision.patches_per_side()),
         own.scale_factor,
+    )?;
+    check(
+        own.image_seq_len() <= MAX_IMAGE_TOKENS,
+        "scale_factor",
+        format!("one that leaves at most {MAX_IMAGE_TOKENS} visual tokens of a tile"),
+        own.scale_factor,
+    )?;
+    check(
+        text.num_attention_heads * text.head_dim <= MAX_WIDTH,
+        "text_config.head_dim",
+        format!("a number that times num_attention_heads is at most {MAX_WIDTH}"),
+        text.head_dim,
     )?;
     check(
         (config.image_token_id as usize) < text.vocab_size,
@@ -74,9 +96,9 @@ fn read_text_config(text: &Fields) -> Result<TextConfig, ModelError> {
     text.supports("hidden_act", "silu", |value| value == "silu")?;
     text.supports("attention_bias", "false", |value| value == false)?;
     text.supports("mlp_bias", "false", |value| value == false)?;
-    let hidden_size = text.positive("hidden_size")?.unwrap_or(4096);
-    let num_attention_heads = text.positive("num_attention_heads")?.unwrap_or(32);
-    let head_dim = match text.positive("head_dim")? {
+    let hidden_size = text.size("hidden_size", MAX_WIDTH)?.unwrap_or(4096);
+    let num_attention_heads = text.size("num_attention_heads", MAX_WIDTH)?.unwrap_or(32);
+    let head_dim = match text.size("head_dim", MAX_WIDTH)? {
         Some(head_dim) => head_dim,
         None if hidden_size % num_attention_heads == 0 => hidden_size / num_attention_heads,
         None => {
@@ -85,17 +107,17 @@ fn read_text_config(text: &Fields) -> Result<TextConfig, ModelError> {
         }
     };
     Ok(TextConfig {
-        vocab_size: text.positive("vocab_size")?.unwrap_or(32_000),
+        vocab_size: text.size("vocab_size", MAX_VOCAB)?.unwrap_or(32_000),
         hidden_size,
-        intermediate_size: text.positive("intermediate_size")?.unwrap_or(11_008),
-        num_hidden_layers: text.positive("num_hidden_layers")?.unwrap_or(32),
+        intermediate_size: text.size("intermediate_size", MAX_WIDTH)?.unwrap_or(11_008),
+        num_hidden_layers: text.size("num_hidden_layers", MAX_LAYERS)?.unwrap_or(32),
         num_attention_heads,
-        num_key_value_heads: text.positive("num_key_value_heads")?.unwrap_or(num_attention_heads),
+        num_key_value_heads: text.size("num_key_value_heads", MAX_WIDTH)?.unwrap_or(num_attention_heads),
         head_dim,
         qkv_bias: Bias::No,
         rope_theta: read_rope_theta(text)?,
         rms_norm_eps: text.positive_number("rms_norm_eps")?.unwrap_or(1e-6),
-        max_position_embeddings: text.positive("max_position_embeddings")?.unwrap_or(2048),
+        max_position_embeddings: text.size("max_position_embeddings", MAX_POSITIONS)?.unwrap_or(2048),
         initializer_range: text.positive_number("initializer_range")?.unwrap_or(0.02),
         bos_token_id: text.token_id_or("bos_token_id", Some(1))?,
         eos_token_ids: match text.map().contains_key("eos_token_id") {
@@ -127,13 +149,13 @@ fn read_vision_config(vision: &Fields) -> Result<VisionConfig, ModelError> {
     vision.supports("hidden_act", "gelu_pytorch_tanh", |value| value == "gelu_pytorch_tanh")?;
     vision.supports("num_channels", "3 (red, green, blue)", |value| value == 3)?;
     Ok(VisionConfig {
-        hidden_size: vision.positive("hidden_size")?.unwrap_or(1152),
-        intermediate_size: vision.positive("intermediate_size")?.unwrap_or(3072),
-        num_hidden_layers: vision.positive("num_hidden_layers")?.unwrap_or(12),
-        num_attention_heads: vision.positive("num_attention_heads")?.unwrap_or(16),
+        hidden_size: vision.size("hidden_size", MAX_WIDTH)?.unwrap_or(1152),
+        intermediate_size: vision.size("intermediate_size", MAX_WIDTH)?.unwrap_or(3072),
+        num_hidden_layers: vision.size("num_hidden_layers", MAX_LAYERS)?.unwrap_or(12),
+        num_attention_heads: vision.size("num_attention_heads", MAX_WIDTH)?.unwrap_or(16),
         num_channels: 3,
-        image_size: vision.positive("image_size")?.unwrap_or(224),
-        patch_size: vision.positive("patch_size")?.unwrap_or(32),
+        image_size: vision.size("image_size", MAX_EDGE)?.unwrap_or(224),
+        patch_size: vision.size("patch_size", MAX_EDGE)?.unwrap_or(32),
         layer_norm_eps: vision.positive_number("layer_norm_eps")?.unwrap_or(1e-6),
         initializer_range: vision.positive_number("initializer_range")?.unwrap_or(0.02),
     })

@@ -1,0 +1,242 @@
+//! `adapter_config.json`: which layers have an adapter, and how large it is.
+
+use crate::error::ModelError;
+use crate::hf::json::{self, Fields};
+use crate::layers::lora::Adapter;
+use fancy_regex::Regex;
+use serde_json::{Map, Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+/// The settings of a LoRA adapter.
+#[derive(Debug)]
+pub(crate) struct AdapterConfig {
+    /// The file they were read from.
+    path: PathBuf,
+    /// `base_model_name_or_path`: a directory, or a name on the Hub.
+    pub(crate) base: Option<String>,
+    /// `r`, the width of the low-rank product.
+    pub(crate) rank: usize,
+    /// `lora_alpha`.
+    alpha: f64,
+    /// `use_rslora`: the product is multiplied by `alpha / √rank` in place of `alpha / rank` (Kalajdzievski 2023, arXiv 2312.03732).
+    by_root: bool,
+    /// `target_modules`.
+    targets: Layers,
+    /// `exclude_modules`, which are not chosen although they are targets.
+    excluded: Option<Layers>,
+}
+
+/// A choice among the layers of a model.
+#[derive(Debug)]
+enum Layers {
+    /// Names, of which the last parts are enough: `q_proj`.
+    Named(Vec<String>),
+    /// A regular expression for whole names.
+    Matching { text: String, regex: Box<Regex> },
+    /// `all-linear`.
+    All,
+}
+
+/// Fields that change nothing in what an adapter computes once it is trained.
+const WITHOUT_EFFECT: &[&str] = &[
+    "auto_mapping",
+    "corda_config",
+    "ensure_weight_tying",
+    "eva_config",
+    "inference_mode",
+    "layers_pattern", // counts with layers_to_transform only, which is refused
+    "loftq_config",
+    "lora_dropout",
+    "lora_ga_config",
+    "megatron_core",
+    "peft_version",
+    "qalora_group_size",
+    "revision",
+    "runtime_config",
+];
+
+/// Fields that are read below.
+const READ: &[&str] = &[
+    "base_model_name_or_path",
+    "bias",
+    "exclude_modules",
+    "init_lora_weights",
+    "lora_alpha",
+    "peft_type",
+    "r",
+    "target_modules",
+    "task_type",
+    "use_rslora",
+];
+
+impl AdapterConfig {
+    /// Reads an `adapter_config.json`.
+    ///
+    /// # Errors
+    /// Names the field that is missing, of the wrong type, or asks for something that Percept does not have (DoRA, `modules_to_save`, ...). So is any field, known or not, that says more
+    /// than null, false or nothing.
+    pub(crate) fn from_file(path: &Path) -> Result<Self, ModelError> {
+        let map = json::read_object(path)?
+            .ok_or_else(|| ModelError::Missing { path: path.to_path_buf(), needed_for: "the settings of the adapter" })?;
+        let fields = Fields::new(path, &map);
+        if fields.text("peft_type")? != Some("LORA") {
+            return Err(fields.error("peft_type", "LORA", map.get("peft_type").unwrap_or(&Value::Null)));
+        }
+        fields.supports("task_type", "CAUSAL_LM or null", |value| value == "CAUSAL_LM")?;
+        fields.supports("bias", "none", |value| value == "none")?;
+        // the others put something else than zeros beside the weight, and take it off the weight
+        let leaves_the_weight = |value: &Value| value.is_boolean() || ["gaussian", "orthogonal", "eva"].iter().any(|known| value == known);
+        fields.supports(
+            "init_lora_weights",
+            "one that leaves the base as it is (true, false, gaussian, orthogonal, eva)",
+            leaves_the_weight,
+        )?;
+        for (name, value) in map.iter().filter(|(name, _)| ![READ, WITHOUT_EFFECT].concat().contains(&name.as_str())) {
+            if !is_nothing(value) {
+                return Err(fields.error(name, "nothing (Percept does not support it)", value));
+            }
+        }
+        let missing = |name: &str, expected: &str| fields.error(name, expected, "nothing");
+        Ok(Self {
+            path: path.to_path_buf(),
+            base: fields.text("base_model_name_or_path")?.filter(|base| !base.is_empty()).map(String::from),
+            rank: fields.positive("r")?.ok_or_else(|| missing("r", "a whole number above 0"))?,
+            alpha: fields.positive_number("lora_alpha")?.ok_or_else(|| missing("lora_alpha", "a number above 0"))?,
+            by_root: fields.flag("use_rslora")?.unwrap_or(false),
+            targets: read_layers(&fields, "target_modules")?.ok_or_else(|| missing("target_modules", EXPECTED_LAYERS))?,
+            excluded: read_layers(&fields, "exclude_modules")?,
+        })
+    }
+
+    /// Settings for adapters: `linears` are all layers that could have one, `vision` is what the names in the vision tower begin with.
+    pub(crate) fn of(adapters: &BTreeMap<String, Adapter>, linears: &[(String, [usize; 2])], vision: &str, base: &Path) -> Self {
+        let first = adapters.values().next().expect("there is an adapter");
+        let last_part = |layer: &str| layer.rsplit('.').next().unwrap_or_default().to_string();
+        let last_parts: BTreeSet<String> = adapters.keys().map(|layer| last_part(layer)).collect();
+        let unwanted: Vec<&str> = linears.iter().map(|(layer, _)| layer.as_str()).filter(|layer| !adapters.contains_key(*layer)).collect();
+        let unwanted: Vec<&str> = unwanted.into_iter().filter(|layer| last_parts.contains(&last_part(layer))).collect();
+        let in_vision = |layer: &str| layer.starts_with(&format!("{vision}."));
+        let pattern = format!(r"{}\..*", vision.replace('.', r"\."));
+        // short names where they are enough, as most programs expect them
+        let (names, excluded) = match () {
+            () if unwanted.is_empty() => (last_parts.into_iter().collect(), None),
+            () if unwanted.iter().all(|layer| in_vision(layer)) && !adapters.keys().any(|layer| in_vision(layer)) => {
+                (last_parts.into_iter().collect(), Some(Layers::matching(&pattern).expect("a plain pattern")))
+            }
+            () => (adapters.keys().cloned().collect(), None),
+        };
+        let rank = first.down.dim(0);
+        Self {
+            path: PathBuf::new(),
+            base: Some(base.to_string_lossy().into_owned()),
+            rank,
+            alpha: first.scale * rank as f64,
+            by_root: false,
+            targets: Layers::Named(names),
+            excluded,
+        }
+    }
+
+    /// The contents of the file.
+    pub(crate) fn to_json(&self) -> Value {
+        // PEFT wants a whole number; 0.1 · 10 is one, too
+        let whole = self.alpha.round();
+        let alpha = if (self.alpha - whole).abs() < 1e-9 * whole { json!(whole as u64) } else { json!(self.alpha) };
+        json!({
+            "peft_type": "LORA",
+            "task_type": "CAUSAL_LM",
+            "base_model_name_or_path": self.base,
+            "r": self.rank,
+            "lora_alpha": alpha,
+            "use_rslora": self.by_root,
+            "target_modules": self.targets.to_json(),
+            "exclude_modules": self.excluded.as_ref().map(Layers::to_json),
+            "bias": "none",
+            "lora_dropout": 0.0,
+            "fan_in_fan_out": false,
+            "init_lora_weights": true,
+            "inference_mode": true,
+            "modules_to_save": null,
+        })
+    }
+
+    /// What the low-rank product is multiplied by.
+    pub(crate) fn scale(&self) -> f64 {
+        let rank = self.rank as f64;
+        self.alpha / if self.by_root { rank.sqrt() } else { rank }
+    }
+
+    /// Those of a model's linear layers that have an adapter.
+    ///
+    /// # Errors
+    /// If there is none, or a regular expression takes too many steps.
+    pub(crate) fn layers(&self, linears: Vec<(String, [usize; 2])>) -> Result<Vec<(String, [usize; 2])>, ModelError> {
+        let given_up = |field: &str, error: fancy_regex::Error| ModelError::field(&self.path, field, "a simpler regular expression", error);
+        let mut layers = Vec::new();
+        for (layer, shape) in linears {
+            let is_target = self.targets.contain(&layer).map_err(|error| given_up("target_modules", error))?;
+            let is_excluded = self.excluded.as_ref().map(|excluded| excluded.contain(&layer)).transpose();
+            if is_target && is_excluded.map_err(|error| given_up("exclude_modules", error))? != Some(true) {
+                layers.push((layer, shape));
+            }
+        }
+        if layers.is_empty() {
+            return Err(ModelError::field(&self.path, "target_modules", "some of the model's linear layers", self.targets.to_json()));
+        }
+        Ok(layers)
+    }
+}
+
+const EXPECTED_LAYERS: &str = "a list of names, a regular expression, or all-linear";
+
+fn read_layers(fields: &Fields, name: &str) -> Result<Option<Layers>, ModelError> {
+    let wrong = |got: String| fields.error(name, EXPECTED_LAYERS, got);
+    match fields.map().get(name) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) if text == "all-linear" => Ok(Some(Layers::All)),
+        Some(Value::String(text)) => Layers::matching(text).map(Some).map_err(|error| wrong(format!("{text} ({error})"))),
+        Some(Value::Array(names)) => {
+            let names = names.iter().map(|name| name.as_str().map(String::from)).collect::<Option<Vec<String>>>();
+            names.map(|names| Some(Layers::Named(names))).ok_or_else(|| wrong(fields.map()[name].to_string()))
+        }
+        Some(other) => Err(wrong(other.to_string())),
+    }
+}
+
+impl Layers {
+    /// The layers whose whole name `text` matches, as Python's `re.fullmatch` does.
+    fn matching(text: &str) -> Result<Self, Box<fancy_regex::Error>> {
+        Ok(Self::Matching { text: text.to_string(), regex: Box::new(Regex::new(&format!("^(?:{text})$"))?) })
+    }
+
+    /// # Errors
+    /// If a regular expression takes too many steps.
+    fn contain(&self, layer: &str) -> Result<bool, fancy_regex::Error> {
+        let ends_with = |name: &String| layer.strip_suffix(name.as_str()).is_some_and(|front| front.is_empty() || front.ends_with('.'));
+        match self {
+            Self::Named(names) => Ok(names.iter().any(ends_with)),
+            Self::Matching { regex, .. } => regex.is_match(layer),
+            Self::All => Ok(true),
+        }
+    }
+
+    fn to_json(&self) -> Value {
+        match self {
+            Self::Named(names) => json!(names),
+            Self::Matching { text, .. } => json!(text),
+            Self::All => json!("all-linear"),
+        }
+    }
+}
+
+/// What PEFT writes for a setting that is not made.
+fn is_nothing(value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Bool(false) => true,
+        Value::Array(values) => values.is_empty(),
+        Value::Object(fields) => fields == &Map::new(),
+        Value::String(text) => text.is_empty(),
+        Value::Bool(true) | Value::Number(_) => false,
+    }
+}
