@@ -357,6 +357,12 @@ fn paths_may_be_lists_and_patterns() {
     assert_eq!(named(&["train-*.jsonl"]), "train-0.jsonl train-1.jsonl");
     assert_eq!(named(&["t*-?.jsonl"]), "train-0.jsonl train-1.jsonl");
     assert_eq!(named(&["test-*.jsonl"]), "test-0.jsonl");
+    for split in ["train", "test"] {
+        std::fs::create_dir(folder.path(split)).unwrap();
+        std::fs::copy(folder.path("0.png"), folder.path(split).join("0.png")).unwrap();
+        folder.write(&format!("{split}/part-0.jsonl"), row("0.png", split));
+    }
+    assert_eq!(named(&["*/part-?.jsonl"]), "train");
     // what is named one by one is read, in the order of the list, and once
     assert_eq!(
         named(&["test-0.jsonl", "train-*.jsonl", "other.jsonl", "train-1.jsonl"]),

@@ -1,5 +1,6 @@
 //! Which files a configuration means: files, folders, patterns, and the splits that names tell.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use super::config::{DataPath, DataSplit};
@@ -84,14 +85,20 @@ fn by_pattern(pattern: &Path) -> Result<Vec<PathBuf>, DataError> {
 fn choose(
     named: &Path,
     found: Vec<PathBuf>,
-    split: Option<DataSplit>,
+    configured: Option<DataSplit>,
     purpose: Purpose,
     notes: &mut Vec<String>,
 ) -> Result<Vec<PathBuf>, DataError> {
-    let of = |wanted: Option<DataSplit>| found.iter().filter(move |path| split_of(path) == wanted).cloned().collect::<Vec<_>>();
+    // `sets/*/part-*.parquet`: the folders are what tells
+    let folders_vary = named.parent().is_some_and(is_pattern);
+    let split = |path: &Path| {
+        let by_folder = || path.parent().filter(|_| folders_vary)?.file_name().and_then(split_in);
+        path.file_stem().and_then(split_in).or_else(by_folder)
+    };
+    let of = |wanted: Option<DataSplit>| found.iter().filter(|path| split(path) == wanted).cloned().collect::<Vec<_>>();
     let splits = [DataSplit::Train, DataSplit::Validation, DataSplit::Test];
     let there: Vec<DataSplit> = splits.into_iter().filter(|&split| !of(Some(split)).is_empty()).collect();
-    let chosen = match (split, &there[..]) {
+    let chosen = match (configured, &there[..]) {
         (Some(DataSplit::All), _) | (None, []) => return Ok(found),
         (Some(split), _) => split,
         // there is nothing to choose from
@@ -128,10 +135,10 @@ fn choose(
     Ok(taken)
 }
 
-/// The split that a file's name tells, by whole words as the `datasets` library looks for them: the first of them counts.
-fn split_of(path: &Path) -> Option<DataSplit> {
-    let stem = path.file_stem()?.to_str()?.to_ascii_lowercase();
-    stem.split(|c: char| "-._ ".contains(c) || c.is_ascii_digit()).find_map(|word| match word {
+/// The split that the name of a file or folder tells, by whole words as the `datasets` library looks for them: the first of them counts.
+fn split_in(name: &OsStr) -> Option<DataSplit> {
+    let name = name.to_str()?.to_ascii_lowercase();
+    name.split(|c: char| "-._ ".contains(c) || c.is_ascii_digit()).find_map(|word| match word {
         "train" | "training" => Some(DataSplit::Train),
         "validation" | "valid" | "val" | "dev" => Some(DataSplit::Validation),
         "test" | "testing" | "eval" | "evaluation" => Some(DataSplit::Test),
