@@ -4,7 +4,7 @@
 mod command;
 
 use percept_cppo::config::{Config, Settings};
-use percept_cppo::problems::reward::{Graded, RewardConfig, RewardFunction, Rewards, format_ok, reward};
+use percept_cppo::problems::reward::{Graded, RewardConfig, RewardFunction, RewardKind, Rewards, format_ok, reward};
 
 /// A response of seven tokens to problem 5.
 fn graded<'a>(response: &'a str, answer: &'a str) -> Graded<'a> {
@@ -259,4 +259,19 @@ fn functions_in_code_are_rewards_too() {
     // 1/0
     let wrong = rewards.values(&[graded("a", "1"), graded("", "1")]).unwrap_err().to_string();
     assert_eq!(wrong, "reward shortness: response 2 of 2: expected a finite number, got inf");
+}
+
+/// Its configurations can be read, and it names every kind and field.
+#[test]
+fn the_page_on_rewards_is_true() {
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/rewards.md")).unwrap();
+    let blocks: Vec<&str> = page.split("```toml\n").skip(1).map(|block| block.split("```").next().unwrap()).collect();
+    assert_eq!(blocks.iter().map(|block| entries(block).len()).collect::<Vec<_>>(), [2, 3, 1]);
+    for kind in RewardKind::NAMES {
+        let row = page.lines().find(|line| line.starts_with(&format!("| `{kind}`")));
+        let row = row.unwrap_or_else(|| panic!("docs/rewards.md has no row for {kind}"));
+        for field in RewardKind::fields(kind).unwrap() {
+            assert!(row.contains(&format!("`{field}`")), "docs/rewards.md: {kind}: {field} is missing");
+        }
+    }
 }

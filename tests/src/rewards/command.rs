@@ -1,5 +1,8 @@
 //! Programs as rewards: what they get, what they may answer, and what happens when they do not.
 
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
 use percept_cppo::commands::Outcome;
 use percept_cppo::problems::data::RowPlace;
 use percept_cppo::problems::reward::{Graded, Rewards, Values};
@@ -7,7 +10,7 @@ use percept_cppo::problems::tasks::Split;
 use percept_cppo::records::run::RunFolder;
 
 use super::{entries, graded};
-use crate::program::{percept, text};
+use crate::program::{command, end, percept, text, wait_until};
 use crate::train_command::arguments;
 use crate::trainer::task;
 
@@ -147,4 +150,22 @@ fn a_run_stops_with_what_it_has_learnt_and_goes_on() {
         let sum = 0.5 * accuracy + 0.001 * judge;
         assert!((reward - sum).abs() < 1e-5 && judge > 50.0 && (0.0..=1.0).contains(&tags), "{reward} {accuracy} {judge} {tags}");
     }
+}
+
+/// Ctrl-C in a terminal goes to all processes of the foreground group; the program is in a group of its own, and the step ends as any other.
+#[test]
+fn ctrl_c_lets_the_program_finish() {
+    let folder = tempfile::tempdir().unwrap();
+    let (script, waits) = (folder.path().join("judge.sh"), folder.path().join("waits"));
+    let body = format!("touch {}\nsleep 2\nwhile read -r line; do echo ${{#line}}; done\n", text(&waits));
+    std::fs::write(&script, body).unwrap();
+    let rewards = format!("reward=[{{kind = \"command\", command = [\"sh\", \"{}\"]}}]", text(&script));
+    let arguments = arguments(folder.path(), "r", &["eval.problems=0", "eval.problems_during_training=0", &rewards]);
+    let mut train = command(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
+    let mut child = train.process_group(0).spawn().unwrap();
+    wait_until(&mut child, || waits.exists());
+    assert!(Command::new("kill").args(["-INT", "--", &format!("-{}", child.id())]).status().unwrap().success());
+    let (code, out, errors) = end(child);
+    assert_eq!(code, Some(130), "{out}{errors}");
+    assert!(out.contains("stopped after step 1; go on with"), "{out}{errors}");
 }

@@ -253,3 +253,41 @@ impl Ball {
         (!small && self.middle.bits() <= BITS as u64 + MOST_BITS).then_some(self)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn functions_are_those_of_f64() {
+        let ball = |x: i64| Ball::rational(&Rational::new(x.into(), 7.into())).expect("not too small");
+        for n in [-40, -9, -3, -1, 1, 2, 6, 11, 50, 300] {
+            let (x, b) = (n as f64 / 7.0, ball(n));
+            let cases = [
+                ("exp", b.exp(), x.exp()),
+                ("sin", b.sin(), x.sin()),
+                ("cos", b.cos(), x.cos()),
+                ("atan", b.atan(), x.atan()),
+                ("root", b.root(3), x.cbrt()),
+                ("ln", b.times(&b).and_then(|b| b.ln()), (x * x).ln()),
+                ("power", b.power(-3), x.powi(-3)),
+            ];
+            for (name, near, expected) in cases {
+                let near = near.unwrap_or_else(|| panic!("{name} {x}")).to_f64();
+                assert!((near - expected).abs() <= 1e-14 * expected.abs().max(1.0), "{name} {x}: {near} {expected}");
+            }
+            // sin² + cos² = 1 and ln exp x = x, to the last digits that count
+            let square = |x: Option<Ball>| x.and_then(|x| x.times(&x)).expect("small");
+            assert_eq!(square(b.sin()).plus(&square(b.cos())).same(&Ball::integer(1)), Some(true));
+            assert_eq!(b.exp().and_then(|x| x.ln()).and_then(|x| x.same(&b)), Some(true));
+        }
+    }
+
+    #[test]
+    fn what_is_not_known_well_enough_is_not_decided() {
+        let vague = Ball { middle: BigInt::zero(), radius: BigInt::one() << BITS };
+        assert_eq!(vague.same(&Ball::integer(0)), None);
+        assert_eq!(vague.same(&Ball::integer(2)), Some(false));
+        assert!(Ball::integer(1).over(&vague).is_none() && vague.ln().is_none() && vague.root(2).is_none());
+    }
+}

@@ -226,7 +226,7 @@ fn choice(tokens: &[Token]) -> Option<Reading> {
 }
 
 /// The parts between separators that are in no bracket.
-fn split<'a>(tokens: &'a [Token], separates: impl Fn(&Token) -> bool) -> Vec<&'a [Token]> {
+fn split(tokens: &[Token], separates: impl Fn(&Token) -> bool) -> Vec<&[Token]> {
     let mut depth = 0;
     tokens
         .split(|token| {
