@@ -24,6 +24,7 @@ mod shaders;
 mod structure;
 mod tune;
 mod update;
+mod users_day;
 
 #[cfg(feature = "model")]
 mod generate;
