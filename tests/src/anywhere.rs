@@ -118,7 +118,11 @@ fn a_mistyped_adapter_is_an_error_everywhere() {
     let question = ["--model", "assets/tiny-vlm", "--image", "a.png", "--prompt", "How many?"];
     let ask = [&["generate"][..], &question].concat();
     let score = [&["score"][..], &question, &["--completion", "3"]].concat();
-    let with_setting: [&[&str]; 5] = [&["train"], &["eval"], &["inspect"], &["bench", "--counts"], &["sft", "sft-digits"]];
+    // what takes no time, should it begin
+    let sft = ["sft.steps=1", "sft.warm_start_steps=0", "sft.batch_size=1", "eval_problems=0"].map(|assignment| ["--set", assignment]);
+    let sft = [&["sft", "sft-digits"][..], sft.as_flattened()].concat();
+    let eval = ["eval", "--set", "eval.problems=1", "--set", "rollout.max_new_tokens=2"];
+    let with_setting: [&[&str]; 5] = [&["train", "--dry-run"], &eval, &["inspect"], &["bench", "--counts"], &sft];
     for (arguments, advice) in with_setting
         .map(|arguments| (arguments, "--set run.device=cpu"))
         .into_iter()
