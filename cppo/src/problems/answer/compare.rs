@@ -6,8 +6,8 @@ use num_bigint::BigInt;
 use num_rational::Ratio;
 use num_traits::One;
 
-use super::expression::{Expression, Sign};
-use super::reading::{Answer, Bound, Interval, List, Quantity, Reading, Relation, difference, plain_decimal, region};
+use super::expression::{Expression, Sign, difference};
+use super::reading::{Answer, Bound, Interval, List, Quantity, Reading, Relation, plain_decimal, region};
 use super::surd::Rational;
 use super::value::{Conditions, Marks, NoValue, Value, evaluate};
 

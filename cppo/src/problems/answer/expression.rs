@@ -88,6 +88,11 @@ impl Expression {
     }
 }
 
+/// `a - b`.
+pub(super) fn difference(a: Expression, b: Expression) -> Expression {
+    Expression::Sum(vec![a, Expression::Negative(Box::new(b))])
+}
+
 struct Reader<'a> {
     tokens: &'a [Token],
     at: usize,

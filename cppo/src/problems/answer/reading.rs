@@ -9,7 +9,6 @@ use super::clean::{choice_with_text, clean};
 use super::expression::{Expression, Factor, Sign};
 use super::token::{Kind, Number, Token, tokens};
 use super::unit::{self, Measure};
-pub(super) use related::difference;
 use related::{both, related};
 
 /// An answer, read.

@@ -1,6 +1,6 @@
 //! Equations and inequalities: what a name is said to be, intervals, and relations between expressions.
 
-use super::super::expression::{Expression, Sign};
+use super::super::expression::{Expression, Sign, difference};
 use super::super::token::{Kind, Token};
 use super::super::value::{Conditions, Marks, Value, evaluate};
 use super::{Bound, Interval, Named, Quantity, Reading, Relation, infinity, quantity, spelled, split, structured};
@@ -62,10 +62,6 @@ fn equation(left: &[Token], right: &[Token], depth: usize) -> Option<Named> {
         return if a.same(&b) { Some((None, quantity(right)?)) } else { None }; // 2+3 = 5
     }
     Some((None, Reading::Relation(Relation::Equal, Box::new(difference(Expression::read(left)?, Expression::read(right)?)))))
-}
-
-pub(in super::super) fn difference(a: Expression, b: Expression) -> Expression {
-    Expression::Sum(vec![a, Expression::Negative(Box::new(b))])
 }
 
 /// What may stand before `=` as the name of a value: `x`, `x_1`, `\theta`, `f(x)`, `(x,y)`, `m\angle A`, `\overline{AB}`; nothing that is computed.
