@@ -2,6 +2,7 @@
 
 mod config;
 mod directory;
+mod hostile;
 mod prompt;
 mod tokenizer;
 #[cfg(feature = "cppo")]

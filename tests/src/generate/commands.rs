@@ -93,7 +93,7 @@ fn bad_input_is_named_and_exits_with_2() {
     refused(ask("generate", path, &["--max-new-tokens", "480", "--device", "cpu"]), &["prompt of 33 tokens + 480 new", "(512)"]);
     let long = "3 ".repeat(500);
     refused(ask("score", path, &["--completion", &long, "--device", "cpu"]), &["exceeds max_position_embeddings (512)"]);
-    refused(ask("generate", &path.join("nowhere"), &[]), &["nowhere", "config.json", "not found"]);
+    refused(ask("generate", &path.join("nowhere"), &[]), &["nowhere", "expected a model directory, got nothing"]);
 
     let spoiled = |file: &str, contents: &[u8]| {
         let directory = whole_directory();

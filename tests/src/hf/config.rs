@@ -160,7 +160,8 @@ fn bad_values_are_named() {
             "text_config.eos_token_id: expected a token id or a list of token ids, got [1,\"x\"]",
         ),
         ("/text_config", json!(3), "text_config: expected an object, got 3"),
-        ("/vision_config/patch_size", json!(15), "vision_config.image_size: expected a multiple of patch_size (15), got 512"),
+        ("/vision_config/patch_size", json!(15), "scale_factor: expected a divisor of the patches per side (34), got 4"),
+        ("/vision_config/patch_size", json!(513), "vision_config.image_size: expected at least patch_size (513), got 512"),
         ("/vision_config/hidden_act", json!("gelu"), "vision_config.hidden_act: expected gelu_pytorch_tanh, got \"gelu\""),
         ("/vision_config/num_channels", json!(1), "vision_config.num_channels: expected 3 (red, green, blue), got 1"),
         ("/scale_factor", json!(3), "scale_factor: expected a divisor of the patches per side (32), got 3"),
@@ -180,4 +181,40 @@ fn bad_values_are_named() {
     assert!(error.starts_with("dir/config.json: invalid JSON: EOF"), "{error}");
     let error = read(&json!([1])).unwrap_err().to_string();
     assert_eq!(error, "dir/config.json: (whole file): expected a JSON object, got [1]");
+}
+
+/// Sizes that no model has are refused before anything of that size is listed, multiplied or made.
+#[test]
+fn sizes_beyond_all_models_are_named() {
+    let cases = [
+        ("/text_config/num_hidden_layers", 20_000_000u64, "text_config.num_hidden_layers: expected at most 4096, got 20000000"),
+        ("/text_config/vocab_size", 1 << 40, "text_config.vocab_size: expected at most 16777216, got 1099511627776"),
+        ("/text_config/hidden_size", u64::MAX, "text_config.hidden_size: expected at most 1048576, got 18446744073709551615"),
+        ("/text_config/intermediate_size", 1 << 32, "text_config.intermediate_size: "),
+        ("/text_config/num_attention_heads", 3 << 40, "text_config.num_attention_heads: "),
+        ("/text_config/num_key_value_heads", 3 << 40, "text_config.num_key_value_heads: "),
+        ("/text_config/head_dim", 1 << 40, "text_config.head_dim: "),
+        (
+            "/text_config/head_dim",
+            1 << 20,
+            "text_config.head_dim: expected a number that times num_attention_heads is at most 1048576, got 1048576",
+        ),
+        ("/text_config/max_position_embeddings", 1 << 33, "text_config.max_position_embeddings: "),
+        ("/vision_config/num_hidden_layers", 1 << 40, "vision_config.num_hidden_layers: "),
+        ("/vision_config/hidden_size", 1 << 40, "vision_config.hidden_size: "),
+        ("/vision_config/intermediate_size", 1 << 40, "vision_config.intermediate_size: "),
+        ("/vision_config/num_attention_heads", 1 << 40, "vision_config.num_attention_heads: "),
+        ("/vision_config/image_size", 1 << 40, "vision_config.image_size: expected at most 4096, got 1099511627776"),
+        ("/vision_config/patch_size", 1 << 40, "vision_config.patch_size: "),
+        ("/scale_factor", 1 << 40, "scale_factor: "),
+    ];
+    for (pointer, value, expected) in cases {
+        let error = error_with(pointer, json!(value));
+        assert!(error.starts_with(&format!("dir/config.json: {expected}")), "{error}");
+    }
+    let mut file = smolvlm_256m_json();
+    file["scale_factor"] = json!(1);
+    file["vision_config"]["patch_size"] = json!(2);
+    let error = read(&file).unwrap_err().to_string();
+    assert!(error.ends_with("scale_factor: expected one that leaves at most 16384 visual tokens of a tile, got 1"), "{error}");
 }

@@ -137,3 +137,37 @@ fn pictures_and_their_places_must_match() {
     let one = "<fake_token_around_image><global-img><image><fake_token_around_image>";
     assert_eq!(two, format!("a{one}b{one}c"));
 }
+
+/// `{% generation %}` marks what the assistant says. What transformers 5.24 renders of these (`_compile_jinja_template(source).render(messages=..)`).
+#[test]
+fn generation_blocks_render_as_in_transformers() {
+    let cases = [
+        (
+            "{% for m in messages %}\n{% if m.role == 'assistant' %}\n  {% generation %}\n{{ m.content }}<end>\n  {% endgeneration %}\n{% else %}\n\
+             {{ m.content }}\n{% endif %}\n{% endfor %}\n|",
+            "hi\nyes<end>\nno<end>\n|",
+        ),
+        (
+            "{%- for m in messages -%}\n  {{ m.role }}: {% generation -%}\n   {{ m.content }}\n {%- endgeneration %} ;\n{% endfor %}",
+            "user: hi ;\nassistant: yes ;\nassistant: no ;\n",
+        ),
+        // a variable that is set in the block is the block's
+        (
+            "{% set x = 'out' %}{% for m in messages %}{%- generation -%}{% set x = m.content %}{{ x }}{{ loop.index }}{%- endgeneration -%} {{ x }} \
+             {% endfor %}",
+            "hi1out yes2out no3out ",
+        ),
+        // neither comments nor strings nor raw text are blocks
+        (
+            "{# {% generation %} #}{{ '{% generation %}' }}{% raw %}{% generation %}{% endraw %}{% if 'endgeneration' == \"%}\" %}{% endif %}\
+             {%generation%}a{%endgeneration%}generation",
+            "{% generation %}{% generation %}ageneration",
+        ),
+    ];
+    let said = [("user", "hi"), ("assistant", "yes"), ("assistant", "no")];
+    let messages = json!(said.map(|(role, content)| json!({ "role": role, "content": content })));
+    let messages: Vec<Message> = serde_json::from_value(messages).unwrap();
+    for (source, expected) in cases {
+        assert_eq!(template(source).unwrap().render(&messages, GenerationPrompt::Omit).unwrap(), expected, "{source}");
+    }
+}

@@ -117,7 +117,7 @@ fn load_error(folder: &Path) -> String {
 fn missing_surplus_and_misshapen_tensors_are_all_named() {
     let folder = with_tensors(|tensors| {
         tensors.retain(|(name, _)| name != "model.text_model.norm.weight");
-        tensors.push(("lm_head.weight".into(), Tensor::zeros(&Device::cpu(), &[384, 32], DType::F32)));
+        tensors.push(("model.text_model.more.weight".into(), Tensor::zeros(&Device::cpu(), &[384, 32], DType::F32)));
         let bias = tensors.iter_mut().find(|(name, _)| name == "model.vision_model.post_layernorm.bias").unwrap();
         bias.1 = Tensor::zeros(&Device::cpu(), &[25], DType::F32);
     });
@@ -127,7 +127,7 @@ fn missing_surplus_and_misshapen_tensors_are_all_named() {
         error,
         format!(
             "{path}: model.vision_model.post_layernorm.bias: expected [24], got [25]; missing tensor model.text_model.norm.weight [32]; \
-             surplus tensor lm_head.weight [384, 32]"
+             surplus tensor model.text_model.more.weight [384, 32]"
         )
     );
 }
@@ -159,4 +159,65 @@ fn a_truncated_file_is_an_error() {
     assert!(Checkpoint::open(&path).is_err());
     let error = load_error(folder.path());
     assert!(error.contains("model.safetensors"), "{error}");
+}
+
+/// What transformers once saved beside the weights: a head that is the embedding table again, positions and angles.
+#[test]
+fn a_tied_head_and_buffers_are_passed_over() {
+    let expected = logits(&load("tied", &Device::cpu()));
+    let table =
+        |tensors: &[(String, Tensor)]| tensors.iter().find(|(name, _)| name == "model.text_model.embed_tokens.weight").unwrap().1.clone();
+    let positions = |count: u32| Tensor::from_slice(&Device::cpu(), &(0..count).collect::<Vec<_>>(), &[1, count as usize]);
+    let folder = with_tensors(|tensors| {
+        let head = table(tensors);
+        tensors.push(("lm_head.weight".into(), head));
+        tensors.push(("model.vision_model.embeddings.position_ids".into(), positions(64)));
+        for name in ["rotary_emb.inv_freq", "layers.0.self_attn.rotary_emb.cos_cached", "layers.0.self_attn.rotary_emb.sin_cached"] {
+            tensors.push((format!("model.text_model.{name}"), Tensor::zeros(&Device::cpu(), &[4], DType::F32)));
+        }
+    });
+    assert_eq!(logits(&Model::load(folder.path(), &Device::cpu(), Precision::Float32).unwrap()), expected);
+
+    // in another type, but with the same numbers
+    let halves = with_tensors(|tensors| {
+        for (name, tensor) in tensors.iter_mut().filter(|(name, _)| name == "model.text_model.embed_tokens.weight") {
+            let rounded: Vec<f64> = tensor.to_f64_vec().unwrap().into_iter().map(|x| f64::from(half::bf16::from_f64(x))).collect();
+            *tensor = Tensor::from_f64(&Device::cpu(), &rounded, &[384, 32], DType::F32);
+            assert!(name.ends_with("weight"));
+        }
+        let head = Tensor::from_f64(&Device::cpu(), &table(tensors).to_f64_vec().unwrap(), &[384, 32], DType::BF16);
+        tensors.push(("lm_head.weight".into(), head));
+    });
+    Model::load(halves.path(), &Device::cpu(), Precision::Float32).unwrap();
+
+    let other = with_tensors(|tensors| {
+        let mut values = table(tensors).to_vec::<f32>().unwrap();
+        values[5] += 1e-3;
+        tensors.push(("lm_head.weight".into(), Tensor::from_slice(&Device::cpu(), &values, &[384, 32])));
+    });
+    let error = load_error(other.path());
+    let expected = "lm_head.weight: expected the values of model.text_model.embed_tokens.weight, to which it is tied (tie_word_embeddings), got others";
+    assert!(error.ends_with(expected), "{error}");
+    let wider = with_tensors(|tensors| tensors.push(("lm_head.weight".into(), Tensor::zeros(&Device::cpu(), &[385, 32], DType::F32))));
+    assert!(load_error(wider.path()).ends_with("surplus tensor lm_head.weight [385, 32]"));
+}
+
+#[test]
+fn weights_that_are_no_numbers_are_named() {
+    for dtype in [DType::F32, DType::F16, DType::BF16] {
+        for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            let folder = with_tensors(|tensors| {
+                for (name, tensor) in tensors.iter_mut() {
+                    let mut values: Vec<f32> = tensor.to_f64_vec().unwrap().into_iter().map(|x| x as f32).collect();
+                    if name == "model.text_model.layers.1.mlp.up_proj.weight" {
+                        *values.last_mut().unwrap() = value;
+                    }
+                    *tensor = Tensor::from_f32(&Device::cpu(), &values, tensor.shape(), dtype);
+                }
+            });
+            let error = load_error(folder.path());
+            let expected = "model.safetensors: model.text_model.layers.1.mlp.up_proj.weight: expected numbers, got NaN or infinity";
+            assert!(error.ends_with(expected), "{error}");
+        }
+    }
 }
