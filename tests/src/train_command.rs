@@ -1,6 +1,7 @@
 //! `percept train`, the whole program: it repeats, and a run that was killed, interrupted or starved of space goes on to the same bits.
 
 mod damage;
+mod places;
 #[cfg(unix)]
 mod signals;
 

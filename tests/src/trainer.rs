@@ -321,6 +321,19 @@ fn adapters_are_trained_against_the_checkpoint_itself() {
     let merged = Model::load(&checkpoint, &Device::cpu(), Precision::Float32).unwrap();
     let merged: Vec<f32> = merged.parameters().flat_map(|(_, tensor)| tensor.to_vec::<f32>().unwrap()).collect();
     assert!(merged.len() == before.len() && merged != before, "the adapters are not in what was saved");
+    // and beside it the adapters alone, which know their base
+    let adapter = checkpoint.join("adapter");
+    let mut model = Model::load(&adapter, &Device::cpu(), Precision::Float32).unwrap();
+    assert!(model.has_lora() && model.trainable().is_empty());
+    model.merge_lora().unwrap();
+    let added: Vec<f32> = model.parameters().flat_map(|(_, tensor)| tensor.to_vec::<f32>().unwrap()).collect();
+    assert!(added == merged, "the adapters are others than those that were merged");
+
+    let section = |lora| ModelSection { path: adapter.clone(), lora, ..ModelSection::default() };
+    let model = load_policy(&section(None), &Device::cpu(), 3).unwrap();
+    assert_eq!((model.has_lora(), model.trainable().len()), (false, model.parameters().count()), "all weights are trained on");
+    let error = load_policy(&section(Some(LoraSection::default())), &Device::cpu(), 3).err().unwrap().to_string();
+    assert!(error.contains("adapter: model.lora: expected the directory of a whole model"), "{error}");
 }
 
 #[test]

@@ -30,7 +30,8 @@ pub(super) fn checkpoint_of(path: &Path, say: &mut dyn Write) -> Result<PathBuf>
         None => (last, "the last checkpoint of the run"),
     };
     let checkpoint = run.checkpoint(step);
-    writeln!(say, "model: {}, {which}", checkpoint.display())?;
+    // nothing ends because nobody reads what it says
+    let _ = writeln!(say, "model: {}, {which}", checkpoint.display());
     Ok(checkpoint)
 }
 
@@ -41,7 +42,7 @@ pub(super) fn checkpoint_of(path: &Path, say: &mut dyn Write) -> Result<PathBuf>
 pub(super) fn find(path: &Path, base: Option<&Path>, say: &mut dyn Write) -> Result<ModelPlace> {
     let place = ModelPlace::find(&checkpoint_of(path, say)?, base)?;
     if place.adapter.is_some() {
-        writeln!(say, "model: {place}")?;
+        let _ = writeln!(say, "model: {place}");
     }
     Ok(place)
 }

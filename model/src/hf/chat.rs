@@ -135,6 +135,7 @@ impl ChatTemplate {
 }
 
 /// What rendering may cost: instructions, and every 64 bytes of what a template makes, so that it can hold 64 MB at most. A template in use takes a few hundred for each message.
+/// (Lists that double by `+` more than thirty times get around it: minijinja adds lists up only when they are read.)
 const FUEL: u64 = 1_000_000;
 
 /// The name of the one template in its environment.

@@ -46,6 +46,47 @@ fn score_prints_what_transformers_computes() {
     }
 }
 
+/// PEFT's adapter on the golden model: given with its base, copied beside the base's weights, and merged into a directory of its own.
+#[test]
+fn an_adapter_is_scored_and_exported() {
+    let base = whole_directory();
+    let adapter = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/peft/plain");
+    let picture = base.path().join("picture.png").display().to_string();
+    let score = |model: &Path, more: &[&str]| {
+        let model = model.display().to_string();
+        let arguments =
+            ["score", "--model", &model, "--image", &picture, "--prompt", "?", "--completion", "I see 3", "--json", "--device", "cpu"];
+        let (outcome, out, errors) = percept(&[&arguments[..], more].concat());
+        assert_eq!(outcome, Outcome::Done, "{errors}");
+        let report: Value = serde_json::from_str(&out).unwrap();
+        let log_probs: Vec<f64> = report["log_probs"].as_array().unwrap().iter().map(|x| x.as_f64().unwrap()).collect();
+        (log_probs, errors)
+    };
+    let base_text = base.path().display().to_string();
+    let (expected, said) = score(&adapter, &["--base", &base_text]);
+    assert!(said.contains(&format!("model: the adapter in {} on {base_text}", adapter.display())), "{said}");
+    let (without, said) = score(base.path(), &[]);
+    assert!(without != expected && !said.contains("adapter"), "{said}");
+
+    let out = base.path().join("merged").display().to_string();
+    let export = |model: &Path| percept(&["export", "--model", &model.display().to_string(), "--base", &base_text, "--out", &out]);
+    let (outcome, said, errors) = export(&adapter);
+    assert_eq!((outcome, said), (Outcome::Done, format!("model: {out}, the adapter merged\n")), "{errors}");
+    let (merged, _) = score(Path::new(&out), &[]);
+    let error = merged.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+    assert!(error < 1e-4, "{merged:?}, expected {expected:?}");
+    let (outcome, _, errors) = export(&adapter);
+    assert!(outcome == Outcome::BadInput && errors.contains("--out: expected a directory that is not there yet"), "{errors}");
+    let (outcome, _, errors) = export(base.path());
+    assert_eq!(outcome, Outcome::BadInput, "{errors}");
+
+    for name in ["adapter_config.json", "adapter_model.safetensors"] {
+        fs::copy(adapter.join(name), base.path().join(name)).unwrap();
+    }
+    let (noticed, said) = score(base.path(), &[]);
+    assert!(noticed == expected && said.contains("model: the adapter in "), "{said}");
+}
+
 #[test]
 fn score_prints_a_table_that_spells_the_completion() {
     let directory = whole_directory();

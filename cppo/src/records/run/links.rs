@@ -23,6 +23,9 @@ impl RunFolder {
     fn link(&self, name: &str, step: Option<u64>) -> Result<(), RunError> {
         let folder = self.path().join(CHECKPOINTS);
         let path = folder.join(name);
+        if fs::symlink_metadata(&path).is_ok_and(|found| found.is_dir()) {
+            return Ok(()); // what somebody made of a link by copying the run: theirs
+        }
         let Some(step) = step else {
             return remove_if_there(&path).map_err(|error| RunError::io(&path, error));
         };
