@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ModelConfig {
-    /// A Hugging Face directory. Default `assets/tiny-vlm`.
+    /// A Hugging Face directory, a run (its best checkpoint, else the last), or the directory of a PEFT adapter, which is merged. Default `assets/tiny-vlm`.
     pub path: PathBuf,
     /// How matrices are kept in memory: `float32` or `as_stored`. The latter halves the memory of a checkpoint in bf16 or f16. Arithmetic is in f32
     /// either way, but 16-bit weights lose small updates to rounding, so use `as_stored` together with `lora`. Default `float32`.
@@ -24,7 +24,8 @@ pub struct ModelConfig {
     pub freeze_vision: bool,
     /// Keep only the inputs of the layers and compute the rest again in the backward pass: less memory, a third more time. Default false.
     pub gradient_checkpointing: bool,
-    /// Train low-rank adapters instead of the weights. The reference policy is then the checkpoint itself, without a copy.
+    /// Train low-rank adapters instead of the weights. The reference policy is then the checkpoint itself, without a copy. What is saved is the merged model, and in `adapter/` the
+    /// adapters as PEFT has them.
     /// Default: none, all weights are trained.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lora: Option<LoraSection>,

@@ -73,7 +73,7 @@ fn missing_files_are_named() {
     assert_eq!(without("tokenizer.json"), "tokenizer.json: not found (the tokenizer)");
     assert!(without("chat_template.jinja").starts_with("chat_template.jinja: not found (a chat template;"));
     let error = ModelFiles::read(Path::new("no/such/directory")).unwrap_err();
-    assert!(matches!(error, ModelError::Missing { .. }));
+    assert!(matches!(error, ModelError::NoDirectory { .. }));
 }
 
 #[test]
@@ -83,7 +83,7 @@ fn damaged_files_are_named() {
         assert_eq!(error, format!("{name}: invalid JSON: EOF while parsing a value at line 1 column 9"));
     }
     let error = error_after(|directory| fs::write(directory.join("config.json"), [0xFF, 0xFE]).unwrap());
-    assert_eq!(error, "config.json: stream did not contain valid UTF-8");
+    assert_eq!(error, "config.json: invalid utf-8 sequence of 1 bytes from index 0");
     let error = error_after(|directory| fs::write(directory.join("chat_template.jinja"), "{% if %}").unwrap());
     assert!(error.starts_with("chat_template.jinja: chat template: line 1: "), "{error}");
 }
