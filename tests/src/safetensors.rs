@@ -105,3 +105,24 @@ fn refused(path: &Path, text: &str) {
     let error = Checkpoint::open(path).map(|_| ()).unwrap_err().to_string();
     assert!(error.contains(text), "{error:?} does not say {text:?}");
 }
+
+#[test]
+fn what_is_no_file_or_has_an_absurd_header_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let error = |name: &str| Checkpoint::open(&folder.path().join(name)).unwrap_err().to_string();
+    std::fs::create_dir(folder.path().join("model.safetensors")).unwrap();
+    assert!(error("model.safetensors").ends_with("model.safetensors: (whole file): expected a file, got a directory"));
+    // takes no room on the disk
+    let file = std::fs::File::create(folder.path().join("long.safetensors")).unwrap();
+    file.set_len(1 << 36).unwrap();
+    std::io::Write::write_all(&mut &file, &(90u64 << 20).to_le_bytes()).unwrap();
+    assert!(error("long.safetensors").ends_with("header: expected at most 16777216 bytes, got 94371840"));
+    std::fs::File::create(folder.path().join("model.safetensors.index.json")).unwrap().set_len(1 << 36).unwrap();
+    assert!(error("model.safetensors.index.json").ends_with("length: expected at most 16777216 bytes, got more"));
+    #[cfg(unix)]
+    {
+        // opened, it would wait for somebody who writes
+        let made = std::process::Command::new("mkfifo").arg(folder.path().join("pipe.safetensors")).status().unwrap();
+        assert!(made.success() && error("pipe.safetensors").ends_with("expected a file, got a pipe, a device or the like"));
+    }
+}

@@ -47,7 +47,7 @@ fn templates_that_work_without_end_are_stopped() {
 fn a_template_is_rendered_only_for_a_prompt() {
     let directory = directory_with("chat_template.jinja", b"{{ raise_exception('rendered') }}");
     let files = ModelFiles::read(directory.path()).unwrap();
-    let picture = image::RgbImage::from_fn(8, 8, |x, y| image_pixel(x, y));
+    let picture = image::RgbImage::from_fn(8, 8, image_pixel);
     let error = Question::new(&files, &files.image_processor().unwrap(), &picture, "?").unwrap_err().to_string();
     assert!(error.contains("chat_template.jinja") && error.ends_with("rendered"), "{error}");
 }
@@ -63,7 +63,7 @@ fn templates_of_absurd_length_are_refused() {
     assert!(error.ends_with("chat_template: expected at most 1048576 bytes, got 1048577"), "{error}");
     let error = ModelFiles::read(directory_with("chat_template.jinja", long.as_bytes()).path()).unwrap_err().to_string();
     assert!(error.ends_with("chat_template.jinja: (whole file): expected at most 1048576 bytes, got 1048577"), "{error}");
-    let nested = format!("{}1{}", "{{ (".repeat(1) + &"(".repeat(5000), ")".repeat(5000) + ") }}");
+    let nested = format!("{{{{ {}1{} }}}}", "(".repeat(5000), ")".repeat(5000));
     assert!(template(&nested).is_err());
     let nested = "{% if a %}".repeat(5000);
     assert!(template(&nested).is_err());
@@ -121,7 +121,7 @@ fn pictures_of_more_tokens_than_positions_are_refused() {
     let mut config = ModelConfig::tiny();
     config.text.max_position_embeddings = 15;
     let files = ModelFiles::read_with_config(&tiny_tokenizer_directory(), config).unwrap();
-    let picture = image::RgbImage::from_fn(8, 8, |x, y| image_pixel(x, y));
+    let picture = image::RgbImage::from_fn(8, 8, image_pixel);
     let error = Question::new(&files, &files.image_processor().unwrap(), &picture, "?").unwrap_err().to_string();
     assert_eq!(error, "prompt of 16 tokens + 0 new exceeds max_position_embeddings (15)");
 }
