@@ -152,18 +152,18 @@ impl Checkpoint {
 
     /// Whether a tensor holds neither NaN nor infinity. One that is not there holds none, nor does one of whole numbers.
     pub fn is_finite(&self, name: &str) -> bool {
-        // all ones in the exponent
-        fn any<const N: usize>(bytes: &[u8], exponent: [u8; N]) -> bool {
-            let is_not = |number: &[u8; N]| number.iter().zip(&exponent).all(|(byte, ones)| byte & ones == *ones);
-            bytes.as_chunks::<N>().0.chunks(1 << 12).any(|chunk| chunk.iter().fold(false, |any, number| any | is_not(number)))
+        // chunk by chunk without a branch within one, so that a chunk is a few vector instructions
+        fn any<const N: usize>(bytes: &[u8], is_not: impl Fn([u8; N]) -> bool) -> bool {
+            bytes.as_chunks::<N>().0.chunks(1 << 12).any(|chunk| chunk.iter().fold(false, |any, number| any | is_not(*number)))
         }
         let Some(entry) = self.entries.get(name) else { return true };
         let bytes = &self.shards[entry.shard].map[entry.start..entry.end];
         !match entry.dtype {
-            Dtype::F16 => any(bytes, [0, 0x7c]),
-            Dtype::BF16 => any(bytes, [0x80, 0x7f]),
-            Dtype::F32 => any(bytes, [0, 0, 0x80, 0x7f]),
-            Dtype::F64 => any(bytes, [0, 0, 0, 0, 0, 0, 0xf0, 0x7f]),
+            // all ones in the exponent
+            Dtype::F16 => any(bytes, |number| u16::from_le_bytes(number) & 0x7c00 == 0x7c00),
+            Dtype::BF16 => any(bytes, |number| u16::from_le_bytes(number) & 0x7f80 == 0x7f80),
+            Dtype::F32 => any(bytes, |number| u32::from_le_bytes(number) & 0x7f80_0000 == 0x7f80_0000),
+            Dtype::F64 => any(bytes, |number: [u8; 8]| !f64::from_le_bytes(number).is_finite()),
             _ => false,
         }
     }
