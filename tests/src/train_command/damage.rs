@@ -76,8 +76,8 @@ fn a_run_does_not_go_on_from_other_weights() {
     resume_and_compare(&run);
 }
 
-/// The start with a weight that is NaN.
-fn with_a_nan(folder: &Path) {
+/// The start with weights so large that what comes out of them is infinite. (Those that are no numbers themselves are refused when they are read.)
+fn with_weights_that_overflow(folder: &Path) {
     let start = start().join("model");
     fs::create_dir(folder).unwrap();
     for entry in fs::read_dir(&start).unwrap().map(Result::unwrap) {
@@ -91,7 +91,7 @@ fn with_a_nan(folder: &Path) {
     }
     let (_, first) = &mut tensors[0];
     let mut values = first.to_vec::<f32>().unwrap();
-    values.fill(f32::NAN);
+    values.fill(f32::MAX);
     *first = Tensor::from_slice(&device, &values, first.shape());
     save(&folder.join("model.safetensors"), &tensors, checkpoint.metadata().clone()).unwrap();
 }
@@ -100,7 +100,7 @@ fn with_a_nan(folder: &Path) {
 fn numbers_that_are_none_end_the_run() {
     let folder = tempfile::tempdir().unwrap();
     let model = folder.path().join("model");
-    with_a_nan(&model);
+    with_weights_that_overflow(&model);
     for (name, problems) in [("measured", "eval.problems=4"), ("not-measured", "eval.problems=0")] {
         let (outcome, _, errors) = train(folder.path(), name, &[&format!("model.path={}", text(&model)), problems]);
         assert_eq!(outcome, Outcome::Failed, "{errors}");
