@@ -65,7 +65,7 @@ fn every_family_and_level_has_a_row_and_the_counts_add_up() {
 
     let (_, table, _) = eval(&[]);
     // two tables, after two lines that say what is measured
-    assert_eq!(table.lines().count(), 3 + 1 + rows.len() + 3 + rows.len(), "{table}");
+    assert_eq!(table.lines().count(), 3 + 1 + rows.len() + 4 + rows.len(), "{table}");
     assert!(table.contains("assets/tiny-vlm on cpu\n12 problems: digits-shapes level 1, test split; seed 0\n"), "{table}");
 }
 

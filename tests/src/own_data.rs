@@ -51,7 +51,7 @@ fn train(folder: &Path, name: &str, more: &[String]) -> (Outcome, String, String
 
 fn sft(folder: &Path, name: &str, data: &Path, more: &[String]) -> (Outcome, String, String) {
     let file = folder.join("sft.toml");
-    let model = folder.join("model");
+    let model = folder.join(format!("model-{name}"));
     std::fs::write(&file, format!("out = '{}'\n[data]\npath = '{}'\n[sft]\nsteps = 6\nbatch_size = 4\nsave_every = 3\nwarm_start_steps = 0\n[optim]\nlearning_rate = 2e-3\n", model.display(), data.display())).unwrap();
     call("sft", &[text(&file)], &[settings(folder, name), more.to_vec()].concat())
 }

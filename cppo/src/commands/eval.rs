@@ -372,10 +372,8 @@ fn print(rows: &[Row], out: &mut dyn Write) -> Result<()> {
     if rows.iter().all(|row| row.sound.is_none()) {
         return Ok(());
     }
-    writeln!(
-        out,
-        "\nWrong responses by what went wrong; sound: share of the readable ones that conclude rightly from what they say they see"
-    )?;
+    let about = "Wrong responses by what went wrong; sound: share of the readable ones that conclude rightly from what they say they see";
+    write!(out, "\n{}", wrapped("", "", about))?;
     writeln!(
         out,
         "{:<8} {:<12} {:>10} {:>10} {:>6} {:>11} {:>8}",

@@ -10,7 +10,7 @@ use crate::error::TrainError;
 use crate::problems::data::{DataConfig, Dataset, Purpose, has_split_to_measure, import_for};
 use crate::problems::prompts::{Problems, Prompt, test_prompts};
 use crate::problems::reading::Reader;
-use crate::problems::tasks::{Split, Task};
+use crate::problems::tasks::Task;
 
 /// Problems that are never trained on.
 pub(super) enum Unseen {
@@ -35,16 +35,9 @@ impl Unseen {
     /// Where they come from.
     pub(super) fn name(&self) -> String {
         match self {
-            Unseen::Task(task) => format!("{} level {}, {} split", task.config().name(), task.config().level, split_name(Split::Test)),
+            Unseen::Task(task) => format!("{} level {}, test split", task.config().name(), task.config().level),
             Unseen::Data(_, name) => name.clone(),
         }
-    }
-}
-
-fn split_name(split: Split) -> &'static str {
-    match split {
-        Split::Train => "train",
-        Split::Test => "test",
     }
 }
 

@@ -69,7 +69,7 @@ fn a_dry_run_says_everything_and_writes_nothing() {
     has(" parameters trained, ");
     has("data: drawn digits, level 1; 14 problems, each once");
     has("step: 2 prompts × 4 responses of at most 30 tokens");
-    has("measured on: 4 problems of the task's test split");
+    has("measured on digits level 1, test split");
     has("tokens of a prompt, the first 14:");
     has("the longest with its response: ");
     has("fits the model's");

@@ -26,7 +26,7 @@ pub struct DataConfig {
     pub max_images: usize,
     /// What becomes of transparency in pictures: laid over `white`, or `drop`ped, which shows the colours stored beneath. Default `white`.
     pub transparency: Transparency,
-    /// A picture of more pixels than this makes its row bad, before it is unpacked. Default 89,478,485, above which Pillow warns.
+    /// A picture of more pixels than this makes its row bad, before it is unpacked. Default 89478485, above which Pillow warns.
     pub max_pixels: u64,
     /// What `<image>` in a problem means. Default `check`.
     pub image_marks: ImageMarks,
