@@ -105,7 +105,7 @@ fn bad_parquet_rows_are_named_and_skipped() {
     assert_eq!(found[2].0, 4);
     assert!(found[3].1.starts_with("image: 10 bytes: "), "{:?}", found[3]);
     assert_eq!(found[4], (6, lost.as_str()));
-    assert_eq!(found[5], (7, "missing: answer or reward_model.ground_truth"));
+    assert_eq!(found[5], (7, "missing: answer or reward_model.ground_truth or label"));
     assert!(found[6].0 == 8 && found[6].1.starts_with("image: 20 bytes: "), "{:?}", found[6]);
     assert_eq!(found.len(), 7);
 }
@@ -141,7 +141,7 @@ fn jsonl_is_read_with_its_bad_rows() {
     let found = bad(&dataset);
     assert!(found[0].0 == 4 && found[0].1.starts_with("not JSON: "), "{:?}", found[0]);
     assert_eq!(found[1], (5, "expected a JSON object"));
-    assert_eq!(found[2], (6, "missing: problem or question or prompt or messages"));
+    assert_eq!(found[2], (6, "missing: problem or question or prompt or query or messages"));
     assert!(found[3].0 == 7 && found[3].1.contains("images/9.png"), "{:?}", found[3]);
     assert_eq!(found[4], (8, "image: expected at most 1, got 2 pictures"));
     assert_eq!(found[5], (9, "image: no picture"));
@@ -224,4 +224,34 @@ fn problems_survive_the_way_out_and_in() {
 fn unknown_keys_are_errors() {
     let error = toml::from_str::<DataConfig>("path = 'a.jsonl'\nonbadrow = 'skip'").unwrap_err().to_string();
     assert!(error.contains("onbadrow"), "{error}");
+}
+
+/// Rows as the files of ChartQA, MathVista, MathVerse and MMMU-Pro have them (their columns, our content).
+#[test]
+fn benchmarks_are_read_in_their_own_layouts() {
+    let rows = [
+        // ChartQA
+        r#"{"image": "images/0.png", "query": "How many bars?", "label": ["14"], "human_or_machine": 0}"#,
+        // MathVista: the file of `image` is not there, the picture is in `decoded_image`
+        r#"{"pid": "1", "question": "How large is the angle?", "image": "images/9.jpg", "decoded_image": {"path": "images/0.png"}, "choices": ["145°", "35°"], "answer": "35°", "query": "Hint: …"}"#,
+        r#"{"pid": "2", "question": "How tall?", "image": "images/9.jpg", "decoded_image": {"path": "images/0.png"}, "choices": null, "answer": "1.8", "query": "Hint: …"}"#,
+        // MathVerse
+        r#"{"sample_index": "1", "question": "Which?\nChoices:\nA:1\nB:2", "image": "images/0.png", "answer": "B", "question_type": "multi-choice"}"#,
+        // MMMU-Pro: options as Python writes them
+        r#"{"id": "t", "question": "What is <image 1>?", "options": "['a cat', \"a dog's ear\"]", "image_1": "images/0.png", "image_2": null, "answer": "B"}"#,
+    ];
+    let (_folder, config) = folder_of(&rows.join("\n"));
+    let read: Vec<(String, String)> = import(&config).unwrap().examples.into_iter().map(|e| (e.problem, e.answer)).collect();
+    let expected = [
+        ("How many bars?", "14"),
+        ("How large is the angle?\nChoices:\n(A) 145°\n(B) 35°", "(B) 35°"),
+        ("How tall?", "1.8"),
+        ("Which?\nChoices:\nA:1\nB:2", "B"),
+        ("What is <image 1>?\nChoices:\n(A) a cat\n(B) a dog's ear", "(B) a dog's ear"),
+    ];
+    assert_eq!(read, expected.map(|(problem, answer)| (problem.to_owned(), answer.to_owned())));
+    // whoever answers with the letter, or with what stands behind it, is right
+    for (given, right) in [("B", true), ("(B)", true), ("35°", true), ("A", false), ("145°", false)] {
+        assert_eq!(percept_cppo::problems::answer::answers_equal(given, "(B) 35°"), right, "{given}");
+    }
 }

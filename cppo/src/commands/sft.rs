@@ -12,7 +12,7 @@ use super::interrupt;
 use super::outcome::Outcome;
 use super::place::checkpoint_of;
 use super::session::{Plan, Session, at_step, restore_last};
-use super::sources::{Unseen, read};
+use super::sources::{Fingerprints, Unseen, read};
 use crate::config::{ConfigError, RolloutConfig, SftRunConfig};
 use crate::error::TrainError;
 use crate::problems::data::Purpose;
@@ -84,11 +84,7 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome> {
 }
 
 /// What is learnt, what the model is measured on, and checksums of the data.
-fn open_problems(
-    config: &SftRunConfig,
-    reader: Reader<'_>,
-    out: &mut dyn Write,
-) -> Result<(Problems, Option<Unseen>, Vec<(&'static str, u32)>)> {
+fn open_problems(config: &SftRunConfig, reader: Reader<'_>, out: &mut dyn Write) -> Result<(Problems, Option<Unseen>, Fingerprints)> {
     let mut fingerprints = Vec::new();
     let task = || Ok::<_, anyhow::Error>(Box::new(Task::new(&config.task)?));
     let problems = match &config.data {

@@ -41,13 +41,16 @@ impl Unseen {
     }
 }
 
+/// Checksums of data, by the name of their setting.
+pub(super) type Fingerprints = Vec<(&'static str, u32)>;
+
 /// What a run learns from and what it is measured on.
 pub(super) struct Sources {
     pub(super) training: Problems,
     /// None if there is nothing that is not trained on.
     pub(super) unseen: Option<Unseen>,
     /// Checksums of the data, by the name of their setting: a resumed run needs the same.
-    pub(super) fingerprints: Vec<(&'static str, u32)>,
+    pub(super) fingerprints: Fingerprints,
 }
 
 impl Sources {

@@ -14,7 +14,7 @@ use super::outcome::Outcome;
 use super::overview::{overview, print_dry_run};
 use super::place::checkpoint_of;
 use super::session::{Plan, Session, at_step, restore_last};
-use super::sources::{Sources, Unseen};
+use super::sources::{Fingerprints, Sources, Unseen};
 use crate::config::{Config, ConfigError, changed};
 use crate::error::TrainError;
 use crate::problems::reading::Reader;
@@ -139,7 +139,7 @@ fn dry_run(config: &Config, name: &str, out: &mut dyn Write) -> Result<Outcome> 
 pub(super) struct Start {
     pub(super) trainer: Trainer,
     pub(super) unseen: Option<Unseen>,
-    fingerprints: Vec<(&'static str, u32)>,
+    fingerprints: Fingerprints,
 }
 
 impl Start {

@@ -2,15 +2,17 @@
 //!
 //! | what | columns, the first that is there | forms |
 //! |---|---|---|
-//! | pictures | `images`, `image` | `{bytes, path}`, a path, a data URI or base64, or a list of any of these |
-//! | problem | `problem`, `question`, `prompt`, `messages` | text, or chat messages (the user's are taken) |
-//! | answer | `answer`, `reward_model.ground_truth` | text or a number; of a marked one (`\boxed{…}`, `<answer>…</answer>`, `#### …`) its content |
+//! | pictures | `images`, `decoded_image`, `image`; else `image_1`, `image_2`, … | `{bytes, path}`, a path, a data URI or base64, or a list of any of these |
+//! | problem | `problem`, `question`, `prompt`, `query`, `messages` | text, or chat messages (the user's are taken) |
+//! | answer | `answer`, `reward_model.ground_truth`, `label` | text or a number, or a list of one; of a marked one (`\boxed{…}`, `<answer>…</answer>`, `#### …`) its content |
+//! | choices | `choices`, `options` | a list of texts: they are put under the problem with letters, and the answer becomes `(B) text` |
 //! | response, for supervised training | `response`, `completion` | text; else the assistant's last message in `messages` |
 //!
 //! `<image>` marks in a problem are taken out: a picture goes before its text ([`ImageMarks`]). A row without one of the three, whose marks are not
 //! as many as its pictures, or whose picture is missing or cannot be decoded, is bad: it is named, and skipped or refused as configured. Every
 //! picture is decoded once when the data are read, so that no run ends at a broken file after a night.
 
+mod choices;
 mod config;
 mod export;
 mod files;

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use super::choices::{choices, truth, with_choices};
 use super::config::DataConfig;
 use super::marks::without_marks;
 use super::source::ImageSource;
@@ -38,12 +39,16 @@ impl Cell {
 /// A row, or why it could not be read.
 pub(super) type Row = (RowPlace, Result<Cell, String>);
 
-const IMAGE_COLUMNS: &[&str] = &["images", "image"];
-const PROBLEM_COLUMNS: &[&str] = &["problem", "question", "prompt", MESSAGES];
+/// MathVista has the picture itself in `decoded_image`, beside the name of a file in `image`.
+const IMAGE_COLUMNS: &[&str] = &["images", "decoded_image", "image"];
+/// MMMU-Pro has a column for each picture.
+const NUMBERED_IMAGES: [&str; 9] = ["image_1", "image_2", "image_3", "image_4", "image_5", "image_6", "image_7", "image_8", "image_9"];
+const PROBLEM_COLUMNS: &[&str] = &["problem", "question", "prompt", "query", MESSAGES];
+const CHOICE_COLUMNS: &[&str] = &["choices", "options"];
 const RESPONSE_COLUMNS: &[&str] = &["response", "completion", MESSAGES];
 /// A whole chat: the user asks and the assistant answers.
 const MESSAGES: &str = "messages";
-const ANSWER_COLUMNS: &[&str] = &["answer", "reward_model.ground_truth"];
+const ANSWER_COLUMNS: &[&str] = &["answer", "reward_model.ground_truth", "label"];
 
 /// The top-level columns that may be needed.
 pub(super) fn wanted_columns(config: &DataConfig) -> Vec<String> {
@@ -52,6 +57,8 @@ pub(super) fn wanted_columns(config: &DataConfig) -> Vec<String> {
         candidates(&config.problem_column, PROBLEM_COLUMNS),
         candidates(&config.answer_column, ANSWER_COLUMNS),
         candidates(&config.response_column, RESPONSE_COLUMNS),
+        candidates(&None, &NUMBERED_IMAGES),
+        candidates(&None, CHOICE_COLUMNS),
     ];
     let top = |column: String| column.split('.').next().unwrap_or_default().to_owned();
     columns.concat().into_iter().map(top).collect()
@@ -60,8 +67,11 @@ pub(super) fn wanted_columns(config: &DataConfig) -> Vec<String> {
 /// The example in `record`, or what is wrong with it.
 pub(super) fn example(record: Cell, place: &RowPlace, config: &DataConfig, purpose: Purpose) -> Result<Example, String> {
     let folder = config.image_root.as_deref().or(place.path.parent()).unwrap_or(Path::new(""));
-    let (column, cell) = find(&record, &candidates(&config.image_column, IMAGE_COLUMNS))?;
-    let images = images(cell, folder, config).map_err(|e| format!("{column}: {e}"))?;
+    let (column, cell) = match find(&record, &candidates(&config.image_column, IMAGE_COLUMNS)) {
+        Err(missing) => numbered_images(&record).filter(|_| config.image_column.is_none()).ok_or(missing)?,
+        found => found.map(|(column, cell)| (column, cell.clone()))?,
+    };
+    let images = images(&cell, folder, config).map_err(|e| format!("{column}: {e}"))?;
     if images.is_empty() {
         return Err(format!("{column}: no picture"));
     }
@@ -77,6 +87,12 @@ pub(super) fn example(record: Cell, place: &RowPlace, config: &DataConfig, purpo
     if problem.is_empty() {
         return Err(format!("{column}: empty"));
     }
+    let choices = find(&record, &candidates(&None, CHOICE_COLUMNS)).ok().and_then(|(_, cell)| choices(cell));
+    let problem = choices.as_ref().map_or(problem.clone(), |choices| with_choices(&problem, choices));
+    let answer = |record: &Cell, config: &DataConfig| {
+        let answer = answer(record, config)?;
+        Ok::<_, String>(choices.as_ref().map_or(answer.clone(), |choices| truth(&answer, choices)))
+    };
     let (answer, response) = match purpose {
         Purpose::Training | Purpose::Measuring => (answer(&record, config)?, None),
         Purpose::Responses => {
@@ -87,8 +103,19 @@ pub(super) fn example(record: Cell, place: &RowPlace, config: &DataConfig, purpo
     Ok(Example { images, decoding: config.decoding(), problem, answer, response, place: place.clone() })
 }
 
+/// The pictures of `image_1`, `image_2` and so on.
+fn numbered_images(record: &Cell) -> Option<(String, Cell)> {
+    let cells: Vec<Cell> = NUMBERED_IMAGES.iter().filter_map(|name| Some(find(record, &[(*name).to_owned()]).ok()?.1.clone())).collect();
+    (!cells.is_empty()).then(|| (NUMBERED_IMAGES[0].to_owned(), Cell::List(cells)))
+}
+
 fn answer(record: &Cell, config: &DataConfig) -> Result<String, String> {
     let (column, cell) = find(record, &candidates(&config.answer_column, ANSWER_COLUMNS))?;
+    // ChartQA has a list of one
+    let cell = match cell {
+        Cell::List(cells) if cells.len() == 1 => &cells[0],
+        cell => cell,
+    };
     let Cell::Text(answer) = cell else { return Err(format!("{column}: expected text or a number, got {}", kind(cell))) };
     let answer = final_answer(answer).unwrap_or(answer).trim().to_owned();
     if answer.is_empty() {
