@@ -9,4 +9,10 @@ if ! ls /usr/share/vulkan/icd.d/*.json /etc/vulkan/icd.d/*.json >/dev/null 2>&1 
     as_root apt-get install -y -qq mesa-vulkan-drivers
 fi
 
-cargo test --workspace "$@"
+# what it says goes by as it comes, and is added up at the end
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+status=0
+cargo test --workspace "$@" | tee "$log" || status=$?
+awk '/^test result:/ { passed += $4; failed += $6; ignored += $8 } END { printf "\nin all: %d passed, %d failed, %d ignored\n", passed, failed, ignored }' "$log"
+exit "$status"
