@@ -1,21 +1,13 @@
 //! Problems with choices, as MathVista (`choices`) and MMMU-Pro (`options`) have them: the choices are put under the question with letters, and the truth is the letter with its text.
 
-use super::row::Cell;
+/// Whether there are as many choices as letters can name, and something to choose.
+pub(super) fn can_be_named(choices: &[String]) -> bool {
+    (2..=LETTERS.len()).contains(&choices.len())
+}
 
-/// The choices in a column: a list of texts, or a text that is one in JSON or as Python writes it. None if there are none.
-pub(super) fn choices(cell: &Cell) -> Option<Vec<String>> {
-    let found: Vec<String> = match cell {
-        Cell::List(cells) => {
-            let text = |cell: &Cell| match cell {
-                Cell::Text(text) => Some(text.clone()),
-                _ => None,
-            };
-            cells.iter().map(text).collect::<Option<_>>()?
-        }
-        Cell::Text(text) if text.trim_start().starts_with('[') => serde_json::from_str(text).ok().or_else(|| python_list(text))?,
-        _ => return None,
-    };
-    (2..=LETTERS.len()).contains(&found.len()).then_some(found)
+/// A text that is a list of texts, in JSON or as Python writes it.
+pub(super) fn list_in(text: &str) -> Option<Vec<String>> {
+    serde_json::from_str(text).ok().or_else(|| python_list(text))
 }
 
 const LETTERS: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZ";

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::choices::{choices, truth, with_choices};
+use super::choices::{can_be_named, list_in, truth, with_choices};
 use super::config::DataConfig;
 use super::marks::without_marks;
 use super::source::ImageSource;
@@ -107,6 +107,20 @@ pub(super) fn example(record: Cell, place: &RowPlace, config: &DataConfig, purpo
 fn numbered_images(record: &Cell) -> Option<(String, Cell)> {
     let cells: Vec<Cell> = NUMBERED_IMAGES.iter().filter_map(|name| Some(find(record, &[(*name).to_owned()]).ok()?.1.clone())).collect();
     (!cells.is_empty()).then(|| (NUMBERED_IMAGES[0].to_owned(), Cell::List(cells)))
+}
+
+/// The choices in a column: a list of texts, or a text that is one. None if there are none.
+fn choices(cell: &Cell) -> Option<Vec<String>> {
+    let text = |cell: &Cell| match cell {
+        Cell::Text(text) => Some(text.clone()),
+        _ => None,
+    };
+    let found: Vec<String> = match cell {
+        Cell::List(cells) => cells.iter().map(text).collect::<Option<_>>()?,
+        Cell::Text(text) => list_in(text)?,
+        _ => return None,
+    };
+    can_be_named(&found).then_some(found)
 }
 
 fn answer(record: &Cell, config: &DataConfig) -> Result<String, String> {
