@@ -75,6 +75,17 @@ fn what_is_missing_is_named() {
     assert!(page.contains("is not a file of this run") && !page.contains("c2VjcmV0"), "base64 of what is in it");
 }
 
+/// The lines of `samples.jsonl`, each changed.
+fn changed_lines(run: &RunFolder, change: impl Fn(&mut serde_json::Map<String, serde_json::Value>)) -> String {
+    let text = fs::read_to_string(run.path().join("samples.jsonl")).unwrap();
+    let changed = |line: &str| {
+        let mut sample = serde_json::from_str(line).unwrap();
+        change(&mut sample);
+        serde_json::Value::Object(sample).to_string() + "\n"
+    };
+    text.lines().map(changed).collect()
+}
+
 #[test]
 fn a_report_explains_what_is_in_it_and_no_more() {
     let folder = tempfile::tempdir().unwrap();
@@ -87,20 +98,23 @@ fn a_report_explains_what_is_in_it_and_no_more() {
     run.note_start(6, "train", "a GPU").unwrap();
     assert!(page(&run).contains("<dt>Device</dt><dd>cpu, then a GPU</dd>") && page(&run).contains("resumed after step 6"));
     // a method that looks at no other picture: no colours, no legend for them
-    let samples: Vec<String> = fs::read_to_string(run.path().join("samples.jsonl"))
-        .unwrap()
-        .lines()
-        .map(|line| {
-            let mut sample: serde_json::Map<String, serde_json::Value> = serde_json::from_str(line).unwrap();
-            for field in ["delta_entropy", "mask", "roles"] {
-                sample.insert(field.into(), serde_json::Value::Null);
-            }
-            serde_json::Value::Object(sample).to_string()
-        })
-        .collect();
-    fs::write(run.path().join("samples.jsonl"), samples.join("\n") + "\n").unwrap();
+    let bare = changed_lines(&run, |sample| {
+        for field in ["delta_entropy", "mask", "roles"] {
+            sample.insert(field.into(), serde_json::Value::Null);
+        }
+    });
+    fs::write(run.path().join("samples.jsonl"), bare).unwrap();
     let plain = page(&run);
     assert!(!plain.contains("Colour is ΔH") && !plain.contains("Underlined") && !plain.contains("Dotted"));
+    // a prompt of several pictures shows them all
+    let several = changed_lines(&run, |sample| {
+        let again = serde_json::json!([sample["image"].clone()]);
+        sample.insert("more_images".into(), again);
+    });
+    fs::write(run.path().join("samples.jsonl"), several).unwrap();
+    let shown = page(&run);
+    assert!(shown.contains("picture 2") && shown.matches("data:image/png").count() > plain.matches("data:image/png").count());
+    well_formed(&shown);
     // ticks of 12 steps stand at whole steps; what never varies is folded away
     assert!(full.contains(">1</text>") && full.contains(">6</text>") && full.contains(">12</text>"));
     assert!(full.contains("The same in every step"), "made-up runs skip no update");

@@ -28,6 +28,9 @@ pub fn record(recorder: &mut Recorder, encoder: &Encoder, step: u64, group: &Gro
         Some(picture) => recorder.picture(&name(""), picture)?,
         None => String::new(),
     };
+    let more = prompt.pictures.iter().enumerate().skip(1);
+    let more_images =
+        more.map(|(number, picture)| recorder.picture(&name(&format!("-{}", number + 1)), picture)).collect::<Result<Vec<_>, _>>()?;
     let picture_of = |view: View| match group.views.iter().find(|of| of.view == view).and_then(|of| of.pictures.first()) {
         Some(picture) => recorder.picture(&name(&format!("-{}", view.name())), picture).map(Some),
         None => Ok(None),
@@ -46,6 +49,7 @@ pub fn record(recorder: &mut Recorder, encoder: &Encoder, step: u64, group: &Gro
             prompt: prompt.text.clone(),
             answer: prompt.answer.clone(),
             image: image.clone(),
+            more_images: more_images.clone(),
             image_preserved: image_preserved.clone(),
             image_removed: image_removed.clone(),
             response: spelling.text().to_owned(),

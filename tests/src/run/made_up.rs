@@ -148,6 +148,7 @@ fn group(recorder: &mut Recorder, problem: &Problem, step: u64, progress: f64) {
             prompt: problem.text.clone(),
             answer: problem.answer.clone(),
             image: image.clone(),
+            more_images: Vec::new(),
             image_preserved: image_preserved.clone(),
             image_removed: image_removed.clone(),
             response,

@@ -37,10 +37,12 @@ fn group(responses: &[Sample], folder: &Path, scale: f32) -> String {
     let first = &responses[0];
     let mut pictures = String::new();
     let original = Some(&first.image).filter(|path| !path.is_empty());
-    for (name, path) in [("picture", original), ("kept I⁺", first.image_preserved.as_ref()), ("removed I⁻", first.image_removed.as_ref())]
-    {
+    let more = first.more_images.iter().enumerate().map(|(number, path)| (format!("picture {}", number + 2), Some(path)));
+    let views = [("kept I⁺", first.image_preserved.as_ref()), ("removed I⁻", first.image_removed.as_ref())];
+    let all = [("picture".to_owned(), original)].into_iter().chain(more).chain(views.map(|(name, path)| (name.to_owned(), path)));
+    for (name, path) in all {
         pictures += &path.map_or_else(String::new, |path| match read_inside(folder, path) {
-            Ok(png) => figure(name, "", &png),
+            Ok(png) => figure(&name, "", &png),
             Err(problem) => format!("<p class=\"note\">{name}: {} {}</p>", escape(path), escape(&problem)),
         });
     }

@@ -32,8 +32,11 @@ pub struct Sample {
     pub prompt: String,
     /// The right answer.
     pub answer: String,
-    /// The picture, relative to the run's folder.
+    /// The picture, relative to the run's folder; the first, if the prompt has several.
     pub image: String,
+    /// Further pictures of the prompt, likewise.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub more_images: Vec<String>,
     /// The information-preserving picture (I⁺), relative to the run's folder, if the method looks at it.
     pub image_preserved: Option<String>,
     /// The information-removing picture (I⁻), likewise.
