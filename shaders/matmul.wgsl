@@ -24,7 +24,7 @@ fn main(at: Invocation) {
     let row = tile / tiles_n % tiles_m * ROWS;
     let column = tile % tiles_n * COLUMNS;
 
-    // Each thread carries one 4x4 block of A (of 32 rows every second thread) and of B per step; neighbours read along the axis that is contiguous. (x, y) = (quad, quad of k)
+    // Each thread carries one 4x4 block of A (of 32 rows half of the threads) and of B per step; neighbours read along the axis that is contiguous. (x, y) = (quad, quad of k)
     let across = vec2(at.lane % 16u, at.lane / 16u);
     let along = vec2(at.lane / 4u, at.lane % 4u);
     let left_quad = select(across, along, LEFT_LAYOUT == 1u);

@@ -203,6 +203,21 @@ fn what_a_model_says_is_written_down_and_two_models_are_compared() {
 
     let (_, out, errors) = eval(&samples[1], "eval.holdout=4");
     assert!(errors.is_empty() && out.contains("4 problems: 4 of "), "{out}");
+    // another seed measures on the same problems: those that training left out
+    let other_seed = folder.path().join("c.jsonl");
+    let set = [
+        format!("data.path={}", data.display()),
+        "run.device=cpu".into(),
+        "eval.samples=1".into(),
+        "run.seed=5".into(),
+        "eval.holdout=4".into(),
+    ];
+    assert_eq!(call("eval", &["--model", &tiny_model(), "--log-samples", text(&other_seed)], &set).0, Outcome::Done);
+    let rows = |path: &Path| -> std::collections::BTreeSet<Option<String>> {
+        let lines = std::fs::read_to_string(path).unwrap();
+        lines.lines().map(|line| serde_json::from_str::<Prediction>(line).unwrap().row).collect()
+    };
+    assert_eq!((rows(&samples[1]).len(), rows(&samples[1])), (4, rows(&other_seed)));
     // of the same name, but other problems: those that were kept back
     let (outcome, out, errors) = percept(&["eval", "--compare", text(&samples[0]), text(&samples[0])]);
     assert_eq!((outcome, errors.as_str()), (Outcome::Done, ""), "{out}");

@@ -75,6 +75,7 @@ impl Sources {
                 }
                 None if config.eval.data.is_none() && has_split_to_measure(data)? => {
                     let measured = read(data, Purpose::Measuring, reader, out)?;
+                    fingerprints.push(("eval.data", measured.fingerprint()?));
                     Some(Unseen::Data(measured, format!("another split of {} than is trained on", data.path)))
                 }
                 None => None,
@@ -112,6 +113,6 @@ fn hold_out(all: Dataset, config: &Config) -> Result<(Dataset, Option<Dataset>)>
         let problem = format!("eval.holdout: expected fewer than the {count} problems of data, got {holdout}");
         return Err(TrainError::Unsupported(problem).into());
     }
-    let (rest, kept) = all.hold_out(holdout, config.run.seed);
+    let (rest, kept) = all.hold_out(holdout);
     Ok((rest, Some(kept)))
 }

@@ -128,7 +128,7 @@ pub struct EvalConfig {
     pub samples: usize,
     /// Temperature: logits are divided by it. Above 0. Default 1.
     pub temperature: f32,
-    /// With `data` but without `eval.data`: this many of the problems, drawn with `run.seed`, are kept back from training and measured on. Default 0: nothing is measured.
+    /// With `data` but without `eval.data`: this many of the problems, the same for every seed, are kept back from training and measured on. Default 0: nothing is measured.
     pub holdout: usize,
     /// Problems from files to evaluate on. Default: none, which means the task's test split or, with `data`, those of `eval.holdout`.
     #[serde(skip_serializing_if = "Option::is_none")]

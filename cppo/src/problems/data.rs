@@ -223,15 +223,16 @@ impl Dataset {
         }
     }
 
-    /// Without `count` problems drawn with `seed`, and those, each in their order.
+    /// Without `count` problems, and those, each in their order. Which they are depends on nothing but how many there are: whoever measures later, with whatever seed, measures on what was
+    /// not trained on.
     ///
     /// # Panics
     /// If there are not so many.
     #[track_caller]
-    pub fn hold_out(mut self, count: usize, seed: u64) -> (Dataset, Dataset) {
+    pub fn hold_out(mut self, count: usize) -> (Dataset, Dataset) {
         assert!(count <= self.examples.len(), "hold_out: {count} of {} problems", self.examples.len());
         let mut order: Vec<usize> = (0..self.examples.len()).collect();
-        Random::new(seed, "data/holdout", 0).shuffle(&mut order);
+        Random::new(0, "data/holdout", 0).shuffle(&mut order);
         let kept: BTreeSet<usize> = order.into_iter().take(count).collect();
         let (mut rest, mut held) = (Vec::new(), Vec::new());
         for (number, example) in std::mem::take(&mut self.examples).into_iter().enumerate() {
