@@ -75,6 +75,20 @@ fn kernels_split_their_work_with_the_macro_that_inlines() {
     }
 }
 
+/// Counters of a device that other tests use at the same time say nothing, now and then.
+#[test]
+fn counters_are_read_on_devices_of_their_own() {
+    let mut seen = 0;
+    for (name, text) in sources(&["tests/src"]).iter().filter(|(name, _)| !name.ends_with("repository.rs")) {
+        for test in text.split("#[test]").filter(|test| test.contains(".counters()")) {
+            let shared = test.lines().find(|line| [" gpu()", "[gpu()", "(gpu()"].iter().any(|call| line.contains(call)));
+            assert_eq!(shared, None, "{name}: `open(|selector| selector)` for a test that counts");
+            seen += 1;
+        }
+    }
+    assert!(seen > 10, "{seen} tests found");
+}
+
 #[test]
 fn paths_in_the_documents_exist() {
     for document in ["README.md", "ARCHITECTURE.md", "shaders/README.md"] {
