@@ -52,6 +52,7 @@ fn problem(number: usize) -> Example {
         problem: "Which half is brighter? 0 for left, 1 for right.".into(),
         answer: u8::from(right_is_brighter).to_string(),
         response: None,
+        columns: Default::default(),
         place: RowPlace { path: "own_loop.rs".into(), row: number },
     }
 }

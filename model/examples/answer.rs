@@ -21,9 +21,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let directory = Path::new(directory);
     let files = ModelFiles::read(directory)?; // tokenizer, chat template, image processor
     let model = Model::load(directory, &Device::best(), Precision::AsStored)?;
-    let question = Question::new(&files, &files.image_processor()?, &image::open(Path::new(picture))?, question)?;
+    let question = Question::new(&files, &files.image_processor()?, &[image::open(Path::new(picture))?], question)?;
 
-    let pictures = std::slice::from_ref(&question.picture);
     let options = GenerationOptions {
         max_new_tokens: 64,
         sampling: Sampling { temperature: 0.0, top_k: None, top_p: 1.0, seed: 0 }, // the most probable token each time
@@ -31,12 +30,12 @@ fn main() -> Result<(), Box<dyn Error>> {
         check_every: None,
     };
     // one sequence for each number of `streams`, all after one encoding of the prompt
-    let request = GenerationRequest { prompt: &question.tokens, pictures, streams: 0..1 };
+    let request = GenerationRequest { prompt: &question.tokens, pictures: &question.pictures, streams: 0..1 };
     let completions = generate(&model, &[request], &options)?; // [requests][streams]
     println!("{}", files.tokenizer.decode(completions[0][0].content(), SpecialTokens::Skip)?);
 
     let tokens = files.tokenizer.encode(answer)?;
-    let scores = score(&model, &question.tokens, pictures, &tokens)?;
+    let scores = score(&model, &question.tokens, &question.pictures, &tokens)?;
     println!("log p({answer}) = {:.4} nats over {} tokens", scores.log_probs.iter().sum::<f32>(), tokens.len());
     Ok(())
 }

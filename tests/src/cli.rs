@@ -76,15 +76,26 @@ fn show_writes_a_sheet_of_views() {
     let (outcome, out, errors) = percept(&["data", "show", "--views", "--problems", "2", "--to", text(&sheet)]);
     assert_eq!((outcome, errors.as_str()), (Outcome::Done, ""));
     assert!(out.contains("1. ") && out.contains("2. ") && out.contains("<think>") && !out.contains("3. What"), "{out}");
-    // 64 pixels enlarged three times, three views, two problems, gaps of 6
-    assert_eq!(image::open(&sheet).unwrap().to_rgb8().dimensions(), (3 * 192 + 4 * 6, 2 * 192 + 3 * 6));
+    // 64 pixels enlarged three times, three views, two problems, a caption of 12 above each, gaps of 6
+    assert_eq!(image::open(&sheet).unwrap().to_rgb8().dimensions(), (3 * 192 + 4 * 6, 2 * (12 + 192) + 3 * 6));
     // without the views, from data
     let made = folder.path().join("made");
     percept(&["data", "make", "--to", text(&made), "--problems", "3"]);
     let data = format!("data.path={}", text(&made));
     let (outcome, out, _) = percept(&["data", "show", "--set", &data, "--to", text(&sheet)]);
     assert!(outcome == Outcome::Done && out.contains("3. ") && !out.contains("<think>"), "{out}");
-    assert_eq!(image::open(&sheet).unwrap().to_rgb8().dimensions(), (192 + 2 * 6, 3 * 192 + 4 * 6));
+    assert_eq!(image::open(&sheet).unwrap().to_rgb8().dimensions(), (192 + 2 * 6, 3 * (12 + 192) + 4 * 6));
+    // several pictures of a problem stand side by side, with views below each other
+    let rows = std::fs::read_to_string(made.join("data.jsonl"))
+        .unwrap()
+        .replace("\"images/000000.png\"", "[\"images/000000.png\", \"images/000001.png\"]");
+    std::fs::write(made.join("data.jsonl"), rows).unwrap();
+    for (more, (columns, rows)) in [(&["--problems", "1"][..], (2, 1)), (&["--problems", "2", "--views"], (3, 3))] {
+        let of_two = ["data", "show", "--set", &data, "--set", "data.max_images=2", "--to", text(&sheet)];
+        let (outcome, _, errors) = percept(&[&of_two[..], more].concat());
+        assert_eq!(outcome, Outcome::Done, "{errors}");
+        assert_eq!(image::open(&sheet).unwrap().to_rgb8().dimensions(), (columns * 198 + 6, rows * (12 + 192 + 6) + 6));
+    }
 }
 
 #[test]

@@ -153,6 +153,25 @@ fn numbers_that_are_none_matter_only_where_they_are_read() {
     assert!(reasons[2].starts_with("not JSON: "), "{}", reasons[2]);
 }
 
+/// Programs that reward get numbers as numbers, whatever the file.
+#[test]
+fn rewards_get_the_columns_that_are_asked_for() {
+    let folder = Folder::new();
+    let row = r#"{"image": "0.png", "problem": "one", "answer": 1, "unit": "7", "n": 7, "at": {"x": [1.5, null, true]}, "bad": NaN, "left": "out"}"#;
+    let mut config = folder.config(row);
+    config.extra_columns = ["unit", "n", "at.x", "at", "bad", "nowhere"].map(str::to_owned).to_vec();
+    let columns = &import(&config).unwrap().examples[0].columns;
+    let expected = serde_json::json!({
+        "unit": "7", "n": 7, "at.x": [1.5, null, true], "at": { "x": [1.5, null, true] }, "bad": null, "nowhere": null
+    });
+    assert_eq!(serde_json::json!(columns), expected);
+    let extra_columns = ["data_source", "score", "reward_model.style", "images"].map(str::to_owned).to_vec();
+    let dataset = import(&DataConfig { extra_columns, ..golden("verl.parquet") }).unwrap();
+    let (first, second) = (&dataset.examples[0].columns, &dataset.examples[1].columns);
+    assert_eq!((&first["data_source"], &first["score"], &first["reward_model.style"]), (&"a".into(), &0.5.into(), &"rule".into()));
+    assert_eq!((&second["score"], &second["images"][0]["bytes"]), (&serde_json::Value::Null, &serde_json::Value::Null));
+}
+
 #[test]
 fn marks_are_taken_out_where_no_sentence_changes() {
     let folder = Folder::new();

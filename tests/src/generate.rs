@@ -285,11 +285,11 @@ fn scores_are_those_of_transformers() {
         for case in golden.as_array().unwrap() {
             let splitting = if case["split"] == true { ImageSplitting::Tiles } else { ImageSplitting::Whole };
             let processor = files.clone().with_image_splitting(splitting).image_processor().unwrap();
-            let question = Question::new(&files, &processor, &image, case["prompt"].as_str().unwrap()).unwrap();
+            let question = Question::new(&files, &processor, std::slice::from_ref(&image), case["prompt"].as_str().unwrap()).unwrap();
             let completion = files.tokenizer.encode(case["completion"].as_str().unwrap()).unwrap();
             assert_eq!(question.tokens.len() as u64, case["prompt_tokens"].as_u64().unwrap());
             assert_eq!(serde_json::json!(completion), case["tokens"]);
-            let scores = score(&model, &question.tokens, std::slice::from_ref(&question.picture), &completion).unwrap();
+            let scores = score(&model, &question.tokens, &question.pictures, &completion).unwrap();
             let numbers = |name: &str| case[name].as_array().unwrap().iter().map(|x| x.as_f64().unwrap() as f32).collect::<Vec<_>>();
             assert_close(&scores.log_probs, &numbers("log_probs"), 1e-4);
             assert_close(&scores.entropies, &numbers("entropies"), 1e-4);

@@ -8,7 +8,7 @@ use percept_cppo::problems::reward::{Graded, RewardConfig, RewardFunction, Rewar
 
 /// A response of seven tokens to problem 5.
 fn graded<'a>(response: &'a str, answer: &'a str) -> Graded<'a> {
-    Graded { prompt: "How many?", response, answer, tokens: 7, prompt_id: 5, problem: None, place: None }
+    Graded { prompt: "How many?", response, answer, tokens: 7, prompt_id: 5, problem: None, place: None, columns: None }
 }
 
 /// The entries of a file.

@@ -228,7 +228,15 @@ fn every_group_has_draws_of_its_own() {
     problem.picture.write_to(&mut png, image::ImageFormat::Png).unwrap();
     let images = vec![ImageSource::Bytes(png.into_inner().into())];
     let place = RowPlace { path: "made.jsonl".into(), row: 1 };
-    let example = Example { images, decoding: Default::default(), problem: problem.text, answer: problem.answer, response: None, place };
+    let example = Example {
+        images,
+        decoding: Default::default(),
+        problem: problem.text,
+        answer: problem.answer,
+        response: None,
+        columns: Default::default(),
+        place,
+    };
     let data = Dataset { examples: vec![example.clone(), example], ..Dataset::default() };
 
     let model = Model::load(&start().join("model"), &Device::cpu(), Precision::Float32).unwrap();

@@ -69,6 +69,13 @@ fn the_page_works_as_it_stands() {
     assert!(of("percept eval --compare").contains("difference"));
     let metrics = std::fs::read_to_string(folder.path().join("runs/day/metrics.jsonl")).unwrap();
     assert!(metrics.contains("\"rewards/says_what_it_sees\""), "{metrics}");
+    let samples = std::fs::read_to_string(folder.path().join("runs/day/samples.jsonl")).unwrap();
+    let first: serde_json::Value = serde_json::from_str(samples.lines().next().unwrap()).unwrap();
+    let own = first["rewards"].as_object().unwrap();
+    let total = 0.9 * own["accuracy"].as_f64().unwrap() + 0.1 * own["says_what_it_sees"].as_f64().unwrap();
+    assert!((first["reward"].as_f64().unwrap() - total).abs() < 1e-6, "{first}");
+    let report = std::fs::read_to_string(folder.path().join("runs/day/report.html")).unwrap();
+    assert!(report.contains("says_what_it_sees 1.00") || report.contains("says_what_it_sees 0.00"), "the report's samples lack it");
     // the adapter on its base and the merged model say the same
     let responses = |name: &str| {
         let text = std::fs::read_to_string(folder.path().join(name)).unwrap();

@@ -2,8 +2,10 @@
 
 use image::{Rgb, RgbImage};
 use percept_cppo::problems::tasks::{Family, Split, Task, TaskConfig};
-use percept_cppo::problems::views::contact_sheet::{contact_sheet, write_contact_sheet};
-use percept_cppo::problems::views::{Fill, Preserving, Preset, Removing, ViewsConfig, draw_all_views, draw_views, preserve, remove};
+use percept_cppo::problems::views::contact_sheet::{Tile, contact_sheet, write_contact_sheet};
+use percept_cppo::problems::views::{
+    Border, Fill, Preserving, Preset, Removing, ViewsConfig, draw_all_views, draw_views, preserve, remove,
+};
 use percept_cppo::random::Random;
 
 const PRESERVING: [Preserving; 4] = [Preserving::ColourJitter, Preserving::Perspective, Preserving::Rotation, Preserving::GaussianBlur];
@@ -115,6 +117,17 @@ fn rotation_turns_about_the_middle_and_fills_with_black() {
         corners += usize::from(view.get_pixel(0, 0).0 == [0; 3]);
     }
     assert!(corners > 10, "{corners} of 20 turns uncover the corner");
+}
+
+#[test]
+fn what_a_movement_uncovers_may_have_the_colour_of_the_edge() {
+    let config = ViewsConfig { rotation_degrees: 45.0, perspective_probability: 1.0, border: Border::Edge, ..ViewsConfig::default() };
+    let page = RgbImage::from_pixel(32, 32, Rgb([250, 240, 230]));
+    for counter in 0..10 {
+        for how in [Preserving::Rotation, Preserving::Perspective] {
+            assert_eq!(preserve(&page, how, &config, &mut random(counter)), page);
+        }
+    }
 }
 
 #[test]
@@ -259,11 +272,20 @@ fn impossible_views_name_the_field() {
 fn a_contact_sheet_shows_each_picture_enlarged() {
     let (picture, config) = (ramp(), ViewsConfig::default());
     let views = draw_views(&picture, &config, 0, 0, 0);
-    let rows = [vec![&picture, &views.preserved, &views.removed], vec![&picture]];
+    let tile = |caption: &str, picture| Tile { caption: caption.into(), picture };
+    let rows = [vec![tile("1", &picture), tile("", &views.preserved), tile("longer é", &views.removed)], vec![tile("2", &picture)]];
     let sheet = contact_sheet(&rows, 2);
-    assert_eq!(sheet.dimensions(), (6 + 3 * (48 + 6), 6 + 2 * (32 + 6)));
-    assert_eq!(sheet.get_pixel(6 + 2 * 23 + 1, 6 + 2 * 15 + 1), picture.get_pixel(23, 15));
-    assert_eq!(sheet.get_pixel(6 + 54, 6), views.preserved.get_pixel(0, 0));
+    // a caption is wider than its picture
+    assert_eq!(sheet.dimensions(), (6 + 2 * (48 + 6) + 8 * 8 + 6, 6 + 2 * (12 + 32 + 6)));
+    assert_eq!(sheet.get_pixel(6 + 2 * 23 + 1, 18 + 2 * 15 + 1), picture.get_pixel(23, 15));
+    assert_eq!(sheet.get_pixel(6 + 54, 18), views.preserved.get_pixel(0, 0));
+    let inked = |left: u32, top: u32| (0..64).filter(|at| sheet.get_pixel(left + at % 8, top + at / 8).0 == [255; 3]).count();
+    assert!(inked(6, 6) > 10 && inked(6, 56) > inked(6, 6), "a 1, and a 2, which has more ink");
+    assert_eq!(
+        (inked(60, 6), inked(114 + 48, 6), inked(114 + 56, 6)),
+        (0, 0, 16),
+        "no caption; a space; a question mark for what is not ASCII"
+    );
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("sheet.png");
     write_contact_sheet(&path, &rows, 2).unwrap();

@@ -14,8 +14,8 @@ use crate::error::TrainError;
 use crate::problems::data::{DataConfig, Dataset, Purpose, import, import_for, write_examples, write_problems};
 use crate::problems::reading::Reader;
 use crate::problems::tasks::{Split, Task};
-use crate::problems::views::contact_sheet::write_contact_sheet;
-use crate::problems::views::{ViewsConfig, draw_views};
+use crate::problems::views::contact_sheet::{Tile, write_contact_sheet};
+use crate::problems::views::draw_prompt_views;
 use crate::training::policy::load_encoder;
 
 /// Subcommands of `percept data`.
@@ -190,26 +190,43 @@ fn print_dataset(dataset: &Dataset, out: &mut dyn Write) -> Result<()> {
 fn show(args: &ShowArgs, out: &mut dyn Write) -> Result<Outcome> {
     let config = args.config.load()?;
     let shown = problems(args, &config, out)?;
-    let rows: Vec<Vec<RgbImage>> = shown
-        .iter()
-        .enumerate()
-        .map(|(number, shown)| with_views(&shown.picture, args, &config.views, config.run.seed, number as u64))
-        .collect();
     for (number, Shown { text, answer, reference, .. }) in shown.iter().enumerate() {
         writeln!(out, "{}. {text}", number + 1)?;
         writeln!(out, "   answer {answer}{}", reference.as_ref().map(|text| format!("  {text}")).unwrap_or_default())?;
     }
-    let pictures: Vec<Vec<&RgbImage>> = rows.iter().map(|row| row.iter().collect()).collect();
-    let widest = shown.iter().map(|shown| shown.picture.width()).max().context("nothing to show: --problems is 0")?;
+    let rows: Vec<Vec<(String, RgbImage)>> = match args.views {
+        true => (0..).zip(&shown).flat_map(|(number, shown)| with_views(number, shown, &config)).collect(),
+        false => (0..).zip(&shown).map(|(number, shown)| named(number, shown).collect()).collect(),
+    };
+    let tile = |(caption, picture)| Tile { caption: String::clone(caption), picture };
+    let tiles: Vec<Vec<Tile<'_>>> = rows.iter().map(|row| row.iter().map(|(name, picture)| tile((name, picture))).collect()).collect();
+    let widest = tiles.iter().flatten().map(|tile| tile.picture.width()).max().context("nothing to show: --problems is 0")?;
     // small pictures are enlarged to about 192 pixels
-    write_contact_sheet(&args.to, &pictures, (192 / widest).max(1)).with_context(|| args.to.display().to_string())?;
+    write_contact_sheet(&args.to, &tiles, (192 / widest).max(1)).with_context(|| args.to.display().to_string())?;
     writeln!(out, "pictures in {}", args.to.display())?;
     Ok(Outcome::Done)
 }
 
+/// The pictures of a problem with its number and, if they are several, theirs.
+fn named(number: u64, shown: &Shown) -> impl Iterator<Item = (String, RgbImage)> {
+    let of_several = shown.pictures.len() > 1;
+    let name = move |at: usize| if of_several { format!("{}.{}", number + 1, at + 1) } else { format!("{}", number + 1) };
+    shown.pictures.iter().enumerate().map(move |(at, picture)| (name(at), picture.clone()))
+}
+
+/// A row for each picture of a problem: it and its views, by name.
+fn with_views(number: u64, shown: &Shown, config: &Config) -> Vec<Vec<(String, RgbImage)>> {
+    let views = draw_prompt_views(&shown.pictures, &config.views, config.run.seed, number, 0);
+    let words = |name: &str| name.replace('_', " ");
+    named(number, shown)
+        .zip(views)
+        .map(|(original, of)| vec![original, (words(of.preserving.name()), of.preserved), (words(of.removing.name()), of.removed)])
+        .collect()
+}
+
 /// What is printed of a problem.
 struct Shown {
-    picture: RgbImage,
+    pictures: Vec<RgbImage>,
     text: String,
     answer: String,
     reference: Option<String>,
@@ -221,7 +238,7 @@ fn problems(args: &ShowArgs, config: &Config, out: &mut dyn Write) -> Result<Vec
         let drawn = Task::new(&config.task)?.problems(args.split.into(), 0..args.problems);
         return Ok(drawn
             .into_iter()
-            .map(|p| Shown { reference: Some(p.reference_text()), picture: p.picture, text: p.text, answer: p.answer })
+            .map(|p| Shown { reference: Some(p.reference_text()), pictures: vec![p.picture], text: p.text, answer: p.answer })
             .collect());
     };
     let purpose = match args.split {
@@ -232,17 +249,8 @@ fn problems(args: &ShowArgs, config: &Config, out: &mut dyn Write) -> Result<Vec
     report(data, &dataset, out)?;
     let examples = dataset.examples;
     let shown = examples.iter().take(args.problems as usize).map(|example| {
-        let picture = example.pictures()?.swap_remove(0);
-        Ok(Shown { picture, text: example.problem.clone(), answer: example.answer.clone(), reference: None })
+        let pictures = example.pictures()?;
+        Ok(Shown { pictures, text: example.problem.clone(), answer: example.answer.clone(), reference: None })
     });
     shown.collect()
-}
-
-fn with_views(picture: &RgbImage, args: &ShowArgs, config: &ViewsConfig, seed: u64, prompt: u64) -> Vec<RgbImage> {
-    let mut row = vec![picture.clone()];
-    if args.views {
-        let views = draw_views(picture, config, seed, prompt, 0);
-        row.extend([views.preserved, views.removed]);
-    }
-    row
 }

@@ -1,4 +1,4 @@
-//! `percept generate`: a model answers a question about a picture, token by token.
+//! `percept generate`: a model answers a question about pictures, token by token.
 
 use std::io::Write;
 use std::ops::ControlFlow;
@@ -48,8 +48,7 @@ pub(super) fn run(args: &Args, out: &mut dyn Write, errors: &mut dyn Write) -> R
         stop_tokens: files.generation.eos_token_ids.clone(),
         check_every: None,
     };
-    let picture = std::slice::from_ref(&question.picture);
-    let request = GenerationRequest { prompt: &question.tokens, pictures: picture, streams: 0..1 };
+    let request = GenerationRequest { prompt: &question.tokens, pictures: &question.pictures, streams: 0..1 };
     let (start, mut failure) = (Instant::now(), None);
     let completion = stream(&model, &files.tokenizer, &request, &options, |text| match write!(out, "{text}").and_then(|()| out.flush()) {
         Ok(()) => ControlFlow::Continue(()),

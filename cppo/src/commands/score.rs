@@ -39,7 +39,7 @@ struct Report {
 pub(super) fn run(args: &Args, out: &mut dyn Write, errors: &mut dyn Write) -> Result<Outcome> {
     let Asked { files, model, question } = args.question.ask(errors)?;
     let tokens = files.tokenizer.encode(&args.completion)?;
-    let scores = score(&model, &question.tokens, std::slice::from_ref(&question.picture), &tokens)?;
+    let scores = score(&model, &question.tokens, &question.pictures, &tokens)?;
     let (prompt_tokens, log_probs, entropies) = (question.tokens.len(), scores.log_probs, scores.entropies);
     if args.json {
         let report = Report { prompt_tokens, tokens, log_probs, entropies };

@@ -252,7 +252,7 @@ fn record_samples(config: &Config, trainer: &Trainer, output: &StepOutput, sessi
     let (step, every) = (output.step, config.train.sample_every);
     if every > 0 && (step == 1 || step == config.train.steps || step.is_multiple_of(every)) {
         for group in output.groups.iter().take(config.train.sample_prompts) {
-            crate::training::samples::record(session.recorder(), trainer.encoder(), step, group)?;
+            crate::training::samples::record(session.recorder(), trainer.encoder(), trainer.rewards(), step, group)?;
         }
     }
     Ok(())

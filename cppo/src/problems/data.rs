@@ -34,6 +34,7 @@ use flate2::Crc;
 use image::RgbImage;
 use percept_model::image::DecodeOptions;
 use rayon::prelude::*;
+use serde_json::{Map, Value};
 
 use crate::random::Random;
 use files::{Files, extension, files};
@@ -73,6 +74,8 @@ pub struct Example {
     pub answer: String,
     /// The response to learn, if the data are for that.
     pub response: Option<String>,
+    /// The values of [`DataConfig::extra_columns`].
+    pub columns: Map<String, Value>,
     /// Where it stands.
     pub place: RowPlace,
 }

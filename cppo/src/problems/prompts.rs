@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use image::RgbImage;
 use percept_model::image::{ImageProcessor, Patches};
-use percept_model::{Content, GenerationPrompt, Message, ModelFiles, Part, SpecialTokens};
+use percept_model::{GenerationPrompt, Message, ModelFiles, SpecialTokens};
 use rayon::prelude::*;
 
 use crate::error::TrainError;
@@ -161,14 +161,11 @@ impl Encoder {
     /// Those of the chat template and the tokenizer.
     pub fn encode(&self, prompt: &Prompt) -> Result<EncodedPrompt, TrainError> {
         let tiles = self.tiles(&prompt.pictures);
-        let mut parts = vec![Part::Image; tiles.len()];
         let text = match self.instruction.as_str() {
             "" => prompt.text.clone(),
             instruction => format!("{}\n{instruction}", prompt.text),
         };
-        parts.push(Part::Text { text });
-        let message = Message { role: "user".into(), content: Content::Parts(parts) };
-        let text = self.files.chat_template.render(&[message], GenerationPrompt::Add)?;
+        let text = self.files.chat_template.render(&[Message::user_with_images(tiles.len(), text)], GenerationPrompt::Add)?;
         let tokens = self.files.encode_prompt(&text, &tiles)?;
         Ok(EncodedPrompt { tokens, tiles })
     }

@@ -11,6 +11,8 @@ mod text;
 
 pub use config::{OnError, RewardConfig, RewardKind, check};
 
+use serde_json::{Map, Value};
+
 use crate::problems::answer::{answers_equal, final_answer};
 use crate::problems::data::RowPlace;
 use crate::problems::tasks::Problem;
@@ -67,6 +69,8 @@ pub struct Graded<'a> {
     pub problem: Option<&'a Problem>,
     /// Where a problem from a file stands; none for drawn ones.
     pub place: Option<&'a RowPlace>,
+    /// Further columns of a problem from a file, those of `data.extra_columns`.
+    pub columns: Option<&'a Map<String, Value>>,
 }
 
 /// A reward of one's own, in code. It must not depend on anything but the responses, if training is to resume to the same bits.

@@ -21,7 +21,7 @@ pub mod diffusion;
 mod geometry;
 mod removing;
 
-pub use config::{Fill, Preserving, Preset, Removing, ViewsConfig};
+pub use config::{Border, Fill, Preserving, Preset, Removing, ViewsConfig};
 
 use image::RgbImage;
 use rayon::prelude::*;
@@ -138,10 +138,10 @@ pub fn preserve(picture: &RgbImage, how: Preserving, config: &ViewsConfig, rando
     match how {
         Preserving::ColourJitter => colour::jitter(picture, config.brightness, config.contrast, config.saturation, random),
         Preserving::Perspective if !random.chance(config.perspective_probability) => picture.clone(),
-        Preserving::Perspective => geometry::perspective(picture, config.perspective_distortion, random),
+        Preserving::Perspective => geometry::perspective(picture, config.perspective_distortion, config.border, random),
         Preserving::Rotation => {
             let limit = config.rotation_degrees;
-            geometry::rotate(picture, random.uniform([-limit, limit]))
+            geometry::rotate(picture, random.uniform([-limit, limit]), config.border)
         }
         Preserving::GaussianBlur => colour::gaussian_blur(picture, config.blur_kernel, config.blur_sigma),
     }

@@ -32,13 +32,14 @@ pub fn set_rewards(groups: &mut [Group], rewards: &Rewards, problems: &Problems)
 
 fn graded<'a>(group: &'a Group, problems: &'a Problems) -> Vec<Graded<'a>> {
     let Prompt { text: prompt, answer, id, problem, .. } = &group.prompt;
-    let place = match problems {
-        Problems::Data(data) => data.examples.get(*id as usize).map(|example| &example.place),
+    let example = match problems {
+        Problems::Data(data) => data.examples.get(*id as usize),
         Problems::Task(_) => None,
     };
+    let (place, columns) = (example.map(|example| &example.place), example.map(|example| &example.columns));
     let of = |response: &'a Response| {
         let tokens = response.tokens().len();
-        Graded { prompt, response: &response.text, answer, tokens, prompt_id: *id, problem: problem.as_ref(), place }
+        Graded { prompt, response: &response.text, answer, tokens, prompt_id: *id, problem: problem.as_ref(), place, columns }
     };
     group.responses.iter().map(of).collect()
 }

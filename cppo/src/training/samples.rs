@@ -3,6 +3,7 @@
 use crate::error::TrainError;
 use crate::methods::view::View;
 use crate::problems::prompts::Encoder;
+use crate::problems::reward::Rewards;
 use crate::records::run::{Recorder, RunError, Sample};
 use crate::training::group::{Group, Response};
 
@@ -21,7 +22,7 @@ pub enum SampleError {
 ///
 /// # Errors
 /// Those of the disk and the tokenizer.
-pub fn record(recorder: &mut Recorder, encoder: &Encoder, step: u64, group: &Group) -> Result<(), SampleError> {
+pub fn record(recorder: &mut Recorder, encoder: &Encoder, rewards: &Rewards, step: u64, group: &Group) -> Result<(), SampleError> {
     let prompt = &group.prompt;
     let name = |view: &str| format!("step-{step}-prompt-{}{view}", prompt.id);
     let image = match prompt.pictures.first() {
@@ -36,7 +37,7 @@ pub fn record(recorder: &mut Recorder, encoder: &Encoder, step: u64, group: &Gro
         None => Ok(None),
     };
     let (image_preserved, image_removed) = (picture_of(View::Preserved)?, picture_of(View::Removed)?);
-    for Response { completion, reward, signal, .. } in &group.responses {
+    for Response { completion, reward, own_rewards, signal, .. } in &group.responses {
         let spelling = encoder.spell(&completion.tokens)?;
         let delta_entropy = signal.on(View::Original).zip(signal.on(View::Removed)).map(|(original, removed)| {
             let entropies = removed.entropy.iter().zip(&original.entropy);
@@ -58,6 +59,7 @@ pub fn record(recorder: &mut Recorder, encoder: &Encoder, step: u64, group: &Gro
             reward: reward.total,
             accuracy: reward.accuracy,
             format: reward.format,
+            rewards: rewards.names().map(str::to_owned).zip(own_rewards.iter().copied()).collect(),
             advantage: signal.advantage,
             delta_entropy,
             mask: (!weights.is_empty()).then(|| weights.iter().map(|weight| *weight != 0.0).collect()),

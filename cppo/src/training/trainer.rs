@@ -208,6 +208,11 @@ impl Trainer {
         &self.problems
     }
 
+    /// The rewards of the run.
+    pub fn rewards(&self) -> &Rewards {
+        &self.rewards
+    }
+
     /// Tokenizer, chat template and image processor.
     pub fn encoder(&self) -> &Encoder {
         &self.encoder

@@ -26,8 +26,14 @@ pub struct Message {
 impl Message {
     /// A user's message: a picture, then a text.
     pub fn user_with_image(text: impl Into<String>) -> Self {
-        let content = Content::Parts(vec![Part::Image, Part::Text { text: text.into() }]);
-        Self { role: "user".into(), content }
+        Self::user_with_images(1, text)
+    }
+
+    /// A user's message: so many pictures, then a text.
+    pub fn user_with_images(pictures: usize, text: impl Into<String>) -> Self {
+        let mut parts = vec![Part::Image; pictures];
+        parts.push(Part::Text { text: text.into() });
+        Self { role: "user".into(), content: Content::Parts(parts) }
     }
 }
 

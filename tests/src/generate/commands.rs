@@ -88,6 +88,25 @@ fn an_adapter_is_scored_and_exported() {
 }
 
 #[test]
+fn several_pictures_are_read_in_their_order() {
+    let directory = whole_directory();
+    let other = directory.path().join("other.png").display().to_string();
+    image::RgbImage::from_fn(40, 40, |x, y| image::Rgb([5 * x as u8, 5 * y as u8, 0])).save(&other).unwrap();
+    let first = directory.path().join("picture.png").display().to_string();
+    let score = |pictures: &[&str]| {
+        let model = directory.path().display().to_string();
+        let arguments = ["score", "--model", &model, "--prompt", "?", "--completion", "3", "--json", "--device", "cpu"];
+        let pictures: Vec<&str> = pictures.iter().flat_map(|picture| ["--image", picture]).collect();
+        let (outcome, out, errors) = percept(&[&arguments[..], &pictures].concat());
+        assert_eq!(outcome, Outcome::Done, "{errors}");
+        let report: Value = serde_json::from_str(&out).unwrap();
+        (report["prompt_tokens"].as_u64().unwrap(), report["log_probs"][0].as_f64().unwrap())
+    };
+    let [(one, _), (_, of_two), (two, of_swapped)] = [score(&[&first]), score(&[&first, &other]), score(&[&other, &first])];
+    assert!(two > one + 10 && of_two != of_swapped, "{one} and {two} tokens, {of_two} and {of_swapped} nats");
+}
+
+#[test]
 fn score_prints_a_table_that_spells_the_completion() {
     let directory = whole_directory();
     let (outcome, out, errors) = ask("score", directory.path(), &["--completion", "-3 é.", "--device", "cpu"]);

@@ -48,7 +48,7 @@ fn a_template_is_rendered_only_for_a_prompt() {
     let directory = directory_with("chat_template.jinja", b"{{ raise_exception('rendered') }}");
     let files = ModelFiles::read(directory.path()).unwrap();
     let picture = image::RgbImage::from_fn(8, 8, image_pixel);
-    let error = Question::new(&files, &files.image_processor().unwrap(), &picture, "?").unwrap_err().to_string();
+    let error = Question::new(&files, &files.image_processor().unwrap(), &[picture], "?").unwrap_err().to_string();
     assert!(error.contains("chat_template.jinja") && error.ends_with("rendered"), "{error}");
 }
 
@@ -122,6 +122,6 @@ fn pictures_of_more_tokens_than_positions_are_refused() {
     config.text.max_position_embeddings = 15;
     let files = ModelFiles::read_with_config(&tiny_tokenizer_directory(), config).unwrap();
     let picture = image::RgbImage::from_fn(8, 8, image_pixel);
-    let error = Question::new(&files, &files.image_processor().unwrap(), &picture, "?").unwrap_err().to_string();
+    let error = Question::new(&files, &files.image_processor().unwrap(), &[picture], "?").unwrap_err().to_string();
     assert_eq!(error, "prompt of 16 tokens + 0 new exceeds max_position_embeddings (15)");
 }

@@ -35,7 +35,8 @@ fn a_program_gets_a_json_line_for_each_response_and_answers_a_number() {
     let response = "it's \"1\"\n\\boxed{1}";
     let of_task = Graded { problem: Some(&drawn), prompt: &drawn.text, prompt_id: 3, ..graded("ü", &drawn.answer) };
     let place = RowPlace { path: "rows.jsonl".into(), row: 12 };
-    let of_file = Graded { place: Some(&place), ..graded("c", "1") };
+    let columns = serde_json::from_str(r#"{"unit": "cm", "level": 2}"#).unwrap();
+    let of_file = Graded { place: Some(&place), columns: Some(&columns), ..graded("c", "1") };
     let script = format!("tee {} | while read -r line; do echo 0.25; done", text(&seen));
     let values = values(&script, "weight = 2", &[graded(response, "1"), of_task, of_file]).unwrap();
     assert_eq!((values.of, values.totals), (vec![vec![0.25; 3]], vec![0.5; 3]));
@@ -45,6 +46,7 @@ fn a_program_gets_a_json_line_for_each_response_and_answers_a_number() {
     assert_eq!((lines.len(), &lines[0]), (3, &first));
     assert_eq!((&lines[1]["response"], &lines[1]["row"]["seen"]), (&"ü".into(), &serde_json::json!(drawn.seen())));
     let fields: Vec<&String> = lines[1]["row"].as_object().unwrap().keys().collect();
+    assert_eq!(lines[2]["columns"], serde_json::json!({ "unit": "cm", "level": 2 }));
     assert_eq!(lines[2]["row"], serde_json::json!({ "file": "rows.jsonl", "row": 12 }));
     assert_eq!(fields, ["family", "index", "level", "reference", "seen", "split"]);
 }

@@ -149,6 +149,7 @@ fn group(recorder: &mut Recorder, problem: &Problem, step: u64, progress: f64) {
             answer: problem.answer.clone(),
             image: image.clone(),
             more_images: Vec::new(),
+            rewards: Default::default(),
             image_preserved: image_preserved.clone(),
             image_removed: image_removed.clone(),
             response,

@@ -40,6 +40,8 @@ pub struct DataConfig {
     pub answer_column: Option<String>,
     /// Column of the response that supervised training learns. Default: by the usual names.
     pub response_column: Option<String>,
+    /// Further columns, which rewards get with each response as `columns`; what a row has not is null there. Default `[]`.
+    pub extra_columns: Vec<String>,
 }
 
 impl Default for DataConfig {
@@ -59,6 +61,7 @@ impl Default for DataConfig {
             problem_column: None,
             answer_column: None,
             response_column: None,
+            extra_columns: Vec::new(),
         }
     }
 }

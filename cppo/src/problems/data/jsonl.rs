@@ -69,7 +69,7 @@ fn cell(value: Value) -> Cell {
             Some(number @ ("NaN" | "Infinity" | "-Infinity")) => Cell::NotFinite(number.to_owned()),
             _ => Cell::Text(text),
         },
-        Value::Bool(_) | Value::Number(_) => Cell::Text(value.to_string()),
+        Value::Bool(_) | Value::Number(_) => Cell::Scalar(value.to_string()),
         Value::Array(values) => Cell::List(values.into_iter().map(cell).collect()),
         Value::Object(fields) => Cell::Record(fields.into_iter().map(|(name, value)| (name, cell(value))).collect()),
     }

@@ -113,10 +113,11 @@ fn cell(field: Field) -> Cell {
         Field::ListInternal(list) => Cell::List(list.elements().iter().cloned().map(cell).collect()),
         Field::Double(value) => number(value, value.is_finite()), // parquet's own text would add ".0" or an exponent
         Field::Float(value) => number(value, value.is_finite()),
-        other => Cell::Text(other.to_string()),
+        // numbers, but dates, too, which are text once they are JSON
+        other => Cell::Scalar(other.to_string()),
     }
 }
 
 fn number(value: impl ToString, is_finite: bool) -> Cell {
-    if is_finite { Cell::Text(value.to_string()) } else { Cell::NotFinite(value.to_string()) }
+    if is_finite { Cell::Scalar(value.to_string()) } else { Cell::NotFinite(value.to_string()) }
 }

@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use serde_json::{Map, Value};
+
 use super::choices::{can_be_named, list_in, truth, with_choices};
 use super::config::DataConfig;
 use super::marks::without_marks;
@@ -10,11 +12,13 @@ use super::source::ImageSource;
 use super::{Example, Purpose, RowPlace};
 use crate::problems::answer::final_answer;
 
-/// A value of a row. Numbers and truth values are text: nothing here computes with them.
+/// A value of a row. Nothing here computes with numbers and truth values: they are kept as JSON writes them.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Cell {
     Null,
     Text(String),
+    /// A number or a truth value.
+    Scalar(String),
     /// NaN or an infinity, by name.
     NotFinite(String),
     Bytes(Vec<u8>),
@@ -27,12 +31,31 @@ impl Cell {
     pub(super) fn bytes(&self) -> usize {
         let inner = match self {
             Cell::Null => 0,
-            Cell::Text(text) | Cell::NotFinite(text) => text.len(),
+            Cell::Text(text) | Cell::Scalar(text) | Cell::NotFinite(text) => text.len(),
             Cell::Bytes(bytes) => bytes.len(),
             Cell::List(cells) => cells.iter().map(Cell::bytes).sum(),
             Cell::Record(fields) => fields.iter().map(|(name, cell)| name.len() + cell.bytes()).sum(),
         };
         size_of::<Cell>() + inner
+    }
+
+    /// Text, or what a number or a truth value looks like as text.
+    fn text(&self) -> Option<&str> {
+        match self {
+            Cell::Text(text) | Cell::Scalar(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// As JSON, in which bytes and numbers that are none are null.
+    fn to_json(&self) -> Value {
+        match self {
+            Cell::Null | Cell::NotFinite(_) | Cell::Bytes(_) => Value::Null,
+            Cell::Text(text) => Value::String(text.clone()),
+            Cell::Scalar(text) => serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.clone())),
+            Cell::List(cells) => cells.iter().map(Cell::to_json).collect(),
+            Cell::Record(fields) => fields.iter().map(|(name, cell)| (name.clone(), cell.to_json())).collect(),
+        }
     }
 }
 
@@ -59,6 +82,7 @@ pub(super) fn wanted_columns(config: &DataConfig) -> Vec<String> {
         candidates(&config.response_column, RESPONSE_COLUMNS),
         candidates(&None, &NUMBERED_IMAGES),
         candidates(&None, CHOICE_COLUMNS),
+        config.extra_columns.clone(),
     ];
     let top = |column: String| column.split('.').next().unwrap_or_default().to_owned();
     columns.concat().into_iter().map(top).collect()
@@ -100,7 +124,14 @@ pub(super) fn example(record: Cell, place: &RowPlace, config: &DataConfig, purpo
             (answer(&record, config).unwrap_or_default(), Some(response))
         }
     };
-    Ok(Example { images, decoding: config.decoding(), problem, answer, response, place: place.clone() })
+    let columns = extra_columns(&record, config);
+    Ok(Example { images, decoding: config.decoding(), problem, answer, response, columns, place: place.clone() })
+}
+
+/// What rewards are to get besides, under the names by which it was asked for.
+fn extra_columns(record: &Cell, config: &DataConfig) -> Map<String, Value> {
+    let value = |column: &String| find(record, std::slice::from_ref(column)).map_or(Value::Null, |(_, cell)| cell.to_json());
+    config.extra_columns.iter().map(|column| (column.clone(), value(column))).collect()
 }
 
 /// The pictures of `image_1`, `image_2` and so on.
@@ -111,12 +142,8 @@ fn numbered_images(record: &Cell) -> Option<(String, Cell)> {
 
 /// The choices in a column: a list of texts, or a text that is one. None if there are none.
 fn choices(cell: &Cell) -> Option<Vec<String>> {
-    let text = |cell: &Cell| match cell {
-        Cell::Text(text) => Some(text.clone()),
-        _ => None,
-    };
     let found: Vec<String> = match cell {
-        Cell::List(cells) => cells.iter().map(text).collect::<Option<_>>()?,
+        Cell::List(cells) => cells.iter().map(|cell| cell.text().map(str::to_owned)).collect::<Option<_>>()?,
         Cell::Text(text) => list_in(text)?,
         _ => return None,
     };
@@ -130,7 +157,7 @@ fn answer(record: &Cell, config: &DataConfig) -> Result<String, String> {
         Cell::List(cells) if cells.len() == 1 => &cells[0],
         cell => cell,
     };
-    let Cell::Text(answer) = cell else { return Err(format!("{column}: expected text or a number, got {}", kind(cell))) };
+    let answer = cell.text().ok_or_else(|| format!("{column}: expected text or a number, got {}", kind(cell)))?;
     let answer = final_answer(answer).unwrap_or(answer).trim().to_owned();
     if answer.is_empty() {
         return Err(format!("{column}: empty"));
@@ -142,7 +169,7 @@ fn answer(record: &Cell, config: &DataConfig) -> Result<String, String> {
 fn response(record: &Cell, config: &DataConfig) -> Result<String, String> {
     let (column, cell) = find(record, &candidates(&config.response_column, RESPONSE_COLUMNS))?;
     let response = match cell {
-        Cell::Text(text) => text.clone(),
+        Cell::Text(text) | Cell::Scalar(text) => text.clone(),
         Cell::List(messages) => {
             let mut of_assistant = messages.iter().rev().filter(|message| role(message) == Some("assistant"));
             let last = of_assistant.next().ok_or_else(|| format!("{column}: expected a message of the assistant, got none"))?;
@@ -178,7 +205,7 @@ fn find<'a>(record: &'a Cell, columns: &[String]) -> Result<(String, &'a Cell), 
 fn images(cell: &Cell, folder: &Path, config: &DataConfig) -> Result<Vec<ImageSource>, String> {
     let text = |text: &str| ImageSource::from_text(text, folder, config);
     let one = |cell: &Cell| match cell {
-        Cell::Text(path) => text(path),
+        Cell::Text(path) | Cell::Scalar(path) => text(path),
         Cell::Bytes(bytes) => Ok(ImageSource::Bytes(Arc::from(&bytes[..]))),
         Cell::Record(fields) => {
             let field = |wanted| fields.iter().find(|(name, _)| name == wanted).map(|(_, cell)| cell);
@@ -201,7 +228,7 @@ fn images(cell: &Cell, folder: &Path, config: &DataConfig) -> Result<Vec<ImageSo
 /// Text, or the user's messages of a chat, each on its own line; and the number of pictures that the messages list beside their text.
 fn problem(cell: &Cell) -> Result<(String, usize), String> {
     let messages = match cell {
-        Cell::Text(text) => return Ok((text.clone(), 0)),
+        Cell::Text(text) | Cell::Scalar(text) => return Ok((text.clone(), 0)),
         Cell::List(messages) => messages,
         other => return Err(format!("expected text or messages, got {}", kind(other))),
     };
@@ -230,7 +257,7 @@ fn said(message: &Cell) -> Result<(String, usize), String> {
         return Err(format!("expected messages with role and content, got {}", kind(message)));
     };
     match fields.iter().find(|(name, _)| name == "content").map(|(_, cell)| cell) {
-        Some(Cell::Text(content)) => Ok((content.clone(), 0)),
+        Some(Cell::Text(content) | Cell::Scalar(content)) => Ok((content.clone(), 0)),
         Some(Cell::List(parts)) => {
             let text: Vec<String> = parts.iter().filter_map(text_part).collect();
             Ok((text.join("\n"), parts.iter().filter(|part| is_picture_part(part)).count()))
@@ -258,6 +285,7 @@ fn kind(cell: &Cell) -> &str {
     match cell {
         Cell::Null => "null",
         Cell::Text(_) => "text",
+        Cell::Scalar(_) => "a number",
         Cell::NotFinite(number) => number,
         Cell::Bytes(_) => "bytes",
         Cell::List(_) => "a list",

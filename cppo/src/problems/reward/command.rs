@@ -83,7 +83,7 @@ impl RewardFunction for Program {
 
 /// A response as a line of JSON, with its end.
 fn line(of: &Graded<'_>) -> String {
-    let Graded { prompt, response, answer, tokens, prompt_id, problem, place } = of;
+    let Graded { prompt, response, answer, tokens, prompt_id, problem, place, columns } = of;
     let mut line = json!({ "prompt": prompt, "response": response, "answer": answer, "tokens": tokens, "prompt_id": prompt_id });
     if let Some(problem) = problem {
         line["row"] = json!({
@@ -97,6 +97,9 @@ fn line(of: &Graded<'_>) -> String {
     }
     if let Some(place) = place {
         line["row"] = json!({ "file": place.path.display().to_string(), "row": place.row });
+    }
+    if let Some(columns) = columns.filter(|columns| !columns.is_empty()) {
+        line["columns"] = json!(columns);
     }
     format!("{line}\n")
 }

@@ -25,7 +25,7 @@ use image::imageops::{FilterType, resize};
 use image::{DynamicImage, Rgb, RgbImage};
 use serde::{Deserialize, Serialize};
 
-use super::{colour, geometry, removing};
+use super::{Border, colour, geometry, removing};
 use crate::random::Random;
 
 /// A kind of change.
@@ -104,8 +104,8 @@ impl Change {
             // the noise is on pixels normalised to −1 to 1
             Change::Noise => removing::add_noise(picture, 2.0 * pick([0.1, 0.2, 0.3]), random),
             Change::Shear => geometry::shear(picture, signed(pick([8.0, 16.0, 24.0]), random)),
-            Change::Rotation => geometry::rotate(picture, signed(pick([10.0, 15.0, 20.0]), random)),
-            Change::Perspective => geometry::perspective(picture, pick([0.2, 0.35, 0.5]), random),
+            Change::Rotation => geometry::rotate(picture, signed(pick([10.0, 15.0, 20.0]), random), Border::Black),
+            Change::Perspective => geometry::perspective(picture, pick([0.2, 0.35, 0.5]), Border::Black, random),
             Change::Thickness => thickness(picture, signed(pick([0.5, 0.75, 1.0]), random)),
             Change::LowResolution => low_resolution(picture, pick([0.7, 0.5, 0.4])),
         }

@@ -27,6 +27,9 @@ pub struct ViewsConfig {
     pub perspective_probability: f32,
     /// Largest rotation to either side, degrees, 0 to 180. `paper` 10, `small_picture` 5.
     pub rotation_degrees: f32,
+    /// What stands where perspective and rotation see nothing. Light pictures, such as pages and diagrams, get dark corners from `black`. `paper`,
+    /// `small_picture`: black, as torchvision does.
+    pub border: Border,
     /// Side of the blur's kernel, pixels, odd. `paper`, `small_picture`: 3.
     pub blur_kernel: usize,
     /// Standard deviation of the blur, pixels, above 0. `paper` 1, `small_picture` 0.6.
@@ -66,9 +69,9 @@ pub enum Preset {
 pub enum Preserving {
     /// Brightness, contrast and saturation, in random order.
     ColourJitter,
-    /// Another point of view; black where nothing is seen.
+    /// Another point of view.
     Perspective,
-    /// A rotation about the middle; black where nothing is seen.
+    /// A rotation about the middle.
     Rotation,
     /// A slight loss of focus.
     GaussianBlur,
@@ -125,6 +128,16 @@ pub enum Fill {
     Mean,
 }
 
+/// What stands where a moved picture is not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Border {
+    /// Black.
+    Black,
+    /// The colour of the nearest pixel of the picture.
+    Edge,
+}
+
 impl Default for ViewsConfig {
     fn default() -> Self {
         Self::preset(Preset::SmallPicture)
@@ -144,6 +157,7 @@ impl ViewsConfig {
             perspective_distortion: 0.2,
             perspective_probability: 0.5,
             rotation_degrees: 10.0,
+            border: Border::Black,
             blur_kernel: 3,
             blur_sigma: 1.0,
             occlusion_count: 50,

@@ -2,13 +2,14 @@
 
 use image::{Rgb, RgbImage};
 
+use super::Border;
 use crate::random::Random;
 
-/// Turns the picture about its middle, black where it uncovers nothing. Positive is counter-clockwise.
-pub(super) fn rotate(picture: &RgbImage, degrees: f32) -> RgbImage {
+/// Turns the picture about its middle. Positive is counter-clockwise.
+pub(super) fn rotate(picture: &RgbImage, degrees: f32, border: Border) -> RgbImage {
     let (sin, cos) = (libm::sin(f64::from(degrees).to_radians()), libm::cos(f64::from(degrees).to_radians()));
     let (middle_x, middle_y) = (f64::from(picture.width()) / 2.0, f64::from(picture.height()) / 2.0);
-    resample(picture, Outside::Black, |x, y| {
+    resample(picture, border, |x, y| {
         let (dx, dy) = (x - middle_x, y - middle_y);
         (middle_x + cos * dx - sin * dy, middle_y + sin * dx + cos * dy)
     })
@@ -18,11 +19,11 @@ pub(super) fn rotate(picture: &RgbImage, degrees: f32) -> RgbImage {
 pub(super) fn shear(picture: &RgbImage, degrees: f32) -> RgbImage {
     let slope = libm::tan(f64::from(degrees).to_radians());
     let middle = f64::from(picture.height()) / 2.0;
-    resample(picture, Outside::Black, |x, y| (x + slope * (y - middle), y))
+    resample(picture, Border::Black, |x, y| (x + slope * (y - middle), y))
 }
 
-/// Moves each corner inwards by up to `distortion` of half the picture (torchvision's `RandomPerspective`), black outside.
-pub(super) fn perspective(picture: &RgbImage, distortion: f32, random: &mut Random) -> RgbImage {
+/// Moves each corner inwards by up to `distortion` of half the picture (torchvision's `RandomPerspective`).
+pub(super) fn perspective(picture: &RgbImage, distortion: f32, border: Border, random: &mut Random) -> RgbImage {
     let (width, height) = (f64::from(picture.width()), f64::from(picture.height()));
     let mut shift = |side: f64| f64::from(random.uniform([0.0, distortion])) * side / 2.0;
     let moved = [
@@ -33,7 +34,7 @@ pub(super) fn perspective(picture: &RgbImage, distortion: f32, random: &mut Rand
     ];
     let corners = [(0.0, 0.0), (width, 0.0), (width, height), (0.0, height)];
     let h = homography(&moved, &corners);
-    resample(picture, Outside::Black, |x, y| {
+    resample(picture, border, |x, y| {
         let w = h[6] * x + h[7] * y + 1.0;
         ((h[0] * x + h[1] * y + h[2]) / w, (h[3] * x + h[4] * y + h[5]) / w)
     })
@@ -44,22 +45,15 @@ pub(super) fn zoom_crop(picture: &RgbImage, window: [f32; 2], random: &mut Rando
     let share = f64::from(random.uniform(window));
     let left = random.unit() * (1.0 - share) * f64::from(picture.width());
     let top = random.unit() * (1.0 - share) * f64::from(picture.height());
-    resample(picture, Outside::Edge, |x, y| (left + share * x, top + share * y))
-}
-
-/// What lies outside the picture.
-#[derive(Clone, Copy, PartialEq)]
-enum Outside {
-    Black,
-    Edge,
+    resample(picture, Border::Edge, |x, y| (left + share * x, top + share * y))
 }
 
 /// A picture of the same size whose pixel at (x, y) is the old one's at `source(x, y)`; pixel centres are at halves.
-fn resample(picture: &RgbImage, outside: Outside, source: impl Fn(f64, f64) -> (f64, f64)) -> RgbImage {
+fn resample(picture: &RgbImage, border: Border, source: impl Fn(f64, f64) -> (f64, f64)) -> RgbImage {
     let (width, height) = (i64::from(picture.width()), i64::from(picture.height()));
     let at = |x: i64, y: i64| {
         let inside = (0..width).contains(&x) && (0..height).contains(&y);
-        match inside || outside == Outside::Edge {
+        match inside || border == Border::Edge {
             true => {
                 let pixel = picture.get_pixel(x.clamp(0, width - 1) as u32, y.clamp(0, height - 1) as u32);
                 pixel.0.map(f64::from)

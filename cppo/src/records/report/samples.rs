@@ -69,10 +69,17 @@ fn row(sample: &Sample, scale: f32) -> String {
     let verdict = if sample.accuracy > 0.0 { "right" } else { "wrong" };
     let tokens: String = (0..sample.tokens.len()).map(|t| token(&shown(sample, t), scale)).collect();
     format!(
-        "<tr class=\"{verdict}\"><td class=\"number\"><span class=\"verdict\" title=\"{verdict}\"></span>{}</td><td class=\"number\">{}</td><td class=\"response\">{tokens}</td></tr>\n",
+        "<tr class=\"{verdict}\"><td class=\"number\"><span class=\"verdict\" title=\"{verdict}\"></span>{}</td><td class=\"number\">{}</td><td class=\"response\">{tokens}{}</td></tr>\n",
         format_args!("{:.2}", sample.reward),
         signed(sample.advantage, 2),
+        own_rewards(sample),
     )
+}
+
+/// What the rewards of one's own are made of, under the response.
+fn own_rewards(sample: &Sample) -> String {
+    let parts: Vec<String> = sample.rewards.iter().map(|(name, value)| format!("{} {value:.2}", escape(name))).collect();
+    if parts.is_empty() { String::new() } else { format!("<div class=\"note\">{}</div>", parts.join(" · ")) }
 }
 
 fn shown(sample: &Sample, t: usize) -> Token<'_> {

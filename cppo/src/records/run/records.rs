@@ -1,5 +1,7 @@
 //! What is recorded besides the numbers of a step: responses and evaluations.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 pub use crate::problems::tasks::response::Role as TokenRole;
@@ -51,6 +53,9 @@ pub struct Sample {
     pub accuracy: f32,
     /// 1 if the form is right, else 0.
     pub format: f32,
+    /// The value of each reward of one's own (`[[reward]]`), before its weight; none without such.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub rewards: BTreeMap<String, f32>,
     /// How much better the response was than the others of its group (Â).
     pub advantage: f32,
     /// Rise of each token's entropy without the picture's information (ΔH), in nats, if the response was read on that picture. `[tokens]`
