@@ -108,6 +108,7 @@ pub mod commands {
     mod sft;
     mod sources;
     mod train;
+    mod words;
 
     pub use cli::run;
     pub use outcome::Outcome;

@@ -59,7 +59,7 @@ fn bad_rows_are_named_or_refused() {
     std::fs::write(&path, format!("{good}{{\"image\": \"b.png\", \"problem\": \"q\", \"answer\": 1}}\n")).unwrap();
     let (outcome, out, _) = percept(&["data", "import", text(&path)]);
     assert!(
-        outcome == Outcome::Done && out.starts_with("1 problems, 1 bad rows left out") && out.contains("row 2") && out.contains("b.png"),
+        outcome == Outcome::Done && out.starts_with("1 problem, 1 bad row left out") && out.contains("row 2") && out.contains("b.png"),
         "{out}"
     );
     let (outcome, _, errors) = percept(&["data", "import", text(&path), "--set", "data.on_bad_row=refuse"]);

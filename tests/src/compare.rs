@@ -130,6 +130,19 @@ fn a_comparison_is_made_once_and_can_be_made_again() {
     assert!(outcome == Outcome::BadInput && errors.contains("learning_rate = 0.002") && errors.contains("0.001"), "{errors}");
 }
 
+/// A run may be given as a model; which checkpoint is meant is decided once for all cells.
+#[test]
+fn models_are_replaced_wherever_they_are_given() {
+    let text = "[model]\npath = 'runs/a'\n[compare]\nmethods = ['grpo']\n[[compare.variations]]\nname = 'b'\nset.model.path = 'runs/b'\n\
+                [[compare.variations]]\nname = 'c'\nset.model.instruction = 'x'\n";
+    let mut config = CompareConfig::parse(text, "c.toml", "c", &[]).unwrap();
+    config.replace_models(|path| Ok::<_, ()>(path.join("checkpoints/best"))).unwrap();
+    let paths: Vec<String> =
+        config.cells().iter().take(3).map(|(row, _)| config.cell(row, 0).unwrap().model.path.display().to_string()).collect();
+    assert_eq!(paths, ["runs/a/checkpoints/best", "runs/b/checkpoints/best", "runs/a/checkpoints/best"]);
+    assert_eq!(config.replace_models(|_| Err("no")), Err("no"));
+}
+
 #[test]
 fn a_cell_that_was_killed_goes_on_to_the_same_numbers() {
     let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];

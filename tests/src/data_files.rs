@@ -346,7 +346,7 @@ fn the_program_says_which_split_it_reads() {
     folder.write("test-0.jsonl", row("0.png", "to be measured on").repeat(2));
     let (outcome, out, errors) = percept(&["data", "import", text(folder.0.path())]);
     assert_eq!((outcome, errors.as_str()), (Outcome::Done, ""));
-    assert!(out.starts_with("1 problems, 0 bad rows left out\n") && out.contains(": reads the split train alone, 1 of 2 files ("), "{out}");
+    assert!(out.starts_with("1 problem, 0 bad rows left out\n") && out.contains(": reads the split train alone, 1 of 2 files ("), "{out}");
     let (_, out, _) = percept(&["data", "import", text(folder.0.path()), "--set", "data.split=test", "--json"]);
     assert!(out.contains("\"problems\":2") && out.contains("reads the split test alone"), "{out}");
     // several files, as a shell hands them over that has replaced a pattern by what matches it

@@ -106,7 +106,7 @@ fn a_prompt_that_is_too_long_is_named_before_the_first_step() {
     let of_data = [format!("data.path={}", data.display()), "eval.problems=0".into()];
     let (outcome, out, errors) = train(folder.path(), "long", &of_data);
     assert_eq!((outcome, errors.as_str()), (Outcome::Done, ""), "{out}");
-    assert!(out.contains("5 problems, 1 bad rows left out") && out.contains("own.jsonl: row 4: too long: prompt of "), "{out}");
+    assert!(out.contains("5 problems, 1 bad row left out") && out.contains("own.jsonl: row 4: too long: prompt of "), "{out}");
     let refuse = [&of_data[..], &["data.on_bad_row=refuse".into()]].concat();
     let (outcome, _, errors) = train(folder.path(), "refused", &refuse);
     assert!(outcome == Outcome::BadInput && errors.contains("row 4: too long"), "{errors}");

@@ -16,6 +16,7 @@ use super::arguments::part_of_program;
 use super::device::open_device;
 use super::interrupt;
 use super::outcome::{Advised, Outcome};
+use super::place::checkpoint_of;
 use super::train::{Start, train_run};
 use crate::config::{Budget, CompareConfig, Config, ConfigError, Row, Settings, cell_name};
 use crate::records::run::RunFolder;
@@ -50,13 +51,14 @@ const START: &str = "start";
 
 /// Trains what is missing, measures it, and writes the results.
 pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome> {
-    let config = match part_of_program(&args.config) {
+    let mut config = match part_of_program(&args.config) {
         Some(text) => {
             let name = args.config.file_stem().map_or("comparison".into(), |stem| stem.to_string_lossy().into_owned());
             CompareConfig::parse(text, &args.config.display().to_string(), &name, &args.overrides)?
         }
         None => CompareConfig::load(&args.config, &args.overrides)?,
     };
+    config.replace_models(|path| checkpoint_of(path, out))?;
     if let Some(name) = &args.cell {
         return one_cell(&config, name, out);
     }

@@ -9,6 +9,7 @@ use serde_json::json;
 
 use super::arguments::ConfigArgs;
 use super::outcome::Outcome;
+use super::words::counted;
 use crate::config::{Config, ModelConfig, Settings};
 use crate::error::TrainError;
 use crate::problems::data::{DataConfig, Dataset, Purpose, import, import_for, write_examples, write_problems};
@@ -120,7 +121,7 @@ fn make(args: &MakeArgs, out: &mut dyn Write) -> Result<Outcome> {
     check_empty(&args.to, args.force)?;
     let problems = Task::new(&config.task)?.problems(args.split.into(), 0..args.problems);
     write_problems(&args.to, &problems)?;
-    writeln!(out, "{} problems in {}", problems.len(), args.to.display())?;
+    writeln!(out, "{} in {}", counted(problems.len(), "problem"), args.to.display())?;
     Ok(Outcome::Done)
 }
 
@@ -176,7 +177,7 @@ fn print_notes(dataset: &Dataset, out: &mut dyn Write) -> Result<()> {
 fn print_dataset(dataset: &Dataset, out: &mut dyn Write) -> Result<()> {
     const SHOWN: usize = 10;
     let Dataset { examples, bad_rows, .. } = dataset;
-    writeln!(out, "{} problems, {} bad rows left out", examples.len(), bad_rows.len())?;
+    writeln!(out, "{}, {} left out", counted(examples.len(), "problem"), counted(bad_rows.len(), "bad row"))?;
     print_notes(dataset, out)?;
     for bad in bad_rows.iter().take(SHOWN) {
         writeln!(out, "  {bad}")?;

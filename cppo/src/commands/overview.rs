@@ -6,6 +6,7 @@ use anyhow::Result;
 use percept_model::{Model, SpecialTokens};
 use rayon::prelude::*;
 
+use super::words::counted;
 use crate::config::shipped;
 use crate::config::{Config, reference_pages, wrapped};
 use crate::error::TrainError;
@@ -63,12 +64,15 @@ fn millions(count: usize) -> String {
 fn data(config: &Config, problems: &Problems) -> String {
     let needed = config.train.steps.saturating_mul(config.rollout.prompts_per_step as u64);
     match problems {
-        Problems::Task(_) => format!("drawn {}, level {}; {needed} problems, each once", config.task.name(), config.task.level),
+        Problems::Task(_) => {
+            format!("drawn {}, level {}; {}, each once", config.task.name(), config.task.level, counted(needed as usize, "problem"))
+        }
         Problems::Data(data) => {
             let path = config.data.as_ref().map_or_else(String::new, |data| data.path.to_string());
             let count = data.examples.len();
-            let left_out = if data.bad_rows.is_empty() { String::new() } else { format!(" ({} bad rows left out)", data.bad_rows.len()) };
-            format!("{path}, {count} problems{left_out}, {:.1} times over", needed as f64 / count.max(1) as f64)
+            let bad = data.bad_rows.len();
+            let left_out = if bad == 0 { String::new() } else { format!(" ({} left out)", counted(bad, "bad row")) };
+            format!("{path}, {}{left_out}, {:.1} times over", counted(count, "problem"), needed as f64 / count.max(1) as f64)
         }
     }
 }

@@ -10,6 +10,7 @@ use percept_engine::Device;
 
 use super::interrupt;
 use super::outcome::{Advised, Outcome};
+use super::words::counted;
 use crate::config::Settings;
 use crate::error::TrainError;
 use crate::records::report::write_report;
@@ -95,15 +96,14 @@ impl<'a> Session<'a> {
         let all = &evaluation.categories[0];
         let estimate = average_at_n(&all.correct, all.samples);
         self.say(format_args!(
-            "step {}: {} accuracy {:.1} % [{:.1}, {:.1}] on {} problems, {} response{} each",
+            "step {}: {} accuracy {:.1} % [{:.1}, {:.1}] on {}, {} each",
             evaluation.step,
             evaluation.decoding,
             100.0 * estimate.rate,
             100.0 * estimate.low,
             100.0 * estimate.high,
-            all.problems(),
-            all.samples,
-            if all.samples == 1 { "" } else { "s" }
+            counted(all.problems(), "problem"),
+            counted(all.samples, "response")
         ));
         Ok(estimate.rate)
     }

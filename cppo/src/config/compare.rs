@@ -183,6 +183,19 @@ impl CompareConfig {
         Ok(config)
     }
 
+    /// Puts another path in the place of each that the file gives for a model, in the shared settings and in variations.
+    ///
+    /// # Errors
+    /// The first of `other`.
+    pub fn replace_models<E>(&mut self, mut other: impl FnMut(&Path) -> Result<PathBuf, E>) -> Result<(), E> {
+        for settings in [&mut self.shared].into_iter().chain(self.rows.iter_mut().map(|row| &mut row.set)) {
+            if let Some(Value::String(path)) = settings.get_mut("model").and_then(|model| model.get_mut("path")) {
+                *path = other(Path::new(path.as_str()))?.display().to_string();
+            }
+        }
+        Ok(())
+    }
+
     /// The row of this name.
     pub fn row(&self, name: &str) -> Option<&Row> {
         self.rows.iter().find(|row| row.name == name)

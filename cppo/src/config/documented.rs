@@ -109,7 +109,7 @@ impl Part {
             "bool" => "true or false",
             "String" => "text",
             "PathBuf" => "path",
-            kind if kind == "Table" || kind == "Value" || kind.contains('<') => "table",
+            kind if kind == "Table" || kind == "Value" || kind.contains('<') || (is_list && kind.ends_with("Config")) => "table",
             array if array.starts_with("[f") => "two numbers",
             _ => "name",
         };

@@ -4,16 +4,17 @@
 //! |---|---|
 //! | `base_model.model.{layer}.lora_A.weight` | A `[rank, in]` beside the weight `{layer}.weight` |
 //! | `base_model.model.{layer}.lora_B.weight` | B `[out, rank]` |
-//! | `lora_alpha / r`, with `use_rslora` `lora_alpha / √r` | what the product is multiplied by |
+//! | `lora_alpha / r`, with `use_rslora` `lora_alpha / √r`; `rank_pattern` and `alpha_pattern` say it for some layers | what the product is multiplied by |
 
 pub(crate) mod config;
+mod patterns;
 
 use crate::error::ModelError;
 use crate::families;
 use crate::hf::atomic;
 use crate::layers::lora::Adapter;
 use crate::model::{Model, converted};
-use config::AdapterConfig;
+use config::{AdaptedLayer, AdapterConfig};
 use percept_engine::safetensors::{self, Checkpoint};
 use percept_engine::{Device, Tensor};
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -41,16 +42,16 @@ impl Model {
         let config = AdapterConfig::from_file(&directory.join(CONFIG))?;
         let layers = config.layers(families::declared(self.config()).linears)?;
         let checkpoint = Checkpoint::open(&find_tensors(directory)?)?;
-        check(&checkpoint, &layers, config.rank)?;
+        check(&checkpoint, &layers)?;
         let load = |name: &str, shape: &[usize]| -> Result<Tensor, ModelError> {
             let tensor = checkpoint.load(name, shape, &Device::cpu())?;
             Ok(converted(&tensor, self.device(), self.arithmetic_dtype())?)
         };
         let mut adapters = BTreeMap::new();
-        for (layer, [out, inputs]) in layers {
-            let [down, up] = tensor_names(&layer);
-            let (down, up) = (load(&down, &[config.rank, inputs])?, load(&up, &[out, config.rank])?);
-            adapters.insert(layer, Adapter { down, up, scale: config.scale() });
+        for AdaptedLayer { name, shape: [out, inputs], rank, scale } in layers {
+            let [down, up] = tensor_names(&name);
+            let (down, up) = (load(&down, &[rank, inputs])?, load(&up, &[out, rank])?);
+            adapters.insert(name, Adapter { down, up, scale });
         }
         self.put_adapters(adapters);
         Ok(())
@@ -104,10 +105,10 @@ fn find_tensors(directory: &Path) -> Result<std::path::PathBuf, ModelError> {
 }
 
 /// Every tensor of the chosen layers is there with its shape and nothing but numbers, and no other.
-fn check(checkpoint: &Checkpoint, layers: &[(String, [usize; 2])], rank: usize) -> Result<(), ModelError> {
+fn check(checkpoint: &Checkpoint, layers: &[AdaptedLayer]) -> Result<(), ModelError> {
     let (mut problems, mut known) = (Vec::new(), HashSet::new());
-    for (layer, [out, inputs]) in layers {
-        for (name, expected) in tensor_names(layer).into_iter().zip([[rank, *inputs], [*out, rank]]) {
+    for AdaptedLayer { name: layer, shape: [out, inputs], rank, .. } in layers {
+        for (name, expected) in tensor_names(layer).into_iter().zip([[*rank, *inputs], [*out, *rank]]) {
             match checkpoint.shape(&name) {
                 None => problems.push(format!("missing tensor {name} {expected:?}")),
                 Some(got) if got != expected => problems.push(format!("{name}: expected {expected:?}, got {got:?}")),

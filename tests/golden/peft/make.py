@@ -4,9 +4,10 @@ Run by hand from the repository root:
     python3 tests/golden/peft/make.py
 with peft 0.21.2, transformers 5.24.0, torch 2.15.0, numpy, safetensors.
 
-plain/, rslora/
+plain/, rslora/, patterns/
     adapters as PEFT saves them, the README aside. `plain`: names of layers, of which the vision tower has some, too, and one of the connector. `rslora`: a regular expression,
     a second one that excludes layers, `use_rslora`, values in bfloat16.
+    `patterns`: layers of some numbers alone, ranks and factors by pattern.
 golden.json
     {adapter: {"log_probs": [sequence][n - 1]}} for the sequences of tests/golden/idefics3/tied/golden.json:
     element t - 1 is log p(input_ids[t] | input_ids[..t]), nats
@@ -36,6 +37,8 @@ ADAPTERS = {
     "plain": (dict(r=3, lora_alpha=5, target_modules=["q_proj", "v_proj", "down_proj", "fc1", "modality_projection.proj"]), torch.float32),
     "rslora": (dict(r=2, lora_alpha=3, use_rslora=True, target_modules=r"^model\.text_model(?=\.).*\.(k_proj|o_proj|up_proj|gate_proj)$",
                     exclude_modules=r".*layers\.0\.mlp\..*", task_type="CAUSAL_LM"), torch.bfloat16),
+    "patterns": (dict(r=2, lora_alpha=3, target_modules=["q_proj", "k_proj", "fc1", "modality_projection.proj"], layers_to_transform=[1],
+                      layers_pattern=["layers"], rank_pattern={r"text_model\..*\.q_proj": 4, "fc1": 1}, alpha_pattern={"k_proj": 8}), torch.float32),
 }
 
 

@@ -45,7 +45,7 @@ fn assert_close(got: &[Vec<f64>], expected: &[Vec<f64>]) {
 fn adapters_of_peft_give_what_peft_computes() {
     let golden: Value = serde_json::from_str(&fs::read_to_string(golden_directory().join("golden.json")).unwrap()).unwrap();
     let base = log_probs(&load("tied", &Device::cpu()));
-    for name in ["plain", "rslora"] {
+    for name in ["plain", "rslora", "patterns"] {
         let expected: Vec<Vec<f64>> = serde_json::from_value(golden[name]["log_probs"].clone()).unwrap();
         let mut model = with_adapter(name);
         assert_eq!(model.trainable().len(), 0, "nothing is trained beside an adapter from outside");
@@ -123,6 +123,22 @@ fn trained_adapters_are_saved_as_peft_reads_them_and_load_to_the_same_bits() {
     assert_eq!(config["exclude_modules"], Value::Null);
 }
 
+#[test]
+fn adapters_of_several_ranks_are_saved_with_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("adapter");
+    let model = with_adapter("patterns");
+    model.save_adapter(&path, Path::new("some/base")).unwrap();
+    let config: Value = serde_json::from_str(&fs::read_to_string(path.join("adapter_config.json")).unwrap()).unwrap();
+    let name = |part: &str| format!("model.text_model.layers.1.self_attn.{part}");
+    assert_eq!((&config["r"], &config["rank_pattern"][name("q_proj")]), (&json!(2), &json!(4)));
+    let alphas = json!({ name("q_proj"): 3, "model.vision_model.encoder.layers.1.mlp.fc1": 3, "model.vision_model.encoder.layers.1.self_attn.q_proj": 3 });
+    assert_eq!((&config["lora_alpha"], &config["alpha_pattern"]), (&json!(8), &alphas));
+    let mut again = load("tied", &Device::cpu());
+    again.load_adapter(&path).unwrap();
+    assert_eq!(log_probs(&again), log_probs(&model));
+}
+
 /// The directory of an adapter, of which `change` spoils a field.
 fn spoiled(change: impl FnOnce(&mut Value)) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
@@ -149,8 +165,17 @@ fn what_an_adapter_asks_for_and_percept_has_not_is_named() {
         ("use_dora", json!(true), "use_dora: expected nothing (Percept does not support it), got true"),
         ("modules_to_save", json!(["lm_head"]), "modules_to_save: expected nothing (Percept does not support it), got [\"lm_head\"]"),
         ("fan_in_fan_out", json!(true), "fan_in_fan_out: "),
-        ("rank_pattern", json!({"q_proj": 4}), "rank_pattern: "),
-        ("layers_to_transform", json!([1]), "layers_to_transform: "),
+        ("rank_pattern", json!({"q_proj": 0}), "rank_pattern.q_proj: expected a whole number above 0, got 0"),
+        ("rank_pattern", json!([4]), "rank_pattern: expected an object"),
+        ("rank_pattern", json!({"(q_proj": 4}), "rank_pattern: expected regular expressions, got (q_proj"),
+        ("alpha_pattern", json!({"q_proj": "x"}), "alpha_pattern.q_proj: expected a number above 0, got \"x\""),
+        (
+            "alpha_pattern",
+            json!({"q_proj": 1, "[qv]_proj": 2}),
+            "alpha_pattern: expected one value for a layer, got [qv]_proj and q_proj, which both fit model.",
+        ),
+        ("layers_to_transform", json!("first"), "layers_to_transform: expected a whole number or a list of them, got \"first\""),
+        ("layers_to_transform", json!(7), "target_modules: expected some of the model's linear layers"),
         ("a_later_field", json!(3), "a_later_field: "),
         ("init_lora_weights", json!("pissa"), "init_lora_weights: "),
         ("r", json!(0), "r: expected a whole number above 0, got 0"),

@@ -141,5 +141,5 @@ fn data_that_cannot_be_used_are_said_before_anything_is_written() {
 
     let (outcome, out, errors) = train(folder.path(), "skipped", &[&path]);
     assert_eq!((outcome, errors.as_str()), (Outcome::Done, ""), "{out}");
-    assert!(out.contains("2 problems, 1 bad rows left out") && out.contains("row 2") && out.contains("b.png"), "{out}");
+    assert!(out.contains("2 problems, 1 bad row left out") && out.contains("row 2") && out.contains("b.png"), "{out}");
 }

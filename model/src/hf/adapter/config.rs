@@ -1,6 +1,7 @@
 //! `adapter_config.json`: which layers have an adapter, and how large it is.
 
 use crate::error::ModelError;
+use crate::hf::adapter::patterns::{Numbered, Patterns, number};
 use crate::hf::json::{self, Fields};
 use crate::layers::lora::Adapter;
 use fancy_regex::Regex;
@@ -16,15 +17,34 @@ pub(crate) struct AdapterConfig {
     /// `base_model_name_or_path`: a directory, or a name on the Hub.
     pub(crate) base: Option<String>,
     /// `r`, the width of the low-rank product.
-    pub(crate) rank: usize,
+    rank: usize,
+    /// `rank_pattern`: other widths.
+    ranks: Patterns,
     /// `lora_alpha`.
     alpha: f64,
+    /// `alpha_pattern`: other factors.
+    alphas: Patterns,
     /// `use_rslora`: the product is multiplied by `alpha / √rank` in place of `alpha / rank` (Kalajdzievski 2023, arXiv 2312.03732).
     by_root: bool,
     /// `target_modules`.
     targets: Layers,
     /// `exclude_modules`, which are not chosen although they are targets.
     excluded: Option<Layers>,
+    /// `layers_to_transform`: of the targets, those in layers of these numbers.
+    numbered: Option<Numbered>,
+}
+
+/// A linear layer that has an adapter.
+#[derive(Debug)]
+pub(crate) struct AdaptedLayer {
+    /// The layer.
+    pub(crate) name: String,
+    /// Of its weight. `[out, in]`
+    pub(crate) shape: [usize; 2],
+    /// The width of the low-rank product.
+    pub(crate) rank: usize,
+    /// What the low-rank product is multiplied by.
+    pub(crate) scale: f64,
 }
 
 /// A choice among the layers of a model.
@@ -45,7 +65,6 @@ const WITHOUT_EFFECT: &[&str] = &[
     "ensure_weight_tying",
     "eva_config",
     "inference_mode",
-    "layers_pattern", // counts with layers_to_transform only, which is refused
     "loftq_config",
     "lora_dropout",
     "lora_ga_config",
@@ -58,13 +77,17 @@ const WITHOUT_EFFECT: &[&str] = &[
 
 /// Fields that are read below.
 const READ: &[&str] = &[
+    "alpha_pattern",
     "base_model_name_or_path",
     "bias",
     "exclude_modules",
     "init_lora_weights",
+    "layers_pattern",
+    "layers_to_transform",
     "lora_alpha",
     "peft_type",
     "r",
+    "rank_pattern",
     "target_modules",
     "task_type",
     "use_rslora",
@@ -102,6 +125,9 @@ impl AdapterConfig {
             path: path.to_path_buf(),
             base: fields.text("base_model_name_or_path")?.filter(|base| !base.is_empty()).map(String::from),
             rank: fields.positive("r")?.ok_or_else(|| missing("r", "a whole number above 0"))?,
+            ranks: Patterns::read(&fields, "rank_pattern", "a whole number above 0", |rank| rank >= 1.0 && rank.fract() == 0.0)?,
+            alphas: Patterns::read(&fields, "alpha_pattern", "a number above 0", |alpha| alpha > 0.0)?,
+            numbered: Numbered::read(&fields)?,
             alpha: fields.positive_number("lora_alpha")?.ok_or_else(|| missing("lora_alpha", "a number above 0"))?,
             by_root: fields.flag("use_rslora")?.unwrap_or(false),
             targets: read_layers(&fields, "target_modules")?.ok_or_else(|| missing("target_modules", EXPECTED_LAYERS))?,
@@ -126,29 +152,37 @@ impl AdapterConfig {
             }
             () => (adapters.keys().cloned().collect(), None),
         };
-        let rank = first.down.dim(0);
+        let rank_of = |adapter: &Adapter| adapter.down.dim(0);
+        let alpha_of = |adapter: &Adapter| adapter.scale * rank_of(adapter) as f64;
+        let (rank, alpha) = (rank_of(first), alpha_of(first));
+        let others = |value: &dyn Fn(&Adapter) -> f64, usual: f64| {
+            let of_layers = adapters.iter().map(|(layer, adapter)| (layer, value(adapter)));
+            Patterns::of_layers(of_layers.filter(|(_, value)| (value - usual).abs() > 1e-9 * usual))
+        };
         Self {
             path: PathBuf::new(),
             base: Some(base.to_string_lossy().into_owned()),
             rank,
-            alpha: first.scale * rank as f64,
+            ranks: others(&|adapter| rank_of(adapter) as f64, rank as f64),
+            alpha,
+            alphas: others(&alpha_of, alpha),
             by_root: false,
             targets: Layers::Named(names),
             excluded,
+            numbered: None,
         }
     }
 
     /// The contents of the file.
     pub(crate) fn to_json(&self) -> Value {
-        // PEFT wants a whole number; 0.1 · 10 is one, too
-        let whole = self.alpha.round();
-        let alpha = if (self.alpha - whole).abs() < 1e-9 * whole { json!(whole as u64) } else { json!(self.alpha) };
         json!({
             "peft_type": "LORA",
             "task_type": "CAUSAL_LM",
             "base_model_name_or_path": self.base,
             "r": self.rank,
-            "lora_alpha": alpha,
+            "rank_pattern": self.ranks.to_json(),
+            "lora_alpha": number(self.alpha),
+            "alpha_pattern": self.alphas.to_json(),
             "use_rslora": self.by_root,
             "target_modules": self.targets.to_json(),
             "exclude_modules": self.excluded.as_ref().map(Layers::to_json),
@@ -161,30 +195,42 @@ impl AdapterConfig {
         })
     }
 
-    /// What the low-rank product is multiplied by.
-    pub(crate) fn scale(&self) -> f64 {
-        let rank = self.rank as f64;
-        self.alpha / if self.by_root { rank.sqrt() } else { rank }
-    }
-
-    /// Those of a model's linear layers that have an adapter.
+    /// Those of a model's linear layers that have an adapter, and what it is like.
     ///
     /// # Errors
-    /// If there is none, or a regular expression takes too many steps.
-    pub(crate) fn layers(&self, linears: Vec<(String, [usize; 2])>) -> Result<Vec<(String, [usize; 2])>, ModelError> {
-        let given_up = |field: &str, error: fancy_regex::Error| ModelError::field(&self.path, field, "a simpler regular expression", error);
+    /// If there is none, patterns contradict each other, or a regular expression takes too many steps.
+    pub(crate) fn layers(&self, linears: Vec<(String, [usize; 2])>) -> Result<Vec<AdaptedLayer>, ModelError> {
         let mut layers = Vec::new();
-        for (layer, shape) in linears {
-            let is_target = self.targets.contain(&layer).map_err(|error| given_up("target_modules", error))?;
-            let is_excluded = self.excluded.as_ref().map(|excluded| excluded.contain(&layer)).transpose();
-            if is_target && is_excluded.map_err(|error| given_up("exclude_modules", error))? != Some(true) {
-                layers.push((layer, shape));
+        for (name, shape) in linears {
+            if self.chooses(&name)? {
+                let one = |field: &str, problem| ModelError::field(&self.path, field, "one value for a layer", problem);
+                let rank = self.ranks.of(&name).map_err(|problem| one("rank_pattern", problem))?.map_or(self.rank, |rank| rank as usize);
+                let alpha = self.alphas.of(&name).map_err(|problem| one("alpha_pattern", problem))?.unwrap_or(self.alpha);
+                let scale = alpha / if self.by_root { (rank as f64).sqrt() } else { rank as f64 };
+                layers.push(AdaptedLayer { name, shape, rank, scale });
             }
         }
         if layers.is_empty() {
             return Err(ModelError::field(&self.path, "target_modules", "some of the model's linear layers", self.targets.to_json()));
         }
         Ok(layers)
+    }
+
+    fn chooses(&self, layer: &str) -> Result<bool, ModelError> {
+        let given_up = |field: &'static str| move |error| ModelError::field(&self.path, field, "a simpler regular expression", error);
+        if !self.targets.contain(layer).map_err(given_up("target_modules"))? {
+            return Ok(false);
+        }
+        if let Some(excluded) = &self.excluded
+            && excluded.contain(layer).map_err(given_up("exclude_modules"))?
+        {
+            return Ok(false);
+        }
+        match &self.numbered {
+            // PEFT counts the layers of those that are named in part alone
+            Some(numbered) if !self.targets.name(layer) => numbered.contain(layer).map_err(given_up("layers_pattern")),
+            _ => Ok(true),
+        }
     }
 }
 
@@ -219,6 +265,11 @@ impl Layers {
             Self::Matching { regex, .. } => regex.is_match(layer),
             Self::All => Ok(true),
         }
+    }
+
+    /// Whether the whole name stands there.
+    fn name(&self, layer: &str) -> bool {
+        matches!(self, Self::Named(names) if names.iter().any(|name| name == layer))
     }
 
     fn to_json(&self) -> Value {
