@@ -140,6 +140,18 @@ impl Checkpoint {
         self.entries.keys().map(String::as_str)
     }
 
+    /// Gives tensors other names. One whose new name another has keeps its own.
+    pub fn rename(&mut self, new_name: impl Fn(&str) -> Option<String>) {
+        let renamed: Vec<(String, String)> = self.names().filter_map(|name| Some((name.to_owned(), new_name(name)?))).collect();
+        for (old, new) in renamed {
+            if !self.entries.contains_key(&new)
+                && let Some(entry) = self.entries.remove(&old)
+            {
+                self.entries.insert(new, entry);
+            }
+        }
+    }
+
     /// The shape of a tensor, if it is there.
     pub fn shape(&self, name: &str) -> Option<&[usize]> {
         Some(&self.entries.get(name)?.shape)

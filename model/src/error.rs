@@ -94,6 +94,9 @@ pub enum ModelError {
     /// What the engine reports: an unreadable or damaged checkpoint, memory, the device.
     #[error(transparent)]
     Engine(#[from] percept_engine::Error),
+    /// A picture that the model does not take, or a setting of its image processor.
+    #[error(transparent)]
+    Image(#[from] crate::image::ImageError),
 }
 
 /// The first problems, and how many more there are.

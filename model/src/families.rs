@@ -1,6 +1,8 @@
 //! Families of models. A family is a folder and a line in the list `FAMILIES`; nothing else in Percept knows its name.
 
 pub(crate) mod family;
+mod limits;
+mod mrope;
 #[cfg(test)]
 mod toy;
 
@@ -26,6 +28,7 @@ macro_rules! families {
 
 families! {
     idefics3,
+    qwen2_5_vl,
 }
 
 /// The family of a model.

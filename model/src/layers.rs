@@ -14,4 +14,5 @@ pub(crate) mod mlp;
 pub(crate) mod norms;
 pub(crate) mod patches;
 pub(crate) mod scope;
+pub(crate) mod still_frames;
 pub(crate) mod weights;

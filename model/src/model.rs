@@ -294,12 +294,17 @@ impl Model {
 
 /// Whether a weight is the vision tower's.
 fn is_vision(family: &Family, name: &str) -> bool {
-    name.strip_prefix(family.vision).is_some_and(|rest| rest.starts_with('.'))
+    is_within(name, family.vision) && !is_within(name, family.connector)
 }
 
 /// Whether a weight is the decoder's.
 fn is_decoder(family: &Family, name: &str) -> bool {
-    name.strip_prefix(family.decoder).is_some_and(|rest| rest.starts_with('.'))
+    is_within(name, family.decoder)
+}
+
+/// Whether a weight belongs to a module.
+fn is_within(name: &str, module: &str) -> bool {
+    name.strip_prefix(module).is_some_and(|rest| rest.starts_with('.'))
 }
 
 fn arithmetic_dtype(dtype: DType) -> DType {

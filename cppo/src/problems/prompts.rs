@@ -160,6 +160,7 @@ impl Encoder {
     /// # Errors
     /// Those of the chat template and the tokenizer.
     pub fn encode(&self, prompt: &Prompt) -> Result<EncodedPrompt, TrainError> {
+        prompt.pictures.iter().try_for_each(|picture| self.processor.check(picture))?;
         let tiles = self.tiles(&prompt.pictures);
         let text = match self.instruction.as_str() {
             "" => prompt.text.clone(),

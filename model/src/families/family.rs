@@ -23,10 +23,14 @@ pub(crate) struct Family {
     pub(crate) image_token: &'static str,
     /// Tokens without which a tokenizer is not one of this family's.
     pub(crate) required_tokens: &'static [&'static str],
-    /// What the names of the vision tower's weights begin with; those of the connector do not.
+    /// What the names of the vision tower's weights begin with.
     pub(crate) vision: &'static str,
+    /// What the names of the connector's weights begin with. They are not the tower's, even where this begins like the tower's.
+    pub(crate) connector: &'static str,
     /// What the names of the decoder's weights begin with.
     pub(crate) decoder: &'static str,
+    /// What transformers calls the module, or the weight, of this name. Checkpoints may have either name, adapters have this one.
+    pub(crate) module_name: fn(&str) -> String,
     /// Rows of positions: 1, or one for each axis.
     pub(crate) position_rows: usize,
 

@@ -28,7 +28,9 @@ pub(super) static FAMILY: Family = Family {
     image_token: IMAGE_TOKEN,
     required_tokens: &[IMAGE_TOKEN, FAKE_TOKEN_AROUND_IMAGE],
     vision: "model.vision_model",
+    connector: "model.connector",
     decoder: "model.text_model",
+    module_name: str::to_owned,
     position_rows: 1,
     read_config: config::read,
     write_config: config::write,
@@ -47,7 +49,7 @@ fn build(config: &ModelConfig, scope: &Scope) -> Network {
     let own = Idefics3::of(config);
     let vision_scope = scope.drawn_with(own.vision.initializer_range);
     let tower = vision::VisionTower::new(&own.vision, &vision_scope.at(FAMILY.vision));
-    let connector = connector::Connector::new(config, &vision_scope.at("model.connector"));
+    let connector = connector::Connector::new(config, &vision_scope.at(FAMILY.connector));
     let text_scope = scope.drawn_with(config.text.initializer_range);
     let decoder = Decoder::new(config, &text_scope.at(FAMILY.decoder), (&text_scope, "lm_head"));
     Network {

@@ -2,14 +2,14 @@
 //! patches, and three rows of positions (time, height and width), as in Qwen2-VL (Wang et al. 2024, arXiv 2409.12191).
 
 use super::family::{Family, Network};
+use super::mrope;
 use crate::config::{Architecture, Bias, FamilySettings, ModelConfig, TextConfig, WeightDtype};
 use crate::image::{Grid, ImageProcessor, Normalisation, Patches, RgbImage, Tiling};
-use crate::layers::attention::{Attention, AttentionShape};
+use crate::layers::attention::{Attention, AttentionShape, Projections};
 use crate::layers::decoder::Decoder;
 use crate::layers::scope::Scope;
-use crate::positions::{Positions, PromptPositions};
+use crate::positions::PromptPositions;
 use percept_engine::ops::Segments;
-use percept_engine::{Device, RopeTable};
 use serde_json::Map;
 
 /// Pixels of a patch, patches of a visual token along one side, width of the tower.
@@ -28,8 +28,10 @@ pub(super) static FAMILY: Family = Family {
     image_token: "<pad>",
     required_tokens: &["<pad>"],
     vision: "visual",
+    connector: "merger",
     decoder: "model",
-    position_rows: 3,
+    module_name: str::to_owned,
+    position_rows: mrope::ROWS,
     read_config: |_, _| unreachable!("in no directory"),
     write_config: |_, _| unreachable!("in no directory"),
     validate: |_, _| Ok(()),
@@ -39,7 +41,7 @@ pub(super) static FAMILY: Family = Family {
     visual_grid: |_, [rows, cols]| [rows / MERGE, cols / MERGE],
     expand_prompt: |_, text, _| Ok(text.to_string()),
     positions,
-    rope,
+    rope: |config, device, positions| mrope::rope(config, SECTIONS, device, positions),
     build,
 };
 
@@ -80,7 +82,15 @@ fn build(config: &ModelConfig, scope: &Scope) -> Network {
     let scope = scope.drawn_with(config.text.initializer_range);
     let visual = scope.at(FAMILY.vision);
     let embed = visual.linear("patch_embed", &[WIDTH, 3 * PATCH * PATCH], Bias::No);
-    let shape = AttentionShape { hidden: WIDTH, heads: 2, kv_heads: 2, head_dim: 4, bias: Bias::Yes, out: ("proj", Bias::Yes) };
+    let shape = AttentionShape {
+        hidden: WIDTH,
+        heads: 2,
+        kv_heads: 2,
+        head_dim: 4,
+        projections: Projections::Apart,
+        bias: Bias::Yes,
+        out: ("proj", Bias::Yes),
+    };
     let attention = Attention::new(&shape, &visual.at("attn"));
     let merger = scope.linear("merger", &[config.text.hidden_size, MERGE * MERGE * WIDTH], Bias::Yes);
     let decoder = Decoder::new(config, &scope.at(FAMILY.decoder), (&scope, "lm_head"));
@@ -102,31 +112,8 @@ fn build(config: &ModelConfig, scope: &Scope) -> Network {
     }
 }
 
-/// Text counts on in every row. A picture stands at one time and spreads over heights and widths; what follows it goes on after its longer side.
 fn positions(config: &ModelConfig, tokens: &[u32], pictures: &[Patches]) -> PromptPositions {
-    let (mut rows, mut next, mut at) = (vec![Vec::new(); 3], 0, 0);
-    let mut grids = pictures.iter().flat_map(Patches::grids).map(|&grid| (FAMILY.visual_grid)(config, grid));
-    while at < tokens.len() {
-        let grid = if tokens[at] == config.image_token_id { grids.next() } else { None };
-        let [height, width] = grid.unwrap_or([1, 1]);
-        for (y, x) in (0..height).flat_map(|y| (0..width).map(move |x| (y, x))) {
-            [0, y, x].into_iter().zip(&mut rows).for_each(|(along, row)| row.push(next + along as u32));
-        }
-        next += height.max(width) as u32;
-        at += height * width;
-    }
-    PromptPositions { positions: Positions::new(rows), next }
-}
-
-fn rope(config: &ModelConfig, device: &Device, positions: &Positions) -> RopeTable {
-    let half = config.text.head_dim / 2;
-    let axis: Vec<usize> = SECTIONS.iter().enumerate().flat_map(|(axis, &count)| std::iter::repeat_n(axis, count)).collect();
-    let frequency = |j: usize| config.text.rope_theta.powf(-2.0 * j as f64 / config.text.head_dim as f64);
-    let angles: Vec<f64> = (0..positions.tokens())
-        .flat_map(|token| (0..half).map(move |j| (token, j)))
-        .map(|(token, j)| f64::from(positions.rows()[axis[j]][token]) * frequency(j))
-        .collect();
-    RopeTable::from_angles(device, &angles, [positions.tokens(), half])
+    mrope::positions(config.image_token_id, tokens, mrope::visual_grids(pictures, MERGE))
 }
 
 mod tests {

@@ -40,7 +40,7 @@ impl Model {
     #[track_caller]
     pub fn load_adapter(&mut self, directory: &Path) -> Result<(), ModelError> {
         let config = AdapterConfig::from_file(&directory.join(CONFIG))?;
-        let layers = config.layers(families::declared(self.config()).linears)?;
+        let layers = config.layers(self.linears_of_transformers().map(|(_, module, shape)| (module, shape)).collect())?;
         let checkpoint = Checkpoint::open(&find_tensors(directory)?)?;
         check(&checkpoint, &layers)?;
         let load = |name: &str, shape: &[usize]| -> Result<Tensor, ModelError> {
@@ -53,6 +53,7 @@ impl Model {
             let (down, up) = (load(&down, &[rank, inputs])?, load(&up, &[out, rank])?);
             adapters.insert(name, Adapter { down, up, scale });
         }
+        let adapters = self.linears_of_transformers().filter_map(|(name, module, _)| Some((name, adapters.remove(&module)?))).collect();
         self.put_adapters(adapters);
         Ok(())
     }
@@ -67,11 +68,14 @@ impl Model {
     /// If there are no adapters, or they are the oracle's, in f64.
     #[track_caller]
     pub fn save_adapter(&self, directory: &Path, base: &Path) -> Result<(), ModelError> {
-        let adapters = &self.weights().adapters;
+        let module_name = families::of(self.config()).module_name;
+        let adapters: BTreeMap<String, Adapter> =
+            self.weights().adapters.iter().map(|(layer, adapter)| (module_name(layer), adapter.clone())).collect();
         assert!(!adapters.is_empty(), "save_adapter: the model has no adapters");
-        let config = AdapterConfig::of(adapters, &families::declared(self.config()).linears, families::of(self.config()).vision, base);
+        let linears: Vec<_> = self.linears_of_transformers().map(|(_, module, shape)| (module, shape)).collect();
+        let config = AdapterConfig::of(&adapters, &linears, &module_name(families::of(self.config()).vision), base);
         let mut tensors = Vec::new();
-        for (layer, adapter) in adapters {
+        for (layer, adapter) in &adapters {
             let [down, up] = tensor_names(layer);
             tensors.extend([(down, adapter.down.clone()), (up, adapter.up.clone())]);
         }
@@ -79,6 +83,15 @@ impl Model {
             atomic::write_file(&new.join(CONFIG), format!("{:#}\n", config.to_json()).as_bytes())?;
             let metadata = HashMap::from([("format".to_string(), "pt".to_string())]);
             Ok(safetensors::save(&new.join(TENSORS), &tensors, metadata)?)
+        })
+    }
+
+    /// The linear layers: name, what transformers calls it, and shape `[out, in]` of the weight.
+    fn linears_of_transformers(&self) -> impl Iterator<Item = (String, String, [usize; 2])> {
+        let module_name = families::of(self.config()).module_name;
+        families::declared(self.config()).linears.into_iter().map(move |(name, shape)| {
+            let module = module_name(&name);
+            (name, module, shape)
         })
     }
 }

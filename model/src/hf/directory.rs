@@ -51,6 +51,17 @@ const VERBATIM: [&str; 8] = [
     "vocab.json",
 ];
 
+impl ImageProcessor {
+    /// The image processor of a model directory, of which nothing else is read.
+    ///
+    /// # Errors
+    /// If its settings are missing, or one is out of range.
+    pub fn from_directory(directory: &Path, config: &ModelConfig) -> Result<Self, ModelError> {
+        let settings = required_image_settings(directory, config)?;
+        Ok((families::of(config).image_processor)(config, &settings)?)
+    }
+}
+
 impl ModelFiles {
     /// Reads a directory that transformers or Percept saved. For that of an adapter, the files of its base model are read, see [`ModelPlace::find`].
     ///
@@ -59,10 +70,7 @@ impl ModelFiles {
     pub fn read(directory: &Path) -> Result<Self, ModelError> {
         let directory = &ModelPlace::find(directory, None)?.base;
         let config = ModelConfig::from_file(&directory.join("config.json"))?;
-        let image_settings = read_image_settings(directory, &config)?.ok_or_else(|| ModelError::Missing {
-            path: directory.join("preprocessor_config.json"),
-            needed_for: "the settings of the image processor",
-        })?;
+        let image_settings = required_image_settings(directory, &config)?;
         Self::read_with(directory, config, image_settings)
     }
 
@@ -172,6 +180,12 @@ impl ModelFiles {
 
 /// The key of transformers' image processors that cut pictures into tiles.
 const SPLITTING: &str = "do_image_splitting";
+
+fn required_image_settings(directory: &Path, config: &ModelConfig) -> Result<Map<String, Value>, ModelError> {
+    let missing =
+        || ModelError::Missing { path: directory.join("preprocessor_config.json"), needed_for: "the settings of the image processor" };
+    read_image_settings(directory, config)?.ok_or_else(missing)
+}
 
 /// The settings of the image processor: `image_processor` in `processor_config.json`, where transformers 5 saves them, or else
 /// `preprocessor_config.json`. `None` if neither file has any.

@@ -20,6 +20,7 @@ impl Question {
     /// # Errors
     /// If the template or the tokenizer refuses the text: one that contains the image token asks for a picture that is not there.
     pub fn new(files: &ModelFiles, processor: &ImageProcessor, images: &[RgbImage], text: &str) -> Result<Self, ModelError> {
+        images.iter().try_for_each(|image| processor.check(image))?;
         let pictures: Vec<Patches> = images.iter().map(|image| processor.process(image)).collect();
         let rendered = files.chat_template.render(&[Message::user_with_images(images.len(), text)], GenerationPrompt::Add)?;
         let tokens = files.encode_prompt(&rendered, &pictures)?;

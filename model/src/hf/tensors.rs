@@ -55,8 +55,13 @@ impl Model {
         let config = ModelConfig::from_file(&directory.join("config.json"))?;
         let path = [SINGLE, SHARDED].map(|name| directory.join(name)).into_iter().find(|path| path.exists());
         let missing = || ModelError::Missing { path: directory.join(SINGLE), needed_for: "the weights, or the index of their shards" };
-        let checkpoint = Checkpoint::open(&path.ok_or_else(missing)?)?;
+        let mut checkpoint = Checkpoint::open(&path.ok_or_else(missing)?)?;
         let declared = families::declared(&config);
+        // saved under the names of transformers' modules, it is the same model
+        let module_name = families::of(&config).module_name;
+        let published: HashMap<String, &str> =
+            declared.parameters.iter().map(|parameter| (module_name(&parameter.name), parameter.name.as_str())).collect();
+        checkpoint.rename(|name| published.get(name).map(|name| (*name).to_owned()));
         check(&checkpoint, &declared)?;
 
         let (mut tensors, mut dtype) = (BTreeMap::new(), None);

@@ -57,6 +57,16 @@ pub enum ImageError {
         /// [`DecodeOptions::max_side`](super::DecodeOptions::max_side).
         max_side: u32,
     },
+    /// A side is too long for the other: the model was not made for such forms.
+    #[error("expected a picture whose longer side is at most {most} times the shorter, got {width}x{height} pixels")]
+    Aspect {
+        /// Width in pixels.
+        width: usize,
+        /// Height in pixels.
+        height: usize,
+        /// How many times the shorter side the longer may be.
+        most: usize,
+    },
     /// A setting of the image processor makes no sense.
     #[error("image processor: {field}: expected {expected}, got {got}")]
     Config {

@@ -1,5 +1,6 @@
 //! [`ImageProcessor`]: how the pictures of a model are prepared.
 
+use super::error::ImageError;
 use super::patches::Patches;
 use super::resize::size;
 use ::image::RgbImage;
@@ -7,7 +8,11 @@ use std::sync::Arc;
 
 /// Turns pictures into patches, as a model directory says.
 #[derive(Clone)]
-pub struct ImageProcessor(Arc<dyn Fn(&RgbImage) -> Patches + Send + Sync>);
+pub struct ImageProcessor {
+    process: Arc<dyn Fn(&RgbImage) -> Patches + Send + Sync>,
+    /// The longer side may be so many times the shorter.
+    max_aspect: Option<usize>,
+}
 
 /// Whether a picture is cut into tiles.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,18 +25,38 @@ pub enum ImageSplitting {
 
 impl ImageProcessor {
     pub(crate) fn new(process: impl Fn(&RgbImage) -> Patches + Send + Sync + 'static) -> Self {
-        Self(Arc::new(process))
+        Self { process: Arc::new(process), max_aspect: None }
+    }
+
+    /// Takes no picture whose longer side is more than so many times the shorter.
+    pub(crate) fn with_aspects_up_to(self, max_aspect: usize) -> Self {
+        Self { max_aspect: Some(max_aspect), ..self }
+    }
+
+    /// Whether the model takes pictures of this form.
+    ///
+    /// # Errors
+    /// [`ImageError::Aspect`] if one side is too long for the other.
+    pub fn check(&self, image: &RgbImage) -> Result<(), ImageError> {
+        let (width, height) = size(image);
+        match self.max_aspect {
+            Some(most) if width.max(height) > most * width.min(height) => Err(ImageError::Aspect { width, height, most }),
+            _ => Ok(()),
+        }
     }
 
     /// A picture, ready for the vision tower.
     ///
     /// # Panics
-    /// If a side of the picture is zero.
+    /// If a side of the picture is zero, or [`check`](ImageProcessor::check) refuses it.
     #[track_caller]
     pub fn process(&self, image: &RgbImage) -> Patches {
         let (width, height) = size(image);
         assert!(width > 0 && height > 0, "process: a side is zero: {width}x{height}");
-        (self.0)(image)
+        if let Err(error) = self.check(image) {
+            panic!("process: {error}");
+        }
+        (self.process)(image)
     }
 }
 

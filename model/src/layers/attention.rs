@@ -18,10 +18,20 @@ pub(crate) struct AttentionShape {
     pub(crate) kv_heads: usize,
     /// Width of a head.
     pub(crate) head_dim: usize,
-    /// Whether the projections to queries, keys and values have biases.
+    /// The projections to queries, keys and values.
+    pub(crate) projections: Projections,
+    /// Whether they have biases.
     pub(crate) bias: Bias,
     /// Name of the projection back to the residual stream, and whether it has a bias.
     pub(crate) out: (&'static str, Bias),
+}
+
+/// How the projections to queries, keys and values are stored.
+pub(crate) enum Projections {
+    /// As three layers: `q_proj`, `k_proj`, `v_proj`.
+    Apart,
+    /// As one layer of this name, whose output has queries, keys and values side by side.
+    Joint(&'static str),
 }
 
 /// Projections to queries, keys and values, and back from the mixed values. Which tokens see which, and whether positions turn queries and keys, comes
@@ -35,13 +45,13 @@ pub(crate) struct Attention {
 
 impl Attention {
     pub(crate) fn new(shape: &AttentionShape, scope: &Scope) -> Self {
-        let &AttentionShape { hidden, heads, kv_heads, head_dim, bias, out: (out, out_bias) } = shape;
+        let &AttentionShape { hidden, heads, kv_heads, head_dim, bias, out: (out, out_bias), .. } = shape;
         let (q, kv) = (heads * head_dim, kv_heads * head_dim);
-        Self {
-            heads: Heads { queries: heads, kv: kv_heads, dim: head_dim },
-            qkv: JointLinear::new(scope, &[("q_proj", q), ("k_proj", kv), ("v_proj", kv)], hidden, bias),
-            out_proj: scope.linear(out, &[hidden, q], out_bias),
-        }
+        let qkv = match shape.projections {
+            Projections::Apart => JointLinear::new(scope, &[("q_proj", q), ("k_proj", kv), ("v_proj", kv)], hidden, bias),
+            Projections::Joint(name) => JointLinear::new(scope, &[(name, q + 2 * kv)], hidden, bias),
+        };
+        Self { heads: Heads { queries: heads, kv: kv_heads, dim: head_dim }, qkv, out_proj: scope.linear(out, &[hidden, q], out_bias) }
     }
 
     /// `rope` turns queries and keys. `[tokens, hidden] -> [tokens, hidden]`

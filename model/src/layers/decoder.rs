@@ -5,7 +5,7 @@
 
 use crate::config::{Bias, ModelConfig, TextConfig};
 use crate::layers::activations::Activations;
-use crate::layers::attention::{Attention, AttentionShape};
+use crate::layers::attention::{Attention, AttentionShape, Projections};
 use crate::layers::cache::KvCache;
 use crate::layers::mlp::SwigluMlp;
 use crate::layers::norms::RmsNorm;
@@ -130,6 +130,7 @@ impl DecoderLayer {
             heads: config.num_attention_heads,
             kv_heads: config.num_key_value_heads,
             head_dim: config.head_dim,
+            projections: Projections::Apart,
             bias: config.qkv_bias,
             out: ("o_proj", Bias::No),
         };
@@ -137,7 +138,7 @@ impl DecoderLayer {
             input_layernorm: scope.rms_norm("input_layernorm", hidden, eps),
             attention: Attention::new(&attention, &scope.at("self_attn")),
             post_attention_layernorm: scope.rms_norm("post_attention_layernorm", hidden, eps),
-            mlp: SwigluMlp::new(hidden, config.intermediate_size, &scope.at("mlp")),
+            mlp: SwigluMlp::new(hidden, config.intermediate_size, Bias::No, &scope.at("mlp")),
         }
     }
 

@@ -6,7 +6,7 @@ use crate::layers::linear::Linear;
 use crate::layers::scope::Scope;
 use percept_engine::Tensor;
 
-/// SwiGLU (Shazeer 2020, arXiv 2002.05202) without biases: `down(silu(gate x) · up x)`. `[tokens, hidden] -> [tokens, hidden]`
+/// SwiGLU (Shazeer 2020, arXiv 2002.05202): `down(silu(gate x) · up x)`. `[tokens, hidden] -> [tokens, hidden]`
 #[derive(Clone)]
 pub(crate) struct SwigluMlp {
     gate_and_up: JointLinear,
@@ -14,10 +14,10 @@ pub(crate) struct SwigluMlp {
 }
 
 impl SwigluMlp {
-    pub(crate) fn new(hidden: usize, inner: usize, scope: &Scope) -> Self {
+    pub(crate) fn new(hidden: usize, inner: usize, bias: Bias, scope: &Scope) -> Self {
         Self {
-            gate_and_up: JointLinear::new(scope, &[("gate_proj", inner), ("up_proj", inner)], hidden, Bias::No),
-            down_proj: scope.linear("down_proj", &[hidden, inner], Bias::No),
+            gate_and_up: JointLinear::new(scope, &[("gate_proj", inner), ("up_proj", inner)], hidden, bias),
+            down_proj: scope.linear("down_proj", &[hidden, inner], bias),
         }
     }
 

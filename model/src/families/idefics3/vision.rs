@@ -4,7 +4,7 @@ use super::config::VisionConfig;
 use crate::config::Bias;
 use crate::image::Grid;
 use crate::layers::activations::Activations;
-use crate::layers::attention::{Attention, AttentionShape};
+use crate::layers::attention::{Attention, AttentionShape, Projections};
 use crate::layers::linear::Linear;
 use crate::layers::mlp::GeluMlp;
 use crate::layers::norms::LayerNorm;
@@ -79,8 +79,15 @@ struct VisionLayer {
 impl VisionLayer {
     fn new(config: &VisionConfig, scope: &Scope) -> Self {
         let (hidden, heads, eps) = (config.hidden_size, config.num_attention_heads, config.layer_norm_eps);
-        let attention =
-            AttentionShape { hidden, heads, kv_heads: heads, head_dim: config.head_dim(), bias: Bias::Yes, out: ("out_proj", Bias::Yes) };
+        let attention = AttentionShape {
+            hidden,
+            heads,
+            kv_heads: heads,
+            head_dim: config.head_dim(),
+            projections: Projections::Apart,
+            bias: Bias::Yes,
+            out: ("out_proj", Bias::Yes),
+        };
         Self {
             layer_norm1: scope.layer_norm("layer_norm1", hidden, eps),
             attention: Attention::new(&attention, &scope.at("self_attn")),

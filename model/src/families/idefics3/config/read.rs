@@ -3,6 +3,7 @@
 use super::{Idefics3, VisionConfig};
 use crate::config::{Architecture, Bias, ModelConfig, TextConfig, WeightDtype};
 use crate::error::ModelError;
+use crate::families::limits::{MAX_EDGE, MAX_LAYERS, MAX_POSITIONS, MAX_VOCAB, MAX_WIDTH};
 use crate::hf::json::Fields;
 use serde_json::Map;
 use std::path::Path;
@@ -28,14 +29,7 @@ pub(crate) fn read(architecture: Architecture, top: &Fields) -> Result<ModelConf
     })
 }
 
-/// Sizes beyond all models: a file that asks for more is refused before anything of that size is listed, multiplied or made. No product of those below leaves 64 bits.
-const MAX_LAYERS: usize = 4096;
-const MAX_WIDTH: usize = 1 << 20;
-const MAX_VOCAB: usize = 1 << 24;
-/// Tokens of a sequence; positions have 32 bits.
-const MAX_POSITIONS: usize = u32::MAX as usize;
-/// Pixels.
-const MAX_EDGE: usize = 4096;
+/// Visual tokens of a tile.
 const MAX_IMAGE_TOKENS: usize = 1 << 14;
 
 /// Checks that the sizes fit each other; errors name the field as it is called in `path`.
