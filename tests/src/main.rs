@@ -66,6 +66,8 @@ mod methods;
 #[cfg(feature = "cppo")]
 mod methods_golden;
 #[cfg(feature = "cppo")]
+mod other_family;
+#[cfg(feature = "cppo")]
 mod pepo;
 #[cfg(feature = "cppo")]
 mod program;

@@ -6,7 +6,7 @@ mod dispatches;
 mod families;
 mod packing;
 mod parity;
-mod qwen2_5_vl;
+pub(crate) mod qwen2_5_vl;
 mod training;
 
 use std::path::{Path, PathBuf};

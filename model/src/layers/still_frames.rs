@@ -21,7 +21,9 @@ impl StillFrames {
     /// `[patches, channels·height·width] -> [patches, out]`
     pub(crate) fn forward(&self, patches: &Tensor) -> Tensor {
         let [out, channels, frames, height, width] = self.shape;
-        let weight = self.proj.weight.cast(patches.dtype()).reshape(&[out * channels, frames, height * width]);
-        patches.matmul(&weight.sum(&[1]).reshape(&[out, channels * height * width]).t())
+        let weight =
+            if self.proj.weight.dtype().is_half() { self.proj.weight.cast(patches.dtype()) } else { self.proj.weight.reshape(&self.shape) };
+        let of_one = weight.reshape(&[out * channels, frames, height * width]).sum(&[1]);
+        patches.matmul(&of_one.reshape(&[out, channels * height * width]).t())
     }
 }

@@ -2,11 +2,15 @@
 
 use std::path::{Path, PathBuf};
 
+use percept_engine::ops::Sampling;
 use percept_engine::{DType, Device};
-use percept_model::families::qwen2_5_vl::smart_resize;
+use percept_model::families::qwen2_5_vl::{Qwen25Vl, smart_resize};
 use percept_model::image::{ImageProcessor, Patches, RgbImage};
-use percept_model::{Model, ModelConfig, Precision, parameter_count, parameter_shapes};
-use serde_json::Value;
+use percept_model::{
+    GenerationOptions, GenerationRequest, Model, ModelConfig, ModelFiles, Packing, Precision, ResponseRows, generate, parameter_count,
+    parameter_shapes,
+};
+use serde_json::{Value, json};
 
 use super::parity::{Golden, Tensors};
 use crate::common::gpu;
@@ -118,4 +122,196 @@ fn the_published_model_has_its_tensors() {
         shapes.iter().filter(|(name, _)| vision(name) == is_vision).map(|(_, shape)| shape.iter().product::<usize>()).sum::<usize>()
     };
     assert_eq!((count(true), count(false)), (668_684_288, 3_085_938_688));
+}
+
+/// Sequences of the golden models, of which some have two pictures, as prompts: each is sampled twice, and read again.
+fn decoding_is_reading(device: &Device, dtype: DType, tolerance: f64) {
+    let model = load("flat", &Device::cpu()).to(device, dtype).unwrap();
+    let sequences = golden("flat").sequences;
+    let request = |i: usize| GenerationRequest { prompt: &sequences[i].ids, pictures: &sequences[i].pictures, streams: 0..2 };
+    let options = GenerationOptions { max_new_tokens: 5, sampling: Sampling::plain(1), stop_tokens: vec![], check_every: None };
+    let drawn = generate(&model, &[request(1), request(3), request(0)], &options).unwrap();
+
+    let (mut shared, mut alone) = (Packing::new(model.config()), Packing::new(model.config()));
+    let (mut shared_rows, mut alone_rows, mut expected) = (Vec::new(), Vec::new(), Vec::<f32>::new());
+    for (i, completions) in [1, 3, 0].into_iter().zip(&drawn) {
+        let packed = shared.prompt(&sequences[i].ids, &sequences[i].pictures).unwrap();
+        for completion in completions {
+            shared_rows.push(shared.response(&packed, &completion.tokens).unwrap());
+            alone_rows.push(alone.row(&sequences[i].ids, &sequences[i].pictures, &completion.tokens).unwrap());
+            expected.extend(&completion.log_probs);
+        }
+    }
+    for (packing, rows) in [(shared, shared_rows), (alone, alone_rows)] {
+        let hidden = model.hidden(&packing.into_batch(&model));
+        let log_probs = model.log_probs(&hidden, &ResponseRows::concat(&rows), 1.0).0.to_f64_vec().unwrap();
+        let error = log_probs.iter().zip(&expected).map(|(a, &b)| (a - f64::from(b)).abs()).fold(0.0, f64::max);
+        assert!(log_probs.len() == 30 && error < tolerance, "{error}");
+    }
+}
+
+#[test]
+fn responses_go_on_behind_pictures_of_any_form() {
+    decoding_is_reading(&Device::cpu(), DType::F64, 2e-6);
+    decoding_is_reading(&gpu(), DType::F32, 1e-4);
+}
+
+/// A directory with everything: the model, and a tokenizer whose tokens have this family's names.
+pub(crate) fn whole_directory(case: &str) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for file in std::fs::read_dir(directory(case)).unwrap().map(|file| file.unwrap()) {
+        std::fs::copy(file.path(), folder.path().join(file.file_name())).unwrap();
+    }
+    for name in ["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"] {
+        let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../assets/tiny-tokenizer").join(name)).unwrap();
+        let named = text
+            .replace("<image>", "<|image_pad|>")
+            .replace("<fake_token_around_image>", "<|vision_start|>")
+            .replace("<global-img>", "<|vision_end|>");
+        std::fs::write(folder.path().join(name), named).unwrap();
+    }
+    let template = "{% for message in messages %}<|im_start|>{{ message.role }}\n{% for part in message.content %}{% if part.type == 'image' %}\
+                    <|vision_start|><|image_pad|><|vision_end|>{% else %}{{ part.text }}{% endif %}{% endfor %}<end_of_utterance>\n{% endfor %}\
+                    {% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
+    std::fs::write(folder.path().join("chat_template.jinja"), template).unwrap();
+    folder
+}
+
+#[test]
+fn what_is_saved_has_the_published_names_and_loads_to_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    for case in ["flat", "nested"] {
+        let path = whole_directory("flat");
+        for file in std::fs::read_dir(directory(case)).unwrap().map(|file| file.unwrap()) {
+            std::fs::copy(file.path(), path.path().join(file.file_name())).unwrap();
+        }
+        if case == "nested" {
+            std::fs::remove_file(path.path().join("model.safetensors")).unwrap();
+            // the tokenizer has more tokens than this model
+            std::fs::copy(directory("flat").join("config.json"), path.path().join("config.json")).unwrap();
+        }
+        let (files, saved) = (ModelFiles::read(path.path()).unwrap(), folder.path().join(case));
+        let config = ModelConfig::from_file(&directory(case).join("config.json")).unwrap();
+        let model = Model::load(&directory(case), &Device::cpu(), Precision::AsStored).unwrap();
+        model.save(&saved, &files).unwrap();
+        let again = Model::load(&saved, &Device::cpu(), Precision::AsStored).unwrap();
+        assert_eq!(again.dtype(), model.dtype());
+        for ((name, tensor), (_, expected)) in again.parameters().zip(model.parameters()) {
+            assert_eq!(tensor.to_f64_vec().unwrap(), expected.to_f64_vec().unwrap(), "{name}");
+        }
+        let written: Value = serde_json::from_str(&std::fs::read_to_string(saved.join("config.json")).unwrap()).unwrap();
+        assert_eq!((written.get("text_config").is_some(), &written["model_type"]), (case == "nested", &json!("qwen2_5_vl")));
+        assert_eq!(Qwen25Vl::of(again.config()), Qwen25Vl::of(&config));
+        let names: Vec<String> =
+            percept_engine::safetensors::Checkpoint::open(&saved.join("model.safetensors")).unwrap().names().map(str::to_owned).collect();
+        assert!(
+            names.iter().all(|name| ["visual.", "model.layers.", "model.embed_tokens.", "model.norm.", "lm_head."]
+                .iter()
+                .any(|start| name.starts_with(start))),
+            "{names:?}"
+        );
+    }
+}
+
+/// The file of the golden model with one field changed.
+fn changed(case: &str, pointer: &str, value: Value) -> Result<ModelConfig, String> {
+    let mut config: Value = serde_json::from_str(&std::fs::read_to_string(directory(case).join("config.json")).unwrap()).unwrap();
+    let (parent, key) = pointer.rsplit_once('/').unwrap();
+    match (config.pointer_mut(parent), value) {
+        (Some(Value::Object(map)), Value::Null) => drop(map.remove(key)),
+        (Some(Value::Object(map)), value) => drop(map.insert(key.into(), value)),
+        (other, _) => panic!("{pointer}: {other:?}"),
+    }
+    ModelConfig::from_json(Path::new("config.json"), &config.to_string()).map_err(|error| error.to_string())
+}
+
+/// Each was a mistake of some port.
+#[test]
+fn absent_keys_take_the_defaults_of_transformers() {
+    // a tower without the list is not one that looks into windows alone
+    let mut deep: Value = serde_json::from_str(include_str!("qwen2_5_vl_3b.json")).unwrap();
+    deep["vision_config"].as_object_mut().unwrap().remove("fullatt_block_indexes");
+    let config = ModelConfig::from_json(Path::new("config.json"), &deep.to_string()).unwrap();
+    assert_eq!(Qwen25Vl::of(&config).vision.fullatt_block_indexes, [7, 15, 23, 31]);
+    assert_eq!(Qwen25Vl::of(&config).mrope_section, [16, 24, 24]);
+    assert_eq!((config.text.head_dim, config.text.rope_theta, config.tie_word_embeddings), (128, 1e6, true));
+    assert_eq!(changed("nested", "/text_config/rope_parameters/rope_theta", Value::Null).unwrap().text.rope_theta, 1e6);
+    // tied if either place says so
+    assert!(changed("nested", "/text_config/tie_word_embeddings", json!(true)).unwrap().tie_word_embeddings);
+    assert!(changed("nested", "/tie_word_embeddings", json!(true)).unwrap().tie_word_embeddings);
+    // a window is ignored unless it is used
+    assert!(changed("flat", "/sliding_window", json!(16)).is_ok());
+}
+
+#[test]
+fn what_does_not_fit_is_named() {
+    for (case, pointer, value, expected) in [
+        (
+            "flat",
+            "/vision_config/fullatt_block_indexes",
+            json!(["1", "3"]),
+            "vision_config.fullatt_block_indexes: expected a list of whole numbers",
+        ),
+        (
+            "flat",
+            "/vision_config/fullatt_block_indexes",
+            json!([4]),
+            "vision_config.fullatt_block_indexes: expected numbers of layers below depth (4), got [4]",
+        ),
+        ("flat", "/rope_scaling/mrope_section", json!([2, 3]), "rope_scaling.mrope_section: expected three whole numbers, got [2,3]"),
+        (
+            "nested",
+            "/text_config/rope_parameters/mrope_section",
+            json!([2, 3, 4]),
+            "mrope_section: expected three numbers with the sum 8 (half a head), got [2, 3, 4]",
+        ),
+        ("flat", "/rope_scaling/type", json!("yarn"), "rope_scaling.type: expected mrope or default, got \"yarn\""),
+        ("flat", "/use_sliding_window", json!(true), "use_sliding_window: expected false, got true"),
+        (
+            "flat",
+            "/vision_config/out_hidden_size",
+            json!(40),
+            "vision_config.out_hidden_size: expected 48 (hidden_size of the decoder), got 40",
+        ),
+        (
+            "flat",
+            "/vision_config/window_size",
+            json!(20),
+            "vision_config.window_size: expected at least the side of a visual token (28), got 20",
+        ),
+        ("flat", "/vision_config/in_chans", json!(1), "vision_config.in_chans: expected 3 (red, green, blue), got 1"),
+        ("flat", "/num_key_value_heads", json!(2), "num_attention_heads: expected a multiple of num_key_value_heads (2), got 3"),
+        ("flat", "/image_token_id", json!(400), "image_token_id: expected an id below vocab_size (384), got 400"),
+        ("flat", "/num_hidden_layers", json!(5000), "num_hidden_layers: expected at most 4096, got 5000"),
+    ] {
+        let error = changed(case, pointer, value).unwrap_err();
+        assert!(error.contains(expected), "{error}\nlacks {expected}");
+    }
+    let settings = |fields: Value| {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("preprocessor_config.json"), fields.to_string()).unwrap();
+        ImageProcessor::from_directory(folder.path(), &changed("flat", "/x", json!(1)).unwrap())
+            .map(drop)
+            .map_err(|error| error.to_string())
+    };
+    settings(json!({})).unwrap();
+    for (fields, expected) in [
+        (json!({"patch_size": 16}), "patch_size: expected 14 (vision_config of config.json), got 16"),
+        (json!({"min_pixels": 5000, "max_pixels": 4000}), "min_pixels: expected at most max_pixels (4000), got 5000"),
+        (json!({"image_std": [1, 1]}), "image_std: expected three numbers, got [1,1]"),
+        (json!({"do_rescale": false}), "do_rescale: expected true, got false"),
+        (json!({"size": {"longest_edge": 1_u64 << 40}}), "size.longest_edge: expected at most"),
+    ] {
+        let error = settings(fields).unwrap_err();
+        assert!(error.contains(&format!("preprocessor_config.json: {expected}")), "{error}");
+    }
+}
+
+#[test]
+fn pictures_that_are_too_long_are_refused() {
+    let config = changed("flat", "/x", json!(1)).unwrap();
+    let processor = ImageProcessor::from_directory(&directory("flat"), &config).unwrap();
+    let error = processor.check(&RgbImage::new(2, 402)).unwrap_err().to_string();
+    assert_eq!(error, "expected a picture whose longer side is at most 200 times the shorter, got 2x402 pixels");
+    processor.check(&RgbImage::new(2, 400)).unwrap();
 }
