@@ -4,6 +4,7 @@
 pub mod error;
 pub mod methods;
 pub mod random;
+pub mod terminal;
 
 /// The configuration of a run. It is plain data: nothing is loaded or drawn here.
 pub mod config {
