@@ -26,7 +26,7 @@ pub mod config {
     mod wrap;
 
     pub use compare::{Budget, CompareConfig, CompareSection, Row, Variation, cell_name};
-    pub use load::{ConfigError, Settings, changed};
+    pub use load::{ConfigError, Settings, changed, value_of};
     pub use method::MethodConfig;
     pub use model::{LoraSection, ModelConfig, WeightPrecision};
     pub use optim::{OptimConfig, Schedule};
@@ -104,6 +104,7 @@ pub mod commands {
     mod place;
     mod question;
     mod report;
+    mod resumed;
     mod score;
     mod session;
     mod sft;

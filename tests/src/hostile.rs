@@ -56,7 +56,7 @@ fn arguments_names_and_templates_are_shown() {
     let folder = tempfile::tempdir().unwrap();
     for arguments in [&[HOSTILE][..], &["train", "--set", HOSTILE], &["config", HOSTILE], &["report", HOSTILE], &["train", HOSTILE]] {
         let (outcome, out, errors) = percept(arguments);
-        assert!(outcome != Outcome::Done && errors.contains("\\u001b"), "{arguments:?}: {errors}");
+        assert!(outcome != Outcome::Done && errors.contains("\\u009b31m"), "{arguments:?}: {errors}");
         commands_nothing(&(out + &errors));
     }
     // a template that raises what it likes

@@ -153,6 +153,12 @@ pub fn changed<S: Settings>(before: &S, after: &S) -> Vec<String> {
     keys
 }
 
+/// The value of a key, dotted, as TOML; `none` if it is not set.
+pub fn value_of<S: Settings>(settings: &S, key: &str) -> String {
+    let table = Table::try_from(settings).expect("a configuration is a table");
+    leaves(&table).into_iter().find(|(path, _)| path.join(".") == key).map_or_else(|| "none".to_owned(), |(_, value)| value.to_string())
+}
+
 /// Checks that every key of `table` exists and that each value has the type of its key. Where text is expected, a number, a date, true and false stand for what was
 /// `written`, if that is known: an adapter may be called 0, and a run 42.
 fn checked<S: Settings>(mut table: Table, origin: &str, written: Option<&str>) -> Result<Table, ConfigError> {
