@@ -8,6 +8,7 @@ pub mod terminal;
 
 /// The configuration of a run. It is plain data: nothing is loaded or drawn here.
 pub mod config {
+    mod bounds;
     mod compare;
     mod documented;
     mod keys;

@@ -94,7 +94,7 @@ fn numbers_that_are_none_end_the_run() {
     }
     // weights that overflow after the third step
     let (outcome, _, errors) =
-        train(folder.path(), "overflow", &["optim.learning_rate=1e30", "optim.warmup_steps=0", "train.save_every=1", "method.name=grpo"]);
+        train(folder.path(), "overflow", &["optim.learning_rate=1e9", "optim.warmup_steps=0", "train.save_every=1", "method.name=grpo"]);
     assert_eq!(outcome, Outcome::Failed, "{errors}");
     assert!(errors.starts_with("error: step ") && errors.contains("is not a number"), "{errors}");
     assert!(errors.contains("lower learning rate"), "{errors}");
