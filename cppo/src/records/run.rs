@@ -225,7 +225,12 @@ impl RunFolder {
     /// # Errors
     /// As [`RunFolder::metrics`].
     pub fn evaluations(&self) -> Result<Vec<Evaluation>, RunError> {
-        lines::read(&self.path.join(EVALUATIONS))
+        let path = self.path.join(EVALUATIONS);
+        let evaluations: Vec<Evaluation> = lines::read(&path)?;
+        for (number, evaluation) in evaluations.iter().enumerate() {
+            evaluation.check().map_err(|problem| RunError::Damaged { path: path.clone(), line: number + 1, problem })?;
+        }
+        Ok(evaluations)
     }
 
     /// All samples that are recorded.
