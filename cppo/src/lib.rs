@@ -4,9 +4,11 @@
 pub mod error;
 pub mod methods;
 pub mod random;
+pub mod terminal;
 
 /// The configuration of a run. It is plain data: nothing is loaded or drawn here.
 pub mod config {
+    mod bounds;
     mod compare;
     mod documented;
     mod keys;
@@ -25,7 +27,7 @@ pub mod config {
     mod wrap;
 
     pub use compare::{Budget, CompareConfig, CompareSection, Row, Variation, cell_name};
-    pub use load::{ConfigError, Settings, changed};
+    pub use load::{ConfigError, Settings, changed, value_of};
     pub use method::MethodConfig;
     pub use model::{LoraSection, ModelConfig, WeightPrecision};
     pub use optim::{OptimConfig, Schedule};
@@ -103,6 +105,7 @@ pub mod commands {
     mod place;
     mod question;
     mod report;
+    mod resumed;
     mod score;
     mod session;
     mod sft;

@@ -156,7 +156,7 @@ fn decode(
     let context = model.config().text.max_position_embeddings;
     for request in requests {
         let (prompt_tokens, new_tokens) = (request.prompt.len(), options.max_new_tokens);
-        if prompt_tokens + new_tokens > context {
+        if prompt_tokens.saturating_add(new_tokens) > context {
             return Err(ModelError::Context { prompt_tokens, new_tokens, context });
         }
     }

@@ -104,7 +104,7 @@ fn a_comparison_is_made_once_and_can_be_made_again() {
     std::fs::write(&first, whole).unwrap();
     let weights = cells.join("cppo-seed1/start.json");
     let of_start = std::fs::read_to_string(&weights).unwrap();
-    std::fs::write(&weights, "{}").unwrap();
+    std::fs::write(&weights, of_start.replacen("\"model.safetensors\": ", "\"model.safetensors\": 1", 1)).unwrap();
     let (outcome, _, errors) = percept(&["compare", text(&first), "--report"]);
     assert!(outcome == Outcome::BadInput && errors.contains("cppo-seed1") && errors.contains("other weights"), "{errors}");
     std::fs::write(&weights, of_start).unwrap();

@@ -58,6 +58,8 @@ mod data_files;
 #[cfg(feature = "cppo")]
 mod eval_command;
 #[cfg(feature = "cppo")]
+mod hostile;
+#[cfg(feature = "cppo")]
 mod inspect;
 #[cfg(feature = "cppo")]
 mod losses;

@@ -69,11 +69,12 @@ fn every_setting_is_explained() {
 fn what_is_accepted_is_what_the_program_refuses_otherwise() {
     let sections = reference::<Config>();
     let accepts = |key: &str| settings(&sections).iter().find(|setting| setting.key == key).unwrap().accepts.clone();
-    assert_eq!(accepts("method.group_size"), ["at least 2"]);
+    assert_eq!(accepts("method.group_size"), ["at least 2", "at most 4096"]);
     assert_eq!(accepts("rollout.top_p"), ["above 0 and at most 1"]);
     assert_eq!(accepts("task.level"), ["1 to 5"]);
-    assert_eq!(accepts("method.cppo.cpl_temperature"), ["above 0"]);
-    assert_eq!(accepts("train.save_every"), [""; 0]);
+    assert_eq!(accepts("method.cppo.cpl_temperature"), ["above 0", "at most 1e9"]);
+    assert_eq!(accepts("train.save_every"), ["at most 1000000000"]);
+    assert_eq!(accepts("run.seed"), [""; 0]);
 }
 
 /// Where a comment begins a sentence with `Default` and a number or a name, it is the program's.
@@ -167,5 +168,62 @@ fn the_pages_are_up_to_date() {
         let there = std::fs::read_to_string(docs.join(file)).unwrap_or_default().replace('\r', "");
         assert!(there == page, "docs/{file} is not what the comments say: percept config {argument} > docs/{file}");
         assert_eq!(percept(&["config", argument]).1, page);
+    }
+}
+
+/// However large a number is, it is refused under its own name, and the reference says what the most is.
+#[test]
+fn every_number_has_an_upper_bound() {
+    fn check<S: Settings>() -> usize {
+        let sections = reference::<S>();
+        let settings = sections.iter().filter(|section| !section.is_list).flat_map(|section| &section.settings);
+        let mut checked = 0;
+        for setting in settings.filter(|setting| !setting.key.ends_with("seed")) {
+            let values: &[&str] = match setting.kind.as_str() {
+                "whole number" => &["9223372036854775807", "4294967296000"],
+                "number" => &["1e300", "inf"],
+                "two numbers" => &["[1e300, 1e300]"],
+                _ => continue,
+            };
+            let is_of_responses = std::any::type_name::<S>().ends_with("SftRunConfig") && setting.key.starts_with("data.");
+            let of_responses = is_of_responses.then(|| "sft.warm_start_steps=0".to_owned());
+            let of_method =
+                setting.key.strip_prefix("method.").and_then(|rest| rest.split_once('.')).map(|(name, _)| format!("method.name={name}"));
+            for value in values {
+                let overrides: Vec<String> =
+                    of_method.iter().cloned().chain(of_responses.clone()).chain([format!("{}={value}", setting.key)]).collect();
+                let error = S::parse("", "defaults", &overrides).map(drop).unwrap_err().to_string();
+                let name =
+                    setting.key.strip_prefix("method.").and_then(|rest| rest.split_once('.')).map_or(setting.name(), |(_, name)| name);
+                assert!(
+                    error.contains(&format!("{name}: ")) || error.contains(&format!("{}: ", setting.name())),
+                    "{}={value}: {error}",
+                    setting.key
+                );
+            }
+            assert!(
+                is_of_responses || !setting.accepts.is_empty() || setting.about.contains(" to "),
+                "{}: no word about its range",
+                setting.key
+            );
+            checked += 1;
+        }
+        checked
+    }
+    assert!(check::<Config>() > 60 && check::<SftRunConfig>() > 15);
+}
+
+#[test]
+fn types_are_said_in_words_of_toml() {
+    for (set, said) in [
+        ("optim=3", "optim: invalid type: integer `3`, expected a table"),
+        ("train.steps=1.5", "train.steps: invalid type: floating point `1.5`, expected a whole number, 0 or more"),
+        ("reward=3", "reward: invalid type: integer `3`, expected a list"),
+        ("optim.learning_rate=[1]", "expected a number"),
+        ("eval.samples=4294967297", "eval.samples: expected at most 65536, got 4294967297"),
+        ("rollout.prompts_per_step=4294967297", "rollout.prompts_per_step: expected at most 65536, got 4294967297"),
+    ] {
+        let error = Config::parse("", "defaults", &[set.to_owned()]).unwrap_err().to_string();
+        assert!(error.ends_with(said), "{error}");
     }
 }

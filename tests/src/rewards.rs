@@ -225,7 +225,7 @@ fn what_is_wrong_with_an_entry_is_named() {
         ("kind = 'accuracy'\npattern = 'a'", "accuracy: pattern: no such field of the kind accuracy"),
         ("kind = 'accuracy'\non_error = 'ignore'", "accuracy: on_error: unknown variant `ignore`, expected `stop` or `zero`"),
         ("kind = 'accuracy'\nweight = 'much'", "accuracy: weight: expected a number, got \"much\""),
-        ("kind = 'numeric'\ntolerance = 'small'", "numeric: tolerance: invalid type: string \"small\", expected f64"),
+        ("kind = 'numeric'\ntolerance = 'small'", "numeric: tolerance: invalid type: string \"small\", expected a number"),
         ("kind = 'regex'", "regex: pattern: expected a regular expression, got none"),
         ("kind = 'numeric'\ntolerance = -1", "numeric: tolerance: expected 0 or more, got -1"),
         ("kind = 'anls'\nthreshold = 2", "anls: threshold: expected 0 to 1, got 2"),

@@ -1,5 +1,6 @@
 //! `percept train`, the whole program: it repeats, and a run that was killed, interrupted or starved of space goes on to the same bits.
 
+mod changed;
 mod damage;
 mod longer;
 mod places;

@@ -3,11 +3,13 @@
 use std::ffi::OsString;
 use std::io::Write;
 
+use anyhow::Result;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use super::outcome::{Outcome, in_words, is_broken_pipe, outcome_of};
 use super::{bench, compare, completions, config, data, doctor, eval, export, generate, inspect, report, score, sft, train};
 use crate::methods::AnyMethod;
+use crate::terminal::{Shown, cut};
 
 /// Reinforcement learning for vision-language models on any GPU.
 #[derive(Parser)]
@@ -63,21 +65,38 @@ fn methods() -> String {
     format!("Methods (--set method.name=NAME):\n{lines}")
 }
 
-/// Runs the command line `arguments`, the program's name first. Results go to `out`, errors to `errors`.
+/// Runs the command line `arguments`, the program's name first. Results go to `out`, errors to `errors`; neither gets characters that command a terminal, but for the colours of `inspect`.
 pub fn run(arguments: impl IntoIterator<Item = OsString>, out: &mut dyn Write, errors: &mut dyn Write) -> Outcome {
+    let errors: &mut dyn Write = &mut Shown::new(errors);
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
         Err(error) => {
             // whoever has closed the pipe has read enough
             let text = error.render();
             let (_, outcome) = match error.use_stderr() {
-                true => (write!(errors, "{text}"), Outcome::BadInput),
+                true => (write!(errors, "{}", cut(&text.to_string())), Outcome::BadInput),
                 false => (write!(out, "{text}"), Outcome::Done), // help, version
             };
             return outcome;
         }
     };
     let result = match cli.command {
+        Command::Inspect(args) => inspect::run(&args, out, errors),
+        command => run_shown(command, &mut Shown::new(out), errors),
+    };
+    result.unwrap_or_else(|error| {
+        if is_broken_pipe(&error) {
+            return Outcome::Done; // nobody reads what is left to say: `percept ... | head`
+        }
+        // an error that cannot be printed is told by the exit code alone
+        let _ = writeln!(errors, "error: {}", cut(&in_words(&error)));
+        outcome_of(&error)
+    })
+}
+
+/// All commands but `inspect`, which draws on the terminal.
+fn run_shown(command: Command, out: &mut dyn Write, errors: &mut dyn Write) -> Result<Outcome> {
+    match command {
         Command::Bench(args) => bench::run(&args, out),
         Command::Compare(args) => compare::run(&args, out),
         Command::Completions(args) => completions::run(&args, Cli::command(), out),
@@ -92,13 +111,5 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, out: &mut dyn Write, e
         Command::Score(args) => score::run(&args, out, errors),
         Command::Sft(args) => sft::run(&args, out),
         Command::Train(args) => train::run(&args, out),
-    };
-    result.unwrap_or_else(|error| {
-        if is_broken_pipe(&error) {
-            return Outcome::Done; // nobody reads what is left to say: `percept ... | head`
-        }
-        // an error that cannot be printed is told by the exit code alone
-        let _ = writeln!(errors, "error: {}", in_words(&error));
-        outcome_of(&error)
-    })
+    }
 }

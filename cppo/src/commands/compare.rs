@@ -3,6 +3,7 @@
 //! A cell is a run like any other, in the comparison's folder; when it is done, its policy is measured and `cell.json` written beside its checkpoints. So a comparison
 //! that was stopped or killed goes on where it was, and cells can be made on several machines (`--cell`) that share the folder.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -17,6 +18,7 @@ use super::device::open_device;
 use super::interrupt;
 use super::outcome::{Advised, Outcome};
 use super::place::checkpoint_of;
+use super::resumed::AcceptArgs;
 use super::train::{Start, train_run};
 use crate::config::{Budget, CompareConfig, Config, ConfigError, Row, Settings, cell_name};
 use crate::records::run::RunFolder;
@@ -195,7 +197,7 @@ fn one_cell(config: &CompareConfig, name: &str, out: &mut dyn Write) -> Result<O
     if let Some(folder) = &old {
         same_settings(folder, &of_cell)?;
     }
-    match train_run(&of_cell, old, out)? {
+    match train_run(&of_cell, old, AcceptArgs::default(), out)? {
         Outcome::Done => measure_cell(config, &of_cell, name, &row.name, Some(&RunFolder::open(&path)?)),
         other => Ok(other),
     }
@@ -230,20 +232,23 @@ fn same_start(config: &CompareConfig) -> Result<()> {
     let started = |(row, seed): (&Row, u64)| {
         let folder = folder_of(config, &cell_name(row, seed));
         let is_done = folder.join(CELL).exists();
-        fs::read_to_string(folder.join("start.json")).ok().filter(|_| is_done).map(|weights| (folder, weights))
+        let run = RunFolder::open(&folder).ok().filter(|_| is_done)?;
+        // one that is damaged is no model's
+        let model = run.beginning().map_or_else(|_| Some(BTreeMap::new()), |beginning| beginning.map(|beginning| beginning.model))?;
+        Some((folder, model))
     };
     // rows that start from different models on purpose are told apart by their settings
-    let mut seen: Vec<(PathBuf, PathBuf, String)> = Vec::new();
+    let mut seen: Vec<(PathBuf, PathBuf, BTreeMap<String, u32>)> = Vec::new();
     for (row, seed) in config.cells() {
-        let Some((folder, weights)) = started((row, seed)) else { continue };
+        let Some((folder, held)) = started((row, seed)) else { continue };
         let model = config.cell(row, seed)?.model.path;
         match seen.iter().find(|(known, ..)| *known == model) {
-            Some((_, first, expected)) if *expected != weights => {
+            Some((_, first, expected)) if *expected != held => {
                 let problem = format!("{} held other weights than when {} began; remove one of the two", model.display(), first.display());
                 return Err(input_error(folder.display().to_string(), problem));
             }
             Some(_) => {}
-            None => seen.push((model, folder, weights)),
+            None => seen.push((model, folder, held)),
         }
     }
     Ok(())

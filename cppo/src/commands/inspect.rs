@@ -17,6 +17,7 @@ use crate::problems::data::DataConfig;
 use crate::problems::prompts::Prompt;
 use crate::studies::inspect::detectors::{DetectorReport, DetectorRow, evaluate};
 use crate::studies::inspect::{self, ResponseSource, Style, own_question, test_problems};
+use crate::terminal::Shown;
 use crate::training::policy::load_encoder;
 
 /// Arguments of `percept inspect`.
@@ -81,8 +82,8 @@ enum ColorArg {
     Never,
 }
 
-/// Inspections or a table of detectors go to `out`, the device to `errors`.
-pub(super) fn run(args: &Args, out: &mut dyn Write, errors: &mut dyn Write) -> Result<Outcome> {
+/// Inspections or a table of detectors go to `terminal`, which may get colours, the device to `errors`.
+pub(super) fn run(args: &Args, terminal: &mut dyn Write, errors: &mut dyn Write) -> Result<Outcome> {
     let mut config = args.config.load()?;
     if let Some(path) = &args.model {
         config.model.path = path.clone();
@@ -96,6 +97,7 @@ pub(super) fn run(args: &Args, out: &mut dyn Write, errors: &mut dyn Write) -> R
     writeln!(errors, "on {device}")?;
     let model = Model::load_from(&place, &device, Precision::AsStored)?;
     if args.evaluate {
+        let out = &mut Shown::new(terminal);
         let report = evaluate(&model, &encoder, prompts, &source, &config)?;
         match args.json {
             true => writeln!(out, "{}", serde_json::to_string_pretty(&report)?)?,
@@ -104,9 +106,11 @@ pub(super) fn run(args: &Args, out: &mut dyn Write, errors: &mut dyn Write) -> R
         return Ok(Outcome::Done);
     }
     let inspections = inspect::inspect(&model, &encoder, prompts, &source, &config)?;
-    match args.json {
-        true => writeln!(out, "{}", serde_json::to_string_pretty(&inspections)?)?,
-        false => inspect::print(&inspections, args.color.style(), out)?,
+    match (args.json, args.color.style()) {
+        (true, _) => writeln!(Shown::new(terminal), "{}", serde_json::to_string_pretty(&inspections)?)?,
+        // what it draws is its own; what it quotes, it shows
+        (false, Style::Colour) => inspect::print(&inspections, Style::Colour, terminal)?,
+        (false, Style::Plain) => inspect::print(&inspections, Style::Plain, &mut Shown::new(terminal))?,
     }
     if let Some(path) = &args.html {
         atomic::write_file(path, inspect::page(&inspections, &about(args, &config)).as_bytes())?;

@@ -16,6 +16,7 @@ use crate::error::TrainError;
 use crate::records::report::write_report;
 use crate::records::run::{Evaluation, Metrics, Recorder, RunFolder};
 use crate::records::statistics::average_at_n;
+use crate::training::checkpoint::is_finite;
 
 /// How long a run is, and what it keeps.
 pub(super) struct Plan {
@@ -25,6 +26,7 @@ pub(super) struct Plan {
     /// 0: only at the end.
     pub(super) save_every: u64,
     pub(super) keep_checkpoints: usize,
+    pub(super) updates_per_step: usize,
 }
 
 /// A run at work.
@@ -40,6 +42,8 @@ impl<'a> Session<'a> {
     /// Goes on in `folder` after `step`: what is recorded beyond it is cut off. From here on Ctrl-C is noted.
     pub(super) fn new(folder: RunFolder, plan: Plan, step: u64, device: &Device, out: &'a mut dyn Write) -> Result<Session<'a>> {
         let recorder = folder.record_after(step)?;
+        let mut notices = of_another_machine(&folder, device)?;
+        notices.extend(missing_steps(&folder, step)?);
         folder.note_start(step, plan.command, &device.to_string())?;
         interrupt::watch()?;
         let bar = ProgressBar::new(plan.steps).with_position(step);
@@ -47,6 +51,7 @@ impl<'a> Session<'a> {
         let mut session = Session { folder, recorder, plan, bar, out };
         if step > 0 {
             session.say(format_args!("going on after step {step}"));
+            notices.iter().for_each(|notice| session.say(notice));
         }
         Ok(session)
     }
@@ -123,7 +128,13 @@ impl<'a> Session<'a> {
     pub(super) fn save(&mut self, step: u64, best: Option<u64>, write: impl FnOnce(&Path) -> Result<(), TrainError>) -> Result<()> {
         // a checkpoint must not be ahead of its metrics
         self.recorder.sync()?;
-        write(&self.folder.checkpoint(step))?;
+        let path = self.folder.checkpoint(step);
+        write(&path)?;
+        // one that nothing can go on from must not push out those before it
+        if !is_finite(&path)? {
+            self.folder.remove_checkpoint(step)?;
+            return Err(TrainError::NotANumber { what: format!("a weight after step {step}, or the optimiser's state,") }.into());
+        }
         // before others go: no link points at one that is gone
         self.folder.link_checkpoints(best)?;
         let saved = self.folder.checkpoints()?;
@@ -137,6 +148,9 @@ impl<'a> Session<'a> {
     /// Ends a run that stands after `step` as it was planned, or as [`interrupt::requested`].
     pub(super) fn finish(&mut self, step: u64) -> Result<Outcome> {
         self.bar.finish_and_clear();
+        if step == self.plan.steps {
+            self.check_learnt()?;
+        }
         let report = write_report(self.folder.path())?;
         self.say(format_args!("report: {}", report.display()));
         if step == self.plan.steps {
@@ -147,24 +161,58 @@ impl<'a> Session<'a> {
         Ok(Outcome::Interrupted)
     }
 
+    /// A run whose updates were all skipped has learnt nothing, and is no success.
+    pub(super) fn check_learnt(&self) -> Result<()> {
+        let steps = self.folder.metrics()?;
+        let is_skipped = |step: &Metrics| step.get("updates/skipped").is_some_and(|skipped| skipped >= self.plan.updates_per_step as f64);
+        if !steps.is_empty() && steps.iter().all(is_skipped) {
+            return Err(TrainError::NotANumber { what: "every update was skipped, nothing was learnt: the gradient".into() }.into());
+        }
+        Ok(())
+    }
+
     /// The error that ended the run, with what is left and how to go on.
     pub(super) fn advise(&self, error: anyhow::Error) -> anyhow::Error {
         self.bar.abandon();
         let last = self.folder.checkpoints().ok().and_then(|saved| saved.last().copied());
         let folder = self.folder.path().display();
-        let advice = match (last, error.downcast_ref::<TrainError>()) {
-            (Some(last), Some(TrainError::NotANumber { .. })) => {
+        let finite = || {
+            let saved = self.folder.checkpoints().ok()?;
+            saved.into_iter().rev().find(|step| is_finite(&self.folder.checkpoint(*step)).is_ok_and(|finite| finite))
+        };
+        let is_not_a_number = matches!(error.downcast_ref::<TrainError>(), Some(TrainError::NotANumber { .. }));
+        let advice = match (last, finite().filter(|_| is_not_a_number)) {
+            (_, Some(step)) => {
                 format!(
-                    "the last checkpoint from before it is {}: start from it with a lower learning rate",
-                    self.folder.checkpoint(last).display()
+                    "the last checkpoint with finite weights is {}: start from it with a lower learning rate",
+                    self.folder.checkpoint(step).display()
                 )
             }
-            (None, Some(TrainError::NotANumber { .. })) => "start anew with a lower learning rate, or with another model".to_owned(),
-            (Some(last), _) => format!("saved up to step {last}; go on with: percept {} --resume {folder}", self.plan.command),
-            (None, _) => format!("there is no checkpoint yet; start again with: percept {} --resume {folder}", self.plan.command),
+            _ if is_not_a_number => "start anew with a lower learning rate, or with another model".to_owned(),
+            (Some(last), None) => format!("saved up to step {last}; go on with: percept {} --resume {folder}", self.plan.command),
+            (None, None) => format!("there is no checkpoint yet; start again with: percept {} --resume {folder}", self.plan.command),
         };
         Advised { error, advice, outcome: Outcome::Failed }.into()
     }
+}
+
+/// What a run goes on with that it was not last at work with: another version or device may round otherwise.
+fn of_another_machine(folder: &RunFolder, device: &Device) -> Result<Vec<String>> {
+    let Some(last) = folder.starts()?.pop() else { return Ok(Vec::new()) };
+    let pairs = [("Percept", last.version, env!("CARGO_PKG_VERSION").to_owned()), ("device", last.device, device.to_string())];
+    let others = pairs.into_iter().filter(|(_, before, now)| before != now);
+    Ok(others.map(|(what, before, now)| format!("{what}: {before} before, {now} now: from here on the last bits may differ")).collect())
+}
+
+/// That lines are missing of steps that are done.
+fn missing_steps(folder: &RunFolder, step: u64) -> Result<Option<String>> {
+    let missing = folder.missing_steps(step)?;
+    let Some(first) = missing.first() else { return Ok(None) };
+    Ok(Some(format!(
+        "WARNING: {}: nothing is recorded of {} of {step} steps, the first step {first}; the report goes without them",
+        folder.path().join("metrics.jsonl").display(),
+        missing.len()
+    )))
 }
 
 /// Has `read` restore the last checkpoint in `folder`, if there is one. One that is damaged is an error that says which older one there is.

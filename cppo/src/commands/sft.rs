@@ -11,15 +11,16 @@ use super::device::open_device;
 use super::interrupt;
 use super::outcome::Outcome;
 use super::place::checkpoint_of;
+use super::resumed::{AcceptArgs, compare_beginning};
 use super::session::{Plan, Session, at_step, restore_last};
-use super::sources::{Fingerprints, Unseen, read};
+use super::sources::{Unseen, read};
 use crate::config::{ConfigError, RolloutConfig, SftRunConfig};
 use crate::error::TrainError;
 use crate::problems::data::Purpose;
 use crate::problems::prompts::{Encoder, Problems};
 use crate::problems::reading::Reader;
 use crate::problems::tasks::Task;
-use crate::records::run::{Metrics, RunFolder};
+use crate::records::run::{Beginning, Metrics, RunFolder};
 use crate::training::evaluate::{Decoding, evaluate};
 use crate::training::policy::{directory, open_for_sft};
 use crate::training::sft::SftTrainer;
@@ -42,6 +43,8 @@ pub(super) struct Args {
     /// Resume the run in this folder, from its last checkpoint, with its configuration.
     #[arg(long, value_name = "RUN", conflicts_with_all = ["config", "overrides", "out"])]
     resume: Option<PathBuf>,
+    #[command(flatten)]
+    accept: AcceptArgs,
 }
 
 /// Warm start, reference responses, evaluation, report, and the model.
@@ -61,37 +64,46 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome> {
     let device = open_device(&config.run.device)?;
     let (model, encoder) = open_for_sft(&config, &device)?;
     let reader = Reader { encoder: &encoder, model: model.config(), max_new_tokens: RolloutConfig::default().max_new_tokens };
-    let (problems, unseen, fingerprints) = open_problems(&config, reader, out)?;
+    let (problems, unseen, beginning) = open_problems(&config, reader, out)?;
     let mut trainer = SftTrainer::new(&model, &encoder, &problems, &config.sft, &config.optim, config.run.seed)?;
     let folder = match old {
         Some(folder) => folder,
         None => RunFolder::create(&config)?,
     };
     let model_directory = config.model.as_ref().map(|model| directory(&model.path)).transpose()?;
-    folder.check_start(model_directory.as_deref(), &fingerprints)?;
+    let mut beginning = beginning.with_model(model_directory.as_deref())?;
+    beginning.config = folder.config_text()?;
+    let notices = compare_beginning::<SftRunConfig>(&folder, &beginning, CHANGEABLE, args.accept)?;
     restore_last(&folder, |checkpoint| trainer.restore(checkpoint))?;
+    folder.note_beginning(&beginning)?;
 
     let plan = Plan {
         command: "sft",
         steps: config.sft.warm_start_steps + config.sft.steps,
         save_every: config.sft.save_every,
         keep_checkpoints: config.sft.keep_checkpoints,
+        updates_per_step: 1,
     };
     let path = folder.path().display().to_string();
     let mut session = Session::new(folder, plan, trainer.progress().step, &device, out)?;
     session.say(format_args!("sft on {device}; run folder {path}"));
+    notices.iter().for_each(|notice| session.say(notice));
     train(&config, &mut trainer, (&model, &encoder, unseen.as_ref()), &mut session).map_err(|error| session.advise(error))
 }
 
-/// What is learnt, what the model is measured on, and checksums of the data.
-fn open_problems(config: &SftRunConfig, reader: Reader<'_>, out: &mut dyn Write) -> Result<(Problems, Option<Unseen>, Fingerprints)> {
-    let mut fingerprints = Vec::new();
+/// What does not change how a step is made from the one before.
+const CHANGEABLE: &[&str] =
+    &["sft.save_every", "sft.keep_checkpoints", "out", "eval_problems", "run.device", "run.folder", "run.name", "model.path", "data.path"];
+
+/// What is learnt, what the model is measured on, and the beginning of a run on the data.
+fn open_problems(config: &SftRunConfig, reader: Reader<'_>, out: &mut dyn Write) -> Result<(Problems, Option<Unseen>, Beginning)> {
+    let mut beginning = Beginning::default();
     let task = || Ok::<_, anyhow::Error>(Box::new(Task::new(&config.task)?));
     let problems = match &config.data {
         None => Problems::Task(task()?),
         Some(data) => {
             let dataset = read(data, Purpose::Responses, reader, out)?;
-            fingerprints.push(("data", dataset.fingerprint()?));
+            beginning.add_data("data", &dataset)?;
             Problems::Data(dataset)
         }
     };
@@ -100,7 +112,7 @@ fn open_problems(config: &SftRunConfig, reader: Reader<'_>, out: &mut dyn Write)
         (None, Some(_)) => None,
         (None, None) => Some(Unseen::Task(task()?)),
     };
-    Ok((problems, unseen, fingerprints))
+    Ok((problems, unseen, beginning))
 }
 
 fn load(args: &Args) -> Result<SftRunConfig, ConfigError> {
@@ -160,6 +172,7 @@ fn train(
         }
     }
     if trainer.progress().step == steps {
+        session.check_learnt()?;
         model.save(&config.out, encoder.files())?;
         session.say(format_args!("model: {}", config.out.display()));
     }

@@ -11,6 +11,7 @@ use crate::problems::data::{DataConfig, Dataset, Purpose, has_split_to_measure, 
 use crate::problems::prompts::{Problems, Prompt, test_prompts};
 use crate::problems::reading::Reader;
 use crate::problems::tasks::Task;
+use crate::records::run::Beginning;
 
 /// Problems that are never trained on.
 pub(super) enum Unseen {
@@ -41,16 +42,13 @@ impl Unseen {
     }
 }
 
-/// Checksums of data, by the name of their setting.
-pub(super) type Fingerprints = Vec<(&'static str, u32)>;
-
 /// What a run learns from and what it is measured on.
 pub(super) struct Sources {
     pub(super) training: Problems,
     /// None if there is nothing that is not trained on.
     pub(super) unseen: Option<Unseen>,
-    /// Checksums of the data, by the name of their setting: a resumed run needs the same.
-    pub(super) fingerprints: Fingerprints,
+    /// With the data: a resumed run needs the same.
+    pub(super) beginning: Beginning,
 }
 
 impl Sources {
@@ -59,11 +57,11 @@ impl Sources {
     /// # Errors
     /// Data that cannot be read, rows that are refused, or more problems kept back than there are.
     pub(super) fn open(config: &Config, reader: Reader<'_>, out: &mut dyn Write) -> Result<Sources> {
-        let mut fingerprints = Vec::new();
+        let mut beginning = Beginning::default();
         let (mut training, mut unseen) = (None, None);
         if let Some(data) = &config.data {
             let all = read(data, Purpose::Training, reader, out)?;
-            fingerprints.push(("data", all.fingerprint()?));
+            beginning.add_data("data", &all)?;
             let (rest, kept) = match config.eval.data {
                 Some(_) => (all, None),
                 None => hold_out(all, config)?,
@@ -75,7 +73,7 @@ impl Sources {
                 }
                 None if config.eval.data.is_none() && has_split_to_measure(data)? => {
                     let measured = read(data, Purpose::Measuring, reader, out)?;
-                    fingerprints.push(("eval.data", measured.fingerprint()?));
+                    beginning.add_data("eval.data", &measured)?;
                     Some(Unseen::Data(measured, format!("another split of {} than is trained on", data.path)))
                 }
                 None => None,
@@ -84,7 +82,7 @@ impl Sources {
         }
         if let Some(data) = &config.eval.data {
             let read = read(data, Purpose::Measuring, reader, out)?;
-            fingerprints.push(("eval.data", read.fingerprint()?));
+            beginning.add_data("eval.data", &read)?;
             unseen = Some(Unseen::Data(read, data.path.to_string()));
         }
         let task = || Ok::<_, anyhow::Error>(Box::new(Task::new(&config.task)?));
@@ -92,7 +90,7 @@ impl Sources {
             unseen = Some(Unseen::Task(task()?));
         }
         let training = training.map_or_else(|| Ok::<_, anyhow::Error>(Problems::Task(task()?)), Ok)?;
-        Ok(Sources { training, unseen, fingerprints })
+        Ok(Sources { training, unseen, beginning })
     }
 }
 

@@ -13,12 +13,13 @@ use super::interrupt;
 use super::outcome::Outcome;
 use super::overview::{overview, print_dry_run};
 use super::place::checkpoint_of;
+use super::resumed::{AcceptArgs, compare_beginning};
 use super::session::{Plan, Session, at_step, restore_last};
-use super::sources::{Fingerprints, Sources, Unseen};
-use crate::config::{Config, ConfigError, changed};
+use super::sources::{Sources, Unseen};
+use crate::config::{Config, ConfigError, Settings, changed};
 use crate::error::TrainError;
 use crate::problems::reading::Reader;
-use crate::records::run::RunFolder;
+use crate::records::run::{Beginning, RunFolder};
 use crate::training::evaluate::{Decoding, evaluate};
 use crate::training::policy::{directory, load_encoder, load_policy};
 use crate::training::trainer::{StepOutput, Trainer};
@@ -31,6 +32,8 @@ pub(super) struct Args {
     /// Resume the run in this folder, from its last checkpoint, with its configuration. With `--set train.steps=N` it becomes longer.
     #[arg(long, value_name = "RUN", conflicts_with = "config")]
     resume: Option<PathBuf>,
+    #[command(flatten)]
+    accept: AcceptArgs,
     /// Write nothing: say what would be in force, what is trained on what, how long prompts are, and show the first.
     #[arg(long, conflicts_with = "resume")]
     dry_run: bool,
@@ -41,17 +44,21 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome> {
     let Some(path) = &args.resume else {
         let mut config = args.config.load()?;
         config.model.path = checkpoint_of(&config.model.path, out)?;
-        return if args.dry_run { dry_run(&config, &args.config.name(), out) } else { train_run(&config, None, out) };
+        return if args.dry_run {
+            dry_run(&config, &args.config.name(), out)
+        } else {
+            train_run(&config, None, AcceptArgs::default(), out)
+        };
     };
     let folder = RunFolder::open(path)?;
-    let config = continued(&folder, &args.config.overrides)?;
-    train_run(&config, Some(folder), out)
+    let config = continued(&folder, &args.config.overrides, args.accept)?;
+    train_run(&config, Some(folder), args.accept, out)
 }
 
 /// Trains in the folder `old`, from its last checkpoint on, or in a new one.
-pub(super) fn train_run(config: &Config, old: Option<RunFolder>, out: &mut dyn Write) -> Result<Outcome> {
+pub(super) fn train_run(config: &Config, old: Option<RunFolder>, accept: AcceptArgs, out: &mut dyn Write) -> Result<Outcome> {
     let device = open_device(&config.run.device)?;
-    let Start { mut trainer, unseen, fingerprints } = Start::new(config, &device, out)?;
+    let Start { mut trainer, unseen, beginning } = Start::new(config, &device, out)?;
     // a folder is made when there is something to put into it
     let (folder, before) = match old {
         Some(folder) => {
@@ -60,7 +67,9 @@ pub(super) fn train_run(config: &Config, old: Option<RunFolder>, out: &mut dyn W
         }
         None => (RunFolder::create(config)?, config.clone()),
     };
-    folder.check_start(Some(&directory(&config.model.path)?), &fingerprints)?;
+    let mut beginning = beginning.with_model(Some(&directory(&config.model.path)?))?;
+    beginning.config = folder.config_text()?;
+    let notices = compare_beginning::<Config>(&folder, &beginning, CHANGEABLE, accept)?;
     restore_last(&folder, |checkpoint| trainer.restore(checkpoint))?;
     let done = trainer.progress().step;
     if done > config.train.steps {
@@ -68,15 +77,19 @@ pub(super) fn train_run(config: &Config, old: Option<RunFolder>, out: &mut dyn W
         return Err(ConfigError::Range { origin: folder.path().display().to_string(), problem }.into());
     }
 
+    beginning.config = config.to_toml();
+    folder.note_beginning(&beginning)?;
     let plan = Plan {
         command: "train",
         steps: config.train.steps,
         save_every: config.train.save_every,
         keep_checkpoints: config.train.keep_checkpoints,
+        updates_per_step: config.train.updates_per_step,
     };
     let path = folder.path().display().to_string();
     let mut session = Session::new(folder, plan, done, &device, out)?;
     session.say(format_args!("{} on {device}; run folder {path}", config.method.own.name()));
+    notices.iter().for_each(|notice| session.say(notice));
     overview(config, &trainer).iter().for_each(|line| session.say(line));
     session.say(measured_on(config, unseen.as_ref()));
     if before.train.steps != config.train.steps {
@@ -93,11 +106,13 @@ pub(super) fn train_run(config: &Config, old: Option<RunFolder>, out: &mut dyn W
 }
 
 /// The settings of a run that goes on, with those changed that may change.
-fn continued(folder: &RunFolder, overrides: &[String]) -> Result<Config> {
+fn continued(folder: &RunFolder, overrides: &[String], accept: AcceptArgs) -> Result<Config> {
     let before: Config = folder.config()?;
     let config: Config = folder.config_with(overrides)?;
-    if let Some(key) = changed(&before, &config).into_iter().find(|key| !CHANGEABLE.contains(&key.as_str())) {
-        let problem = format!("{key}: a run goes on with what it began with; expected one of {}", CHANGEABLE.join(", "));
+    let key = changed(&before, &config).into_iter().find(|key| !CHANGEABLE.contains(&key.as_str()));
+    if let Some(key) = key.filter(|_| !accept.accept_changes) {
+        let problem =
+            format!("{key}: a run goes on with what it began with; expected one of {}, or --accept-changes", CHANGEABLE.join(", "));
         return Err(ConfigError::Range { origin: format!("--resume {}", folder.path().display()), problem }.into());
     }
     Ok(config)
@@ -114,6 +129,12 @@ const CHANGEABLE: &[&str] = &[
     "eval.problems_during_training",
     "eval.every",
     "run.device",
+    "run.folder",
+    "run.name",
+    // what they name is compared
+    "model.path",
+    "data.path",
+    "eval.data.path",
 ];
 
 /// What another length does to the learning rate.
@@ -139,7 +160,7 @@ fn dry_run(config: &Config, name: &str, out: &mut dyn Write) -> Result<Outcome> 
 pub(super) struct Start {
     pub(super) trainer: Trainer,
     pub(super) unseen: Option<Unseen>,
-    fingerprints: Fingerprints,
+    beginning: Beginning,
 }
 
 impl Start {
@@ -148,8 +169,8 @@ impl Start {
         let model = load_policy(&config.model, device, config.run.seed)?;
         let encoder = load_encoder(&config.model)?;
         let reader = Reader { encoder: &encoder, model: model.config(), max_new_tokens: config.rollout.max_new_tokens };
-        let Sources { training, unseen, fingerprints } = Sources::open(config, reader, out)?;
-        Ok(Start { trainer: Trainer::new(model, encoder, training, config.clone())?, unseen, fingerprints })
+        let Sources { training, unseen, beginning } = Sources::open(config, reader, out)?;
+        Ok(Start { trainer: Trainer::new(model, encoder, training, config.clone())?, unseen, beginning })
     }
 }
 
@@ -166,7 +187,7 @@ fn train(config: &Config, trainer: &mut Trainer, evaluation: Option<&Unseen>, se
     if trainer.progress().step == 0 {
         measure(config, trainer, evaluation, config.eval.problems, session)?;
     }
-    let mut beginning = Beginning::default();
+    let mut beginning = FirstSteps::default();
     let mut stop = interrupt::requested();
     while !stop && trainer.progress().step < steps {
         let output = match trainer.step() {
@@ -200,14 +221,14 @@ fn train(config: &Config, trainer: &mut Trainer, evaluation: Option<&Unseen>, se
 
 /// Whether anything can be learnt from the first steps: a run without it is better stopped than waited for.
 #[derive(Default)]
-struct Beginning {
+struct FirstSteps {
     /// The steps so far, of which in none a response was right, and in none the rewards of a group differed.
     steps: u64,
     none_right: u64,
     none_differ: u64,
 }
 
-impl Beginning {
+impl FirstSteps {
     const STEPS: u64 = 10;
 
     fn note(&mut self, output: &StepOutput, session: &mut Session<'_>) {
@@ -215,7 +236,7 @@ impl Beginning {
         self.steps += 1;
         self.none_right += is("rewards/accuracy", 0.0);
         self.none_differ += is("frac_reward_zero_std", 1.0);
-        if self.steps != Beginning::STEPS {
+        if self.steps != FirstSteps::STEPS {
             return;
         }
         if self.none_right == self.steps {

@@ -22,6 +22,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
+use super::bounds;
 use super::keys::merge;
 use super::load::{ConfigError, Settings};
 use super::train::Config;
@@ -155,6 +156,8 @@ impl CompareConfig {
             compare.folder = PathBuf::from("runs").join(name);
         }
         compare.check().map_err(|problem| range(format!("compare.{problem}")))?;
+        let section = Value::try_from(&compare).expect("a section is a table");
+        bounds::check(&Table::from_iter([("compare".to_owned(), section)])).map_err(range)?;
         let rows = compare.rows();
         let config = CompareConfig { compare, rows, origin: origin.to_owned(), shared };
         if !config.rows.iter().any(|row| row.name == config.compare.base) {

@@ -6,6 +6,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
+use super::bounds;
 use super::keys::{edits, known_keys, leaves, merge, moved, nearest, table_of};
 use super::other_names::other_name;
 use super::run::RunConfig;
@@ -121,7 +122,10 @@ pub trait Settings: Clone + Default + Serialize + DeserializeOwned {
             _ => format!("{origin} with --set {}", overrides.join(" --set ")),
         };
         let settings = Self::deserialize(Value::Table(whole)).map_err(|e| ConfigError::Range { origin: origin(), problem: message(&e) })?;
-        settings.check().map_err(|problem| ConfigError::Range { origin: origin(), problem })?;
+        settings
+            .check()
+            .and_then(|()| bounds::check(&Table::try_from(&settings).expect("a configuration is a table")))
+            .map_err(|problem| ConfigError::Range { origin: origin(), problem })?;
         Ok(settings)
     }
 
@@ -151,6 +155,12 @@ pub fn changed<S: Settings>(before: &S, after: &S) -> Vec<String> {
     keys.sort();
     keys.dedup();
     keys
+}
+
+/// The value of a key, dotted, as TOML; `none` if it is not set.
+pub fn value_of<S: Settings>(settings: &S, key: &str) -> String {
+    let table = Table::try_from(settings).expect("a configuration is a table");
+    leaves(&table).into_iter().find(|(path, _)| path.join(".") == key).map_or_else(|| "none".to_owned(), |(_, value)| value.to_string())
 }
 
 /// Checks that every key of `table` exists and that each value has the type of its key. Where text is expected, a number, a date, true and false stand for what was
@@ -215,6 +225,18 @@ fn parse_assignment(assignment: &str) -> Result<(Vec<String>, Value, String), Co
     Ok((path, value, text.to_owned()))
 }
 
+/// What serde says, in words of TOML instead of Rust's types.
 fn message(error: &toml::de::Error) -> String {
-    error.message().trim_end().to_owned()
+    let text = error.message().trim_end();
+    let Some((before, expected)) = text.rsplit_once(", expected ") else { return text.to_owned() };
+    let words = match expected {
+        "usize" | "u64" | "u32" => "a whole number, 0 or more",
+        "i64" | "i32" => "a whole number",
+        "f32" | "f64" => "a number",
+        "a map" => "a table",
+        "a sequence" => "a list",
+        _ if expected.starts_with("struct ") => "a table",
+        other => other,
+    };
+    format!("{before}, expected {words}")
 }

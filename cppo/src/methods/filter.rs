@@ -38,10 +38,11 @@ impl GroupFilter {
     /// The first field that is out of range, in words.
     pub fn check(&self) -> Result<(), String> {
         let (above, below) = (self.accuracy_above, self.accuracy_below);
-        if !(0.0 <= above && above < below && below <= 1.0) {
-            return Err(format!(
-                "filter.accuracy_above: expected 0 or more and below filter.accuracy_below, which is at most 1; got {above} and {below}"
-            ));
+        if !(0.0..=1.0).contains(&below) {
+            return Err(format!("filter.accuracy_below: expected 0 to 1, got {below:e}"));
+        }
+        if !(0.0 <= above && above < below) {
+            return Err(format!("filter.accuracy_above: expected 0 or more and below filter.accuracy_below ({below}), got {above:e}"));
         }
         Ok(())
     }

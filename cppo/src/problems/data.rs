@@ -59,6 +59,8 @@ pub struct Dataset {
     pub bad_rows: Vec<BadRow>,
     /// A sentence for each choice that was made in reading: which of a folder's splits.
     pub notes: Vec<String>,
+    /// The files that were read, in order.
+    pub files: Vec<PathBuf>,
 }
 
 /// A problem from a file.
@@ -190,11 +192,11 @@ pub fn has_split_to_measure(config: &DataConfig) -> Result<bool, DataError> {
 pub fn import_for(config: &DataConfig, purpose: Purpose) -> Result<Dataset, DataError> {
     let mut rows = Vec::new();
     let Files { paths, notes } = files(&config.path, config.split, purpose)?;
-    for file in paths {
+    for file in &paths {
         let left = config.limit.map_or(usize::MAX, |limit| limit - rows.len());
-        rows.extend(match extension(&file) {
-            Some("parquet") => parquet_rows::read(&file, &row::wanted_columns(config), left)?,
-            _ => jsonl::read(&file, left)?,
+        rows.extend(match extension(file) {
+            Some("parquet") => parquet_rows::read(file, &row::wanted_columns(config), left)?,
+            _ => jsonl::read(file, left)?,
         });
     }
     let read: Vec<Result<Example, BadRow>> = rows
@@ -204,7 +206,7 @@ pub fn import_for(config: &DataConfig, purpose: Purpose) -> Result<Dataset, Data
             example.map_err(|reason| BadRow { place, reason })
         })
         .collect();
-    let mut dataset = Dataset { notes, ..Dataset::default() };
+    let mut dataset = Dataset { notes, files: paths, ..Dataset::default() };
     for result in read {
         match result {
             Ok(example) => dataset.examples.push(example),

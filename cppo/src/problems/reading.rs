@@ -24,7 +24,7 @@ impl Reader<'_> {
     /// # Errors
     /// A bad row that is refused, or no problem that is left.
     pub fn keep_readable(&self, dataset: Dataset, config: &DataConfig) -> Result<Dataset, DataError> {
-        let Dataset { examples, mut bad_rows, notes } = dataset;
+        let Dataset { examples, mut bad_rows, notes, files } = dataset;
         let read: Vec<Result<Example, BadRow>> = examples
             .into_par_iter()
             .map(|example| match self.read(&example) {
@@ -39,7 +39,7 @@ impl Reader<'_> {
                 Err(bad) => bad_rows.push(bad),
             }
         }
-        Dataset { examples, bad_rows, notes }.settled(config)
+        Dataset { examples, bad_rows, notes, files }.settled(config)
     }
 
     /// Number of tokens of a problem's prompt, if it and a response fit the model.

@@ -2,13 +2,13 @@
 //!
 //! ```text
 //! runs/<name>/config.toml            everything that was in force
-//!             metrics.jsonl          one object per step, the same bytes for the same seed and device (times aside)
+//!             metrics.jsonl          one object per step, the same bytes for the same seed and device (times and memory aside)
 //!             events.out.tfevents.*  the same for TensorBoard: numbers, evaluations, and of each sampled prompt the picture and a response
 //!             evaluations.jsonl      one object per evaluation: accuracy by category, with counts
 //!             samples.jsonl          one object per response: tokens, reward, advantage, entropy shifts, perception mask
 //!             images/                the pictures of the samples, PNG
 //!             checkpoints/step-N/    Hugging Face directories with the trainer's state, and links `best` and `last` to two of them
-//!             start.json             checksums of the weights and data it started from
+//!             start.json             checksums of the model and data it started from, and the settings
 //!             starts.jsonl           when, with what version, on what device and after which step it was begun and resumed
 //!             report.html            all of it, to look at
 //!             .lock                  locked by the process that is at work on the run
@@ -35,7 +35,9 @@ pub use links::followed;
 pub use metrics::Metrics;
 pub use names::{MetricName, is_time, metric_names};
 pub use records::{CategoryResult, Evaluation, Launch, Sample, TokenRole};
+pub use start::{Beginning, Changes};
 
+use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -143,6 +145,15 @@ impl RunFolder {
         removed.map_err(|e| RunError::io(&path, e))
     }
 
+    /// The steps up to `step` that `metrics.jsonl` has no line for.
+    ///
+    /// # Errors
+    /// As [`RunFolder::metrics`].
+    pub fn missing_steps(&self, step: u64) -> Result<Vec<u64>, RunError> {
+        let there: BTreeSet<u64> = self.metrics()?.iter().map(Metrics::step).collect();
+        Ok((1..=step).filter(|step| !there.contains(step)).collect())
+    }
+
     /// Writers that continue after `step`; later records are cut off. 0 starts anew. Unfinished files of a killed process
     /// are removed. No other process can write while these writers exist.
     ///
@@ -214,7 +225,12 @@ impl RunFolder {
     /// # Errors
     /// As [`RunFolder::metrics`].
     pub fn evaluations(&self) -> Result<Vec<Evaluation>, RunError> {
-        lines::read(&self.path.join(EVALUATIONS))
+        let path = self.path.join(EVALUATIONS);
+        let evaluations: Vec<Evaluation> = lines::read(&path)?;
+        for (number, evaluation) in evaluations.iter().enumerate() {
+            evaluation.check().map_err(|problem| RunError::Damaged { path: path.clone(), line: number + 1, problem })?;
+        }
+        Ok(evaluations)
     }
 
     /// All samples that are recorded.

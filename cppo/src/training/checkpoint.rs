@@ -14,6 +14,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
+use flate2::Crc;
 use percept_engine::safetensors::{self, Checkpoint};
 use percept_engine::{AdamW, Tensor};
 use percept_model::{Model, ModelError, ModelFiles, atomic};
@@ -55,6 +56,9 @@ struct Saved {
     progress: Progress,
     /// CRC-32 of `trainer.safetensors`, because that format has no checksum of its own.
     tensors_crc32: u32,
+    /// CRC-32 of `progress`; none in checkpoints of versions that did not write it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    progress_crc32: Option<u32>,
 }
 
 /// Writes model, what the optimiser updates, its state, and progress to `directory`.
@@ -73,7 +77,7 @@ pub fn save(directory: &Path, model: &Model, files: &ModelFiles, optimizer: &Ada
         let path = new.join(TENSORS);
         safetensors::save(&path, &tensors, HashMap::new())?;
         let tensors_crc32 = crc32(&path).map_err(|error| ModelError::Io { path: path.clone(), source: error })?;
-        let saved = Saved { progress: progress.clone(), tensors_crc32 };
+        let saved = Saved { progress: progress.clone(), tensors_crc32, progress_crc32: Some(crc32_of(progress)) };
         let text = serde_json::to_string_pretty(&saved).expect("plain data");
         atomic::write_file(&new.join(PROGRESS), format!("{text}\n").as_bytes())
     })?;
@@ -85,7 +89,7 @@ pub fn save(directory: &Path, model: &Model, files: &ModelFiles, optimizer: &Ada
 /// # Errors
 /// If a file is missing, damaged, or of another model or optimiser; then nothing has changed.
 pub fn restore(directory: &Path, optimizer: &mut AdamW) -> Result<Progress, TrainError> {
-    let Saved { progress, tensors_crc32 } = read_saved(directory)?;
+    let Saved { progress, tensors_crc32, .. } = read_saved(directory)?;
     let path = directory.join(TENSORS);
     let wrong = |problem: String| TrainError::Saved { path: path.clone(), problem };
     let found = crc32(&path).map_err(|error| wrong(error.to_string()))?;
@@ -94,6 +98,9 @@ pub fn restore(directory: &Path, optimizer: &mut AdamW) -> Result<Progress, Trai
     }
     let checkpoint = Checkpoint::open(&path)?;
     let load = |name: String, own: &Tensor| -> Result<Tensor, TrainError> {
+        if !checkpoint.is_finite(&name) {
+            return Err(wrong(format!("{name}: expected numbers, got NaN or infinity")));
+        }
         let saved = checkpoint.load(&name, own.shape(), own.device())?;
         if saved.dtype() == own.dtype() {
             return Ok(saved);
@@ -131,7 +138,41 @@ fn read_saved(directory: &Path) -> Result<Saved, TrainError> {
     let path = directory.join(PROGRESS);
     let read = std::fs::read_to_string(&path).map_err(|error| error.to_string());
     let parsed = read.and_then(|text| serde_json::from_str(&text).map_err(|error| error.to_string()));
-    parsed.map_err(|problem| TrainError::Saved { path, problem })
+    let checked = parsed.and_then(|saved: Saved| {
+        let found = crc32_of(&saved.progress);
+        match saved.progress_crc32.filter(|expected| *expected != found) {
+            Some(expected) => Err(format!("progress: damaged: expected CRC-32 {expected:08x}, got {found:08x}")),
+            None => Ok(saved),
+        }
+    });
+    let named = checked.and_then(|saved| match step_of_name(directory).filter(|step| *step != saved.progress.step) {
+        Some(step) => Err(format!(
+            "progress.step: expected {step}, as the folder is named, got {}: a checkpoint under another's name",
+            saved.progress.step
+        )),
+        None => Ok(saved),
+    });
+    named.map_err(|problem| TrainError::Saved { path, problem })
+}
+
+/// N of a folder `step-N`.
+fn step_of_name(directory: &Path) -> Option<u64> {
+    directory.file_name()?.to_str()?.strip_prefix("step-")?.parse().ok()
+}
+
+fn crc32_of(progress: &Progress) -> u32 {
+    let mut crc = Crc::new();
+    crc.update(&serde_json::to_vec(progress).expect("plain data"));
+    crc.sum()
+}
+
+/// Whether all weights and all of the optimiser's state in a checkpoint are finite.
+///
+/// # Errors
+/// If its tensors cannot be read.
+pub fn is_finite(directory: &Path) -> Result<bool, TrainError> {
+    let checkpoint = Checkpoint::open(&directory.join(TENSORS))?;
+    Ok(checkpoint.names().all(|name| checkpoint.is_finite(name)))
 }
 
 fn overwrite(own: &Tensor, saved: &Tensor) -> Result<(), TrainError> {

@@ -68,7 +68,9 @@ pub fn rollout(
     let tiles_of_views: Vec<Option<Vec<Patches>>> = groups.par_iter().map(of_views).collect();
     let mut requests = Vec::new();
     for (group, tiles) in groups.iter().zip(&tiles_of_views) {
-        let (first, end) = (group.number as u32 * group_size as u32, (group.number as u32 + 1) * group_size as u32);
+        let end = (group.number + 1).checked_mul(group_size as u64).and_then(|end| u32::try_from(end).ok());
+        let end = end.ok_or_else(|| TrainError::Unsupported("expected fewer than 2^32 responses in a step".into()))?;
+        let first = end - group_size as u32;
         let request = |pictures, streams| GenerationRequest { prompt: &group.encoded.tokens, pictures, streams };
         let original = end - others as u32;
         if original > first {

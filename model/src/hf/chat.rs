@@ -5,6 +5,7 @@ mod generation;
 mod source;
 
 use crate::error::ModelError;
+use crate::foreign;
 use crate::hf::files;
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{Environment, ErrorKind, Value};
@@ -96,7 +97,7 @@ impl ChatTemplate {
             let expected = format!("at most {} bytes", files::MAX_TEMPLATE);
             return Err(ModelError::field(path, "chat_template", expected, template.len()));
         }
-        let environment = environment(&generation::without_tags(template)).map_err(|error| template_error(path, &error))?;
+        let environment = contained(path, || environment(&generation::without_tags(template)))?;
         Ok(Self { path: path.to_path_buf(), environment, special_tokens, takes_strings: OnceLock::new() })
     }
 
@@ -106,7 +107,7 @@ impl ChatTemplate {
     /// as a list of one text.
     pub fn render(&self, messages: &[Message], generation_prompt: GenerationPrompt) -> Result<String, ModelError> {
         let messages = messages.iter().map(|message| self.message_value(message)).collect();
-        self.render_values(messages, generation_prompt).map_err(|error| template_error(&self.path, &error))
+        contained(&self.path, || self.render_values(messages, generation_prompt))
     }
 
     fn message_value(&self, message: &Message) -> Value {
@@ -157,6 +158,12 @@ fn environment(template: &str) -> Result<Environment<'static>, minijinja::Error>
     environment.add_function("strftime_now", filters::strftime_now);
     environment.add_template_owned(TEMPLATE, template.to_string())?;
     Ok(environment)
+}
+
+/// The engine's errors, and its panics (its lexer counts past the end of some sources), as errors of the file.
+fn contained<T>(path: &Path, work: impl FnOnce() -> Result<T, minijinja::Error>) -> Result<T, ModelError> {
+    let failed = |message| ModelError::ChatTemplate { path: path.to_path_buf(), message };
+    foreign::contain(work).map_err(failed)?.map_err(|error| template_error(path, &error))
 }
 
 fn raise_exception(message: String) -> Result<Value, minijinja::Error> {

@@ -190,7 +190,15 @@ fn required_image_settings(directory: &Path, config: &ModelConfig) -> Result<Map
 /// The settings of the image processor: `image_processor` in `processor_config.json`, where transformers 5 saves them, or else
 /// `preprocessor_config.json`. `None` if neither file has any.
 fn read_image_settings(directory: &Path, config: &ModelConfig) -> Result<Option<Map<String, Value>>, ModelError> {
-    let settings = |fields: &Fields| (families::of(config).image_settings)(config, Some(fields)).map(Some);
+    let settings = |fields: &Fields| {
+        let settings = (families::of(config).image_settings)(config, Some(fields))?;
+        // what a processor cannot be made of is known here by its file
+        match (families::of(config).image_processor)(config, &settings) {
+            Err(ImageError::Config { field, expected, got }) => Err(fields.error(field, &expected, got)),
+            Err(error) => Err(fields.error("(all settings)", "those of an image processor", error)),
+            Ok(_) => Ok(Some(settings)),
+        }
+    };
     let newer = directory.join("processor_config.json");
     if let Some(map) = json::read_object(&newer)?
         && let Some(section) = Fields::new(&newer, &map).section("image_processor")?

@@ -92,9 +92,9 @@ impl GenerationConfig {
             pad_token_id: fields.token_id("pad_token_id")?,
             bos_token_id: fields.token_id("bos_token_id")?,
             do_sample: fields.flag("do_sample")?.unwrap_or(false),
-            temperature: within("temperature", "a number above 0", |t| t > 0.0)?,
+            temperature: within("temperature", "a number above 0", |t| t as f32 > 0.0 && (t as f32).is_finite())?,
             top_k: fields.count("top_k")?,
-            top_p: within("top_p", "a number above 0, at most 1", |p| p > 0.0 && p <= 1.0)?,
+            top_p: within("top_p", "a number above 0, at most 1", |p| p as f32 > 0.0 && p <= 1.0)?,
             max_new_tokens: fields.positive("max_new_tokens")?,
             loaded: Map::new(),
         };

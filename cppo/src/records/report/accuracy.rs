@@ -199,7 +199,10 @@ fn over_time(evaluations: &[Evaluation]) -> String {
         for (x, e) in points {
             let (left, top) = (plane.left(*x), plane.top(100.0 * e.rate));
             let words = format!("{decoding}, step {x}: {} % ({})", percent(e.rate), interval(e));
-            lines += &format!("<circle class=\"{class} dot\" cx=\"{left:.1}\" cy=\"{top:.1}\" r=\"3.5\"><title>{words}</title></circle>");
+            lines += &format!(
+                "<circle class=\"{class} dot\" cx=\"{left:.1}\" cy=\"{top:.1}\" r=\"3.5\"><title>{}</title></circle>",
+                escape(&words)
+            );
         }
         legend += &format!("<li><i class=\"{class}\"></i>{}</li>", escape(decoding));
     }

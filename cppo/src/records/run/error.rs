@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 
 use percept_model::ModelError;
 
+use crate::problems::data::DataError;
+
 /// Why a run's folder cannot be written or read.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
@@ -27,20 +29,17 @@ pub enum RunError {
         /// Its folder.
         path: PathBuf,
     },
-    /// A run would go on from weights it did not start from.
-    #[error("{}: not the weights that this run started from, which it needs as its reference: put them back, or begin a new run", path.display())]
-    Start {
-        /// The directory of the model.
+    /// A run would go on with something else than it began with.
+    #[error("{}: not what this run began with:\n  {}", path.display(), differences.join("\n  "))]
+    Changed {
+        /// Its folder.
         path: PathBuf,
+        /// What differs.
+        differences: Vec<String>,
     },
-    /// A run would go on with other data than it began with.
-    #[error(
-        "{setting}: not the data that this run began with (other problems, answers, pictures, or another order): put them back, or begin a new run"
-    )]
-    Data {
-        /// The setting that names them.
-        setting: String,
-    },
+    /// Data that can no longer be read.
+    #[error(transparent)]
+    Data(#[from] DataError),
     /// A line that is not what it should be.
     #[error("{}: line {line}: {problem}", path.display())]
     Damaged {

@@ -10,7 +10,7 @@ pub struct MetricName {
     pub meaning: &'static str,
 }
 
-/// All metrics that training records, in the order of a report. Times ([`is_time`]) differ from run to run; nothing else does.
+/// All metrics that training records, in the order of a report. Times ([`is_time`]) and memory (`memory/…`, of a process: a resumed run begins to count anew) differ from run to run; nothing else does.
 pub fn metric_names() -> &'static [MetricName] {
     NAMES
 }
@@ -59,5 +59,5 @@ const NAMES: &[MetricName] = &[
     metric("time/rollout", "Time of the rollout", "seconds"),
     metric("time/views", "Time of the views", "seconds"),
     metric("time/update", "Time of the update", "seconds"),
-    metric("memory/peak_bytes", "Memory", "largest sum of live tensors so far, bytes"),
+    metric("memory/peak_bytes", "Memory", "largest sum of live tensors since the run was begun or resumed, bytes"),
 ];

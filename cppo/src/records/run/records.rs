@@ -81,6 +81,27 @@ pub struct Evaluation {
 }
 
 impl Evaluation {
+    /// Whether its counts can be: a file may hold any.
+    pub(super) fn check(&self) -> Result<(), String> {
+        const MOST_SAMPLES: usize = 1 << 16;
+        const MOST: u64 = 1 << 48;
+        for category in &self.categories {
+            let CategoryResult { name, samples, correct, .. } = category;
+            if *samples > MOST_SAMPLES {
+                return Err(format!("categories.{name}.samples: expected at most {MOST_SAMPLES}, got {samples}"));
+            }
+            if let Some(most) = correct.iter().find(|correct| **correct as usize > *samples) {
+                return Err(format!("categories.{name}.correct: expected at most {samples}, as many as there are samples, got {most}"));
+            }
+            let errors = [category.perception_errors, category.reasoning_errors, category.both_errors, category.unreadable];
+            let counts = errors.into_iter().flatten().chain([category.well_formed, category.tokens]);
+            if let Some(count) = counts.into_iter().find(|count| *count > MOST) {
+                return Err(format!("categories.{name}: expected counts of at most {MOST}, got {count}"));
+            }
+        }
+        Ok(())
+    }
+
     /// The categories as a table shows them: the whole alone where it has but one part.
     pub fn distinct_categories(&self) -> &[CategoryResult] {
         if self.categories.len() == 2 { &self.categories[..1] } else { &self.categories }

@@ -7,6 +7,7 @@ use image::{Rgb, RgbImage};
 
 use super::{InspectedToken, Inspection};
 use crate::records::report::tokens::shift_scale;
+use crate::terminal::shown;
 
 /// How much a terminal can show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -165,17 +166,7 @@ fn nearest(&Rgb(pixel): &Rgb<u8>) -> u8 {
     16 + 36 * r + 6 * g + b
 }
 
-/// Text that cannot command the terminal.
+/// Text that cannot command the terminal, on one line.
 fn printable(text: &str) -> String {
-    text.chars()
-        .map(|c| {
-            if c == '\n' {
-                '↵'
-            } else if c.is_control() {
-                '·'
-            } else {
-                c
-            }
-        })
-        .collect()
+    shown(&text.replace('\n', "↵"))
 }

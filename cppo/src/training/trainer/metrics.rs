@@ -53,7 +53,7 @@ impl Times {
 /// | `tokens/response`, `tokens/trained`, `tokens/packed` | of all responses; of those with a gradient; through the decoder in the update |
 /// | `time/*` | seconds |
 /// | `tokens_per_second` | response tokens over the whole step's time |
-/// | `memory/peak_bytes` | largest amount of device memory in use so far |
+/// | `memory/peak_bytes` | largest amount of device memory in use since the run was begun or resumed |
 pub(super) fn metrics_of_step(
     step: u64,
     groups: &[Group],

@@ -50,7 +50,7 @@ impl Processor {
         };
         edge("max_image_size.longest_edge", config.max_image_size.longest_edge, MAX_EDGE)?;
         match config.size {
-            ImageSize::LongestEdge { longest_edge } => edge("size.longest_edge", longest_edge, usize::MAX)?,
+            ImageSize::LongestEdge { longest_edge } => edge("size.longest_edge", longest_edge, u32::MAX as usize)?,
             ImageSize::Exact { height, width } => {
                 edge("size.height", height, MAX_EDGE)?;
                 edge("size.width", width, MAX_EDGE)?;
