@@ -1,14 +1,16 @@
-// Matrix product of a few rows, as in decoding: bound by the reading of B, which each workgroup does once, coalesced.
+// Matrix product of a few rows, as in decoding: bound by the reading of B, whose columns each workgroup reads once, coalesced. Workgroups with the same columns follow each
+// other, so that B comes from memory once for all rows.
 // Math and layout: common/matmul.wgsl.
 //
 // 64 threads = QUADS quads of columns x 64 / QUADS slices of k; the slices are added through workgroup memory. QUADS = 16 suits a B that is
 // contiguous along n, QUADS = 1 one that is contiguous along k.
-// Dispatch: one workgroup per [ROWS, 4 QUADS] tile of C; columns fastest, then rows, then batches. Needs: 1 KiB x ROWS of workgroup memory.
+// Dispatch: one workgroup per [ROWS, 4 QUADS] tile of C; in bands (tile_at), then batches. Needs: 1 KiB x ROWS of workgroup memory.
 
 // Rows of a tile, 4 or 8: the bits of a row do not depend on it.
 override ROWS: u32 = 4u;
 override QUADS: u32 = 16u;
 const THREADS = 64u;
+const BAND = 64u;
 var<workgroup> partial: array<vec4<f32>, THREADS * ROWS>;
 
 @compute @workgroup_size(THREADS)
@@ -20,8 +22,9 @@ fn main(at: Invocation) {
         return;
     }
     let batch = batch_at(tile / (tiles_m * tiles_n));
-    let row = tile / tiles_n % tiles_m * ROWS;
-    let column = tile % tiles_n * QUADS * 4u;
+    let place = tile_at(tile % (tiles_m * tiles_n), tiles_m, tiles_n, BAND);
+    let row = place.x * ROWS;
+    let column = place.y * QUADS * 4u;
 
     // One slice: every (THREADS / QUADS)-th quad of k.
     let quad = at.lane % QUADS;

@@ -2,6 +2,7 @@
 
 mod cpu;
 mod deep;
+mod plan;
 mod rows;
 mod variants;
 
@@ -12,6 +13,7 @@ use crate::tensor::Tensor;
 use crate::tune::MatmulVariant;
 
 pub(crate) use deep::product_into;
+pub use plan::{Cut, ProductPlan, ProductSizes, RightAxis, product_plan};
 pub use rows::{FEW_ROWS, RowRule, with_row_rule};
 pub(crate) use variants::{COOPERATIVE_KERNELS, KERNELS};
 

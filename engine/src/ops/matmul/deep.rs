@@ -3,6 +3,7 @@
 //! A GPU gives every tile of the result to one workgroup. Of a small result there are few tiles, and most of the GPU would wait while a few workgroups walk the long
 //! axis. So the axis is cut into slices, which are multiplied side by side as a batch, and the products are added, in a fixed order ("split-k").
 
+use super::plan::{ProductSizes, RightAxis};
 use super::variants::slices;
 use super::{Store, launch};
 use crate::layout::Layout;
@@ -10,7 +11,7 @@ use crate::tensor::Tensor;
 
 /// The product `[m, k] · [k, n] -> [m, n]` without a gradient, cut if that keeps the device busy. Which row of the result has which bits depends on its sizes.
 pub(super) fn product(a: &Tensor, b: &Tensor) -> Tensor {
-    let slices = if a.rank() == 2 && b.rank() == 2 { slices(a.device(), a.dim(0), b.dim(1), a.dim(1)) } else { 1 };
+    let slices = if a.rank() == 2 && b.rank() == 2 { slices_of(a, b) } else { 1 };
     if slices <= 1 {
         return a.matmul(b);
     }
@@ -31,9 +32,13 @@ pub(super) fn product(a: &Tensor, b: &Tensor) -> Tensor {
 
 /// The product `[m, k] · [k, n]`, cut in the same way, in place of what is in `y`.
 pub(crate) fn product_into(y: &Tensor, a: &Tensor, b: &Tensor) {
-    if slices(a.device(), a.dim(0), b.dim(1), a.dim(1)) <= 1 {
+    if slices_of(a, b) <= 1 {
         launch(a, b, y, Store::Overwrite, None);
     } else {
         y.copy_from_(&product(a, b));
     }
+}
+
+fn slices_of(a: &Tensor, b: &Tensor) -> usize {
+    slices(a.device(), ProductSizes { batches: 1, m: a.dim(0), n: b.dim(1), k: a.dim(1), right: RightAxis::Columns })
 }
