@@ -29,5 +29,14 @@ pub struct Decoder {
 pub const DECODERS: [Decoder; 3] = [
     Decoder { name: "small", hidden: 384, intermediate: 960, heads: 6, kv_heads: 2, head_dim: 64, vocab: 384, weight_bytes: 4 },
     Decoder { name: "SmolVLM-256M", hidden: 576, intermediate: 1536, heads: 9, kv_heads: 3, head_dim: 64, vocab: 49_280, weight_bytes: 2 },
-    Decoder { name: "Qwen2.5-VL-3B", hidden: 2048, intermediate: 11_008, heads: 16, kv_heads: 2, head_dim: 128, vocab: 151_936, weight_bytes: 2 },
+    Decoder {
+        name: "Qwen2.5-VL-3B",
+        hidden: 2048,
+        intermediate: 11_008,
+        heads: 16,
+        kv_heads: 2,
+        head_dim: 128,
+        vocab: 151_936,
+        weight_bytes: 2,
+    },
 ];

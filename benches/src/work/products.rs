@@ -36,9 +36,9 @@ pub fn training(decoder: &Decoder, tokens: usize) -> Vec<Product> {
             let sizes = ProductSizes { batches: 1, m, n, k, right: columns };
             Product { pass: format!("{pass}, {tokens}"), weight: name, sizes, plan: product_plan(sizes, RowRule::Count, cut), right_bytes }
         };
-        products.push(gradient("of inputs", [tokens, inputs, outputs], Cut::Long, decoder.weight_bytes));
+        products.push(gradient("of inputs", [tokens, inputs, outputs], Cut::Gradient, decoder.weight_bytes));
         // that of the head is added to what earlier chunks gave
-        let cut = if name == "head" { Cut::Never } else { Cut::Long };
+        let cut = if name == "head" { Cut::Never } else { Cut::Gradient };
         products.push(gradient("of weights", [outputs, inputs, tokens], cut, 4));
     }
     products
@@ -58,31 +58,37 @@ fn weights(decoder: &Decoder) -> [(&'static str, [usize; 2]); 5] {
 
 fn forward(decoder: &Decoder, pass: &str, rows: usize, rule: RowRule, (weight, [outputs, inputs]): (&'static str, [usize; 2])) -> Product {
     let sizes = ProductSizes { batches: 1, m: rows, n: outputs, k: inputs, right: RightAxis::Inner };
-    let plan = product_plan(sizes, rule, Cut::Never);
+    let plan = product_plan(sizes, rule, if rule == RowRule::Count { Cut::Forward } else { Cut::Never });
     Product { pass: format!("{pass}, {rows}"), weight, sizes, plan, right_bytes: decoder.weight_bytes }
 }
 
 /// Most times round the inner loop that the row allows.
 pub const STEPS: usize = 64;
 
-impl Product {
-    /// Enough workgroups, and none that goes on for long.
-    pub fn is_shared_well(&self) -> bool {
-        self.plan.workgroups >= SIDE_BY_SIDE && self.plan.steps <= STEPS
-    }
+/// How well workgroups share a product.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sharing {
+    /// Four workgroups for each processor, none of which goes round more than [`STEPS`] times.
+    Well,
+    /// Workgroups enough, of which each goes round more often: all processors are busy, and cutting further would move more bytes.
+    Long,
+    /// Too few workgroups, of a product so small that it is over before the next launch can begin.
+    Small,
+    /// Too few workgroups.
+    Missed,
+}
 
-    /// Why a product is not shared well, in words; none of the reasons is work left undone.
-    pub fn excuse(&self) -> Option<&'static str> {
-        /// Multiplications of a processor's thread while a launch is prepared: what is below is over before the next can begin.
+impl Product {
+    /// How far the sharing goes.
+    pub fn sharing(&self) -> Sharing {
+        /// About what a large card multiplies in the three microseconds that a launch takes.
         const LAUNCH: usize = 1 << 26;
         let ProductSizes { batches, m, n, k, .. } = self.sizes;
-        let is_wide = self.plan.workgroups >= SIDE_BY_SIDE;
-        match () {
-            () if self.is_shared_well() => None,
-            () if !is_wide && batches * m * n * k <= LAUNCH => Some("small"),
-            () if !is_wide && self.plan.steps * self.plan.workgroups < 16 * SIDE_BY_SIDE => Some("short"),
-            () if is_wide => Some("long"),
-            () => Some("missed"),
+        match self.plan.workgroups >= SIDE_BY_SIDE {
+            true if self.plan.steps <= STEPS => Sharing::Well,
+            true => Sharing::Long,
+            false if batches * m * n * k <= LAUNCH => Sharing::Small,
+            false => Sharing::Missed,
         }
     }
 

@@ -44,11 +44,11 @@ pub struct ProductPlan {
     pub band: usize,
 }
 
-/// What a hardware GPU without tuned variants runs for a product in a forward pass ([`Cut::Never`]) or for a gradient ([`Cut::Long`]).
+/// What a hardware GPU without tuned variants runs for a product.
 pub fn product_plan(sizes: ProductSizes, rule: RowRule, cut: Cut) -> ProductPlan {
-    let slices = if cut == Cut::Long { slices(WORKGROUPS, sizes) } else { 1 };
+    let slices = if is_thin(rule, sizes) { 1 } else { slices(WORKGROUPS, sizes, cut) };
     let sizes = ProductSizes { batches: sizes.batches * slices, k: sizes.k / slices, ..sizes };
-    let is_thin = are_few_by(rule, sizes.m) || (rule == RowRule::Count && starves(sizes));
+    let is_thin = is_thin(rule, sizes);
     let variant = if is_thin { MatmulVariant::Skinny } else { MatmulVariant::Tile };
     let (tile, step, band) = if is_thin {
         let quads = quads(sizes.right);
@@ -62,10 +62,12 @@ pub fn product_plan(sizes: ProductSizes, rule: RowRule, cut: Cut) -> ProductPlan
 /// Whether the inner axis of a product may be cut into slices.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cut {
-    /// No: what else is in the batch must not change the order of a row's sums, or a second launch would cost more than it brings.
+    /// No: what else is in the batch must not change the order of a row's sums, or the product is added to something.
     Never,
-    /// Yes, if it is long and the result small.
-    Long,
+    /// In a forward pass with a gradient: where tiles are few and the axis is long.
+    Forward,
+    /// Of a gradient.
+    Gradient,
 }
 
 /// Processors of the largest GPUs.
@@ -76,11 +78,21 @@ pub(super) const WORKGROUPS: usize = 4 * PROCESSORS;
 const BAND: usize = 16;
 const THIN_BAND: usize = 64;
 
-/// Into how many slices the inner axis is best cut, so that `wanted` workgroups share the product.
-pub(super) fn slices(wanted: usize, sizes: ProductSizes) -> usize {
-    /// Fewer steps than this are not worth a slice.
-    const STEPS: usize = 256;
-    wanted.div_ceil(workgroups(sizes, [64, 64]).max(1)).min(sizes.k / STEPS).max(1)
+/// Into how many slices the inner axis is best cut: so many that `wanted` workgroups with the smallest tiles share the product, and, as far as large tiles are too few, that none
+/// has more than 1,024 products of a row and a column to add. Each slice of the result is written and read once more.
+pub(super) fn slices(wanted: usize, sizes: ProductSizes, cut: Cut) -> usize {
+    const LONGEST: usize = 1024;
+    let for_each = |tile| wanted.div_ceil(workgroups(sizes, tile).max(1));
+    let enough = for_each([32, 32]);
+    // shorter slices save no more than the launch of their sum costs
+    let (best, shortest) = match cut {
+        Cut::Never => return 1,
+        Cut::Forward => (enough, 512),
+        Cut::Gradient => (enough.max(sizes.k.div_ceil(LONGEST).min(for_each([64, 64]))), 256),
+    };
+    let best = best.min(sizes.k / shortest).max(1);
+    // slightly more of them if they then are of one length, and nothing is left for a launch of its own
+    (best..=best + best / 4).find(|slices| sizes.k.is_multiple_of(16 * slices)).unwrap_or(best)
 }
 
 /// The largest tile of which there are enough. The bits do not depend on it: every element is summed along k, one product after the other.
@@ -89,11 +101,12 @@ pub(super) fn tile(sizes: ProductSizes) -> [usize; 2] {
     tiles.into_iter().find(|&tile| workgroups(sizes, tile) >= WORKGROUPS).unwrap_or([32, 32])
 }
 
-/// The tile of the kernel for few rows. Its bits do not depend on the rows of a tile either.
+/// The tile of the kernel for few rows: 8 rows and many columns where that gives workgroups enough. Its bits do not depend on it either.
 pub(super) fn thin_tile(sizes: ProductSizes) -> [usize; 2] {
     let columns = 4 * quads(sizes.right);
-    let rows = if sizes.m <= 4 || workgroups(sizes, [8, columns]) < WORKGROUPS { 4 } else { 8 };
-    [rows, columns]
+    let tiles = [[8, 4 * columns], [8, columns]];
+    let fits = |&tile: &[usize; 2]| sizes.m > 4 && workgroups(sizes, tile) >= WORKGROUPS;
+    tiles.into_iter().find(fits).unwrap_or([4, columns])
 }
 
 /// Quads of columns of the kernel for few rows: along k neighbouring threads share a column, else they share a row.
@@ -101,9 +114,14 @@ pub(super) fn quads(right: RightAxis) -> usize {
     if right == RightAxis::Inner { 1 } else { 16 }
 }
 
+/// Whether a product takes the kernel for few rows.
+pub(super) fn is_thin(rule: RowRule, sizes: ProductSizes) -> bool {
+    are_few_by(rule, sizes.m) || (rule == RowRule::Count && starves(sizes))
+}
+
 /// Whether tiles would leave most processors without any, so that the kernel for few rows, whose workgroups are many and each of which cuts the inner axis among its
 /// threads, is done before the few are through.
-pub(super) fn starves(sizes: ProductSizes) -> bool {
+fn starves(sizes: ProductSizes) -> bool {
     // of a shorter axis half of those threads would have nothing
     const SHORTEST: usize = 128;
     sizes.right == RightAxis::Inner && sizes.k >= SHORTEST && workgroups(sizes, [32, 32]) < PROCESSORS

@@ -1,8 +1,8 @@
 //! The GPU kernels of the matrix product, and which of them runs.
 
 use super::cpu::forward;
-use super::plan::{self, ProductSizes, RightAxis};
-use super::rows::{RowRule, are_few_by, rule};
+use super::plan::{self, Cut, ProductSizes, RightAxis};
+use super::rows::{are_few_by, rule};
 use super::{Params, Store};
 use crate::device::Device;
 use crate::dtype::DType;
@@ -29,6 +29,7 @@ static SKINNY: Kernel = kernel!(wgsl!("common/matmul.wgsl", "matmul_skinny.wgsl"
     STORE,
     ("ROWS", &[4, 8]),
     ("QUADS", &[1, 16]),
+    ("SPAN", &[1, 4]),
 ]);
 static SUBGROUP: Kernel = kernel!(wgsl!("common/matmul.wgsl", "matmul_subgroup.wgsl"), "main", Params, forward, [Feature::Subgroups])
     .overriding(&[LEFT, RIGHT, TYPE, STORE, LANES]);
@@ -101,16 +102,20 @@ impl Variant {
         let tuned = if is_thin { tuning.thin } else { tuning.wide };
         tuned.filter(|variant| variant.runs_on(device)).unwrap_or_else(|| match device.adapter() {
             Some(adapter) if adapter.software && lanes(adapter).is_some() => Variant::Subgroup,
-            _ if is_thin || (rule() == RowRule::Count && plan::starves(sizes)) => Variant::Skinny,
+            _ if plan::is_thin(rule(), sizes) => Variant::Skinny,
             _ => Variant::Tile,
         })
     }
 }
 
 /// Into how many slices the inner axis of a product is best cut; 1 on the CPU, which cuts inside its kernel.
-pub(super) fn slices(device: &Device, sizes: ProductSizes) -> usize {
-    let Some(adapter) = device.adapter() else { return 1 };
-    plan::slices(if adapter.software { 4 } else { plan::WORKGROUPS }, sizes)
+pub(super) fn slices(device: &Device, sizes: ProductSizes, cut: Cut) -> usize {
+    match device.adapter() {
+        None => 1,
+        Some(adapter) if adapter.software => plan::slices(4, sizes, cut),
+        Some(_) if plan::is_thin(rule(), sizes) => 1,
+        Some(_) => plan::slices(plan::WORKGROUPS, sizes, cut),
+    }
 }
 
 /// Lanes of a subgroup, if they are always the same number, one that the kernels can split into quads, and small enough for a workgroup of four.
@@ -145,7 +150,8 @@ pub(super) fn launch(params: &Params, a: &Tensor, b: &Tensor, y: &Tensor, store:
         }
         Variant::Skinny => {
             let [rows, columns] = plan::thin_tile(sizes);
-            constants.extend([("ROWS", rows as f64), ("QUADS", plan::quads(sizes.right) as f64)]);
+            let quads = plan::quads(sizes.right);
+            constants.extend([("ROWS", rows as f64), ("QUADS", quads as f64), ("SPAN", (columns / 4 / quads) as f64)]);
             (&SKINNY, rows, columns)
         }
         Variant::Cooperative(size) => {
