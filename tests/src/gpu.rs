@@ -1,5 +1,6 @@
 //! The wgpu backend: recording, memory, uploads, errors. The kernels themselves are the op table's.
 
+mod decoding;
 mod products;
 
 use percept_engine::gpu::adapters;
