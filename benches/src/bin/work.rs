@@ -36,6 +36,9 @@ Of one layer and the head. Decoding: 64 sequences. Training: passes over 64, 512
 const KERNELS: &str = "\
 ## Other kernels
 
+Attention: workgroups read blocks of keys and values for 32 rows, of (query, head) pairs; decoding for four, and parts of 256 keys. The others: a row to a workgroup (elementwise kernels: 256 numbers),
+which reads it again where the last column is above 1.
+
 ";
 
 fn main() -> ExitCode {
@@ -65,10 +68,10 @@ fn table() -> String {
     }
     text.push_str(KERNELS);
     for decoder in &DECODERS {
-        let _ = writeln!(text, "### {}\n\n| kernel | on | memory | cache |\n|---|---|---|---|", decoder.name);
+        let _ = writeln!(text, "### {}\n\n| kernel | on | workgroups | memory | cache |\n|---|---|---|---|---|", decoder.name);
         for moved in kernels::of(decoder) {
             let [memory, cache] = [moved.moved, moved.asked].map(|bytes| bytes as f64 / moved.fewest as f64);
-            let _ = writeln!(text, "| {} | {} | {memory:.2} | {cache:.2} |", moved.kernel, moved.case);
+            let _ = writeln!(text, "| {} | {} | {} | {memory:.2} | {cache:.2} |", moved.kernel, moved.case, moved.workgroups);
         }
         text.push('\n');
     }

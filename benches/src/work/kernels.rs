@@ -11,6 +11,8 @@ pub struct Moved {
     pub kernel: &'static str,
     /// On what.
     pub case: String,
+    /// Workgroups.
+    pub workgroups: usize,
     /// From and to memory.
     pub moved: u64,
     /// What workgroups ask the caches for, each what it needs once, and what they write.
@@ -26,32 +28,32 @@ pub fn of(decoder: &Decoder) -> Vec<Moved> {
         attention_backward(decoder, 8, 512),
         attention_forward(decoder, 1, 4096),
         attention_backward(decoder, 1, 4096),
-        attention_decode(decoder, 64, 8),
-        attention_decode(decoder, 8, 1),
-        attention_decode(decoder, 1, 1),
+        attention_decode(decoder, 64, 8, 128),
+        attention_decode(decoder, 64, 8, 1024),
+        attention_decode(decoder, 8, 1, 1024),
+        attention_decode(decoder, 1, 1, 1024),
     ];
     let (hidden, tokens) = (decoder.hidden as u64, 4096);
     let chunk = (((1 << 20) / decoder.vocab / 64).max(1) * 64) as u64;
     let vocab = decoder.vocab as u64;
-    let row = |kernel, rows, columns, [read, again, written]: [u64; 3]| by_rows(kernel, rows, columns, [read, again, written]);
     all.extend([
         // tensors of the row's width that are read, how many more times they are, and those that are written
-        row("rms_norm.forward", tokens, hidden, [1, 1, 1]),
-        row("rms_norm.forward_add", tokens, hidden, [2, 0, 2]),
-        row("rms_norm.backward_add", tokens, hidden, [3, 1, 1]),
-        row("rms_norm.weight_partials", tokens, hidden, [2, 0, 0]),
-        row("layer_norm.forward", tokens, hidden, [1, 2, 1]),
-        row("layer_norm.backward", tokens, hidden, [2, 1, 1]),
-        row("swiglu.forward", tokens, decoder.intermediate as u64, [2, 0, 1]),
-        row("swiglu.backward", tokens, decoder.intermediate as u64, [3, 0, 2]),
-        row("binary.add", tokens, hidden, [2, 0, 1]),
-        row("split_heads.split", tokens, ((decoder.heads + 2 * decoder.kv_heads) * decoder.head_dim) as u64, [1, 0, 1]),
-        row("linear_log_probs.forward", chunk, vocab, [1, 0, 0]),
-        row("linear_log_probs.backward", chunk, vocab, [1, 0, 1]),
-        row("linear_kl.forward", chunk, vocab, [2, 0, 0]),
-        row("linear_kl.backward", chunk, vocab, [2, 0, 2]),
-        row("sample.sample", 64, vocab, [1, 2, 0]),
-        row("adamw.step_f32", 1, 1 << 24, [4, 0, 3]),
+        by_rows("rms_norm.forward", tokens, hidden, [1, 1, 1]),
+        by_rows("rms_norm.forward_add", tokens, hidden, [2, 0, 2]),
+        by_rows("rms_norm.backward_add", tokens, hidden, [3, 1, 1]),
+        by_rows("rms_norm.weight_partials", tokens, hidden, [2, 0, 0]),
+        by_rows("layer_norm.forward", tokens, hidden, [1, 2, 1]),
+        by_rows("layer_norm.backward", tokens, hidden, [2, 1, 1]),
+        by_rows("swiglu.forward", tokens, decoder.intermediate as u64, [2, 0, 1]),
+        by_rows("swiglu.backward", tokens, decoder.intermediate as u64, [3, 0, 2]),
+        by_rows("binary.add", tokens, hidden, [2, 0, 1]),
+        by_rows("split_heads.split", tokens, ((decoder.heads + 2 * decoder.kv_heads) * decoder.head_dim) as u64, [1, 0, 1]),
+        by_rows("linear_log_probs.forward", chunk, vocab, [1, 0, 0]),
+        by_rows("linear_log_probs.backward", chunk, vocab, [1, 0, 1]),
+        by_rows("linear_kl.forward", chunk, vocab, [2, 0, 0]),
+        by_rows("linear_kl.backward", chunk, vocab, [2, 0, 2]),
+        by_rows("sample.sample", 64, vocab, [1, 2, 0]),
+        by_rows("adamw.step_f32", 1 << 16, 256, [4, 0, 3]),
     ]);
     all
 }
@@ -62,7 +64,8 @@ fn by_rows(kernel: &'static str, rows: u64, columns: u64, [read, again, written]
     let side_by_side = rows.min(SIDE_BY_SIDE as u64) * columns * 4 * read;
     let fewest = (read + written) * tensor;
     let asked = fewest + again * read * tensor;
-    Moved { kernel, case: format!("{rows} × {columns}"), moved: if side_by_side <= CACHE_BYTES { fewest } else { asked }, asked, fewest }
+    let moved = if side_by_side <= CACHE_BYTES { fewest } else { asked };
+    Moved { kernel, case: format!("{rows} × {columns}"), workgroups: rows as usize, moved, asked, fewest }
 }
 
 /// Rows (of queries and heads) of a tile, and keys of a block.
@@ -129,19 +132,21 @@ const OTHERS: u64 = 1 << 40;
 
 fn attention_forward(decoder: &Decoder, sequences: usize, length: usize) -> Moved {
     let sizes = Causal::new(decoder, sequences, length);
-    let workgroups = sizes.query_blocks(ROWS).enumerate().map(|(number, (sequence, head, rows))| {
+    let pieces = sizes.query_blocks(ROWS).enumerate().map(|(number, (sequence, head, rows))| {
         let mut pieces = sizes.keys_up_to(sequence, head, rows.end - 1);
         pieces.push((OTHERS + number as u64, rows.len() as u64 * sizes.row));
         pieces
     });
-    let reads = Reads::of(workgroups);
+    let reads = Reads::of(pieces);
     let [queries, keys] = sizes.tensors();
     // the result, and a number for each row
     let written = queries + queries / sizes.row * 4;
     let fewest = queries + 2 * keys + written;
+    let workgroups = sizes.query_blocks(ROWS).count();
     Moved {
         kernel: "attention.forward",
         case: sizes.case(decoder.head_dim),
+        workgroups,
         moved: reads.moved + written,
         asked: reads.asked + written,
         fewest,
@@ -167,37 +172,62 @@ fn attention_backward(decoder: &Decoder, sequences: usize, length: usize) -> Mov
         pieces.extend((first * sizes.group / ROWS..row_blocks).map(|block| rows_piece(sequence, head, block)));
         pieces
     });
-    let reads = Reads::of(for_queries.chain(for_keys));
+    let reads = Reads::of(interleaved(for_queries.collect(), for_keys.collect()).into_iter());
     let [queries, keys] = sizes.tensors();
     let stats = queries / sizes.row * 8;
     let rest = stats + queries + 2 * keys;
     let fewest = 2 * queries + 2 * keys + rest;
+    let workgroups = sizes.query_blocks(2 * ROWS).count() + sizes.tokens() as usize / KEYS * sizes.kv_heads;
     Moved {
         kernel: "attention_backward.backward",
         case: sizes.case(decoder.head_dim),
+        workgroups,
         moved: reads.moved + rest,
         asked: reads.asked + rest,
         fewest,
     }
 }
 
-/// A token of each sequence; prompts of 256 tokens, each shared by some of them, and 128 tokens of their own.
-fn attention_decode(decoder: &Decoder, sequences: usize, per_prompt: usize) -> Moved {
+/// `interleaved` of shaders/attention_backward.wgsl.
+fn interleaved<T>(queries: Vec<T>, keys: Vec<T>) -> Vec<T> {
+    let (of_queries, of_keys) = ((queries.len() / keys.len().max(1)).max(1), (keys.len() / queries.len().max(1)).max(1));
+    let rounds = (queries.len() / of_queries).min(keys.len() / of_keys);
+    let (mut queries, mut keys) = (queries.into_iter(), keys.into_iter());
+    let mut all = Vec::new();
+    for _ in 0..rounds {
+        all.extend(queries.by_ref().take(of_queries));
+        all.extend(keys.by_ref().take(of_keys));
+    }
+    all.extend(queries.chain(keys));
+    all
+}
+
+/// A token of each sequence; prompts that are shared by some of them, and 128 tokens of their own.
+fn attention_decode(decoder: &Decoder, sequences: usize, per_prompt: usize, prompt: usize) -> Moved {
+    const PART: usize = 256;
     const BLOCK: usize = 64;
-    const PROMPT: usize = 256;
     const OWN: usize = 128;
     let (group, row) = (decoder.heads / decoder.kv_heads, decoder.head_dim as u64 * 4);
-    let workgroups = (0..sequences * decoder.heads).map(|number| {
-        let (sequence, head) = (number / decoder.heads, number % decoder.heads / group);
-        let block = |owner: usize, block: usize| (((owner * decoder.kv_heads + head) * 64 + block) as u64, 2 * BLOCK as u64 * row);
-        let prompt = (0..PROMPT / BLOCK).map(|i| block(sequence / per_prompt, i));
-        let own = (0..OWN / BLOCK).map(|i| block(sequences + sequence, i));
-        prompt.chain(own).chain([(OTHERS + number as u64, row)]).collect()
+    let keys = prompt + OWN;
+    let (parts, rows) = (keys.div_ceil(PART), group.div_ceil(4));
+    let count = sequences * parts * decoder.kv_heads * rows;
+    let workgroups = (0..count).map(|number| {
+        let (sequence, part) = (number / (parts * decoder.kv_heads * rows), number / (decoder.kv_heads * rows) % parts);
+        let head = number / rows % decoder.kv_heads;
+        let piece = |key: usize| {
+            let owner = if key < prompt { sequence / per_prompt } else { sequences + sequence };
+            (((owner * decoder.kv_heads + head) * 1024 + key / BLOCK) as u64, 2 * BLOCK as u64 * row)
+        };
+        let read = (part * PART..keys.min((part + 1) * PART)).step_by(BLOCK).map(piece);
+        read.chain([(OTHERS + number as u64, 4 * row)]).collect()
     });
     let reads = Reads::of(workgroups);
-    let written = (sequences * decoder.heads) as u64 * (row + 4);
-    let keys = (sequences / per_prompt * PROMPT + sequences * OWN) as u64;
-    let fewest = keys * 2 * decoder.kv_heads as u64 * row + (sequences * decoder.heads) as u64 * row + written;
-    let case = format!("{sequences} sequences, {per_prompt} to a prompt, {PROMPT} + {OWN} keys");
-    Moved { kernel: "attention_decode.decode", case, moved: reads.moved + written, asked: reads.asked + written, fewest }
+    let results = (sequences * decoder.heads) as u64 * (row + 4);
+    // what each part gives is written and read
+    let kept = if parts > 1 { 2 * parts as u64 * (sequences * decoder.heads) as u64 * (row + 16) } else { 0 };
+    let all_keys = (sequences / per_prompt * prompt + sequences * OWN) as u64;
+    let fewest = all_keys * 2 * decoder.kv_heads as u64 * row + (sequences * decoder.heads) as u64 * row + results;
+    let case = format!("{sequences} × {keys} keys, {prompt} of them shared by {per_prompt}");
+    let written = results + kept;
+    Moved { kernel: "attention_decode", case, workgroups: count, moved: reads.moved + written, asked: reads.asked + written, fewest }
 }
