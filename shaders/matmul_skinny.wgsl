@@ -55,22 +55,29 @@ fn main(at: Invocation) {
         }
     }
 
-    for (var s = 0u; s < SPAN; s++) {
-        if s > 0u {
-            workgroupBarrier();
-        }
-        for (var r = 0u; r < ROWS; r++) {
-            partial[at.lane * ROWS + r] = sum[8u * s + r];
-        }
-        workgroupBarrier();
+    // Not a loop: registers have no addresses.
+    add_slices(at.lane, batch, row, column, 0u);
+    if SPAN > 1u {
+        add_slices(at.lane, batch, row, column, 1u);
+        add_slices(at.lane, batch, row, column, 2u);
+        add_slices(at.lane, batch, row, column, 3u);
+    }
+}
 
-        // Add the slices: one thread per row and quad.
-        for (var own = at.lane; own < QUADS * ROWS; own += THREADS) {
-            var total = partial[own];
-            for (var other = own + QUADS * ROWS; other < THREADS * ROWS; other += QUADS * ROWS) {
-                total += partial[other];
-            }
-            store_four(batch, row + own % ROWS, column + (s * QUADS + own / ROWS) * 4u, total);
+// Adds the slices of every thread's quad s: one thread per row and quad.
+fn add_slices(lane: u32, batch: Batch, row: u32, column: u32, s: u32) {
+    if s > 0u {
+        workgroupBarrier();
+    }
+    for (var r = 0u; r < ROWS; r++) {
+        partial[lane * ROWS + r] = sum[8u * s + r];
+    }
+    workgroupBarrier();
+    for (var own = lane; own < QUADS * ROWS; own += THREADS) {
+        var total = partial[own];
+        for (var other = own + QUADS * ROWS; other < THREADS * ROWS; other += QUADS * ROWS) {
+            total += partial[other];
         }
+        store_four(batch, row + own % ROWS, column + (s * QUADS + own / ROWS) * 4u, total);
     }
 }

@@ -24,7 +24,7 @@ what workgroups ask the cache for, each number once per workgroup.
 const PRODUCTS: &str = "\
 ## Products
 
-Of one layer and the head. Decoding: 64 sequences. Training: passes over 64, 512 and 4,096 tokens; the head goes through them in chunks. *Steps*: times round the loop over the inner axis. The row to reach is
+Of one layer, of an adapter of rank 16, and of the head. Decoding: 64 sequences. Training: passes over 64, 512 and 4,096 tokens; the head goes through them in chunks. *Steps*: times round the loop over the inner axis. The row to reach is
 528 workgroups, and no more than 64 steps. Where it is missed, the last column says:
 
 - *long*: workgroups enough, each with more steps. All processors are busy to the end; to cut the inner axis further would write and read more sums.

@@ -27,7 +27,7 @@ pub fn decoding(decoder: &Decoder, sequences: usize) -> Vec<Product> {
 /// The products of a forward and backward pass over as many tokens, of a layer and the head.
 pub fn training(decoder: &Decoder, tokens: usize) -> Vec<Product> {
     let mut products = Vec::new();
-    for weight @ (name, [outputs, inputs]) in weights(decoder) {
+    for weight @ (name, [outputs, inputs]) in weights(decoder).into_iter().chain(adapter(decoder)) {
         // the head goes through the tokens in chunks, of 4 MiB of logits or 64 rows
         let tokens = if name == "head" { tokens.min(((1 << 20) / outputs / 64).max(1) * 64) } else { tokens };
         products.push(forward(decoder, "forward", tokens, RowRule::Count, weight));
@@ -42,6 +42,12 @@ pub fn training(decoder: &Decoder, tokens: usize) -> Vec<Product> {
         products.push(gradient("of weights", [outputs, inputs, tokens], cut, 4));
     }
     products
+}
+
+/// The two weights of an adapter beside the widest layer.
+fn adapter(decoder: &Decoder) -> [(&'static str, [usize; 2]); 2] {
+    const RANK: usize = 16;
+    [("down, LoRA A", [RANK, decoder.intermediate]), ("down, LoRA B", [decoder.hidden, RANK])]
 }
 
 /// Names and `[out, in]`.
