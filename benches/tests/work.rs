@@ -41,10 +41,16 @@ fn a_product_for_few_rows_reads_its_weights_once() {
 #[test]
 fn attention_norms_and_losses_move_little_more_than_they_must() {
     for decoder in &DECODERS {
-        // a row that is drawn from is walked three times, and does not fit into the cache if the vocabulary is large
-        for moved in kernels::of(decoder).into_iter().filter(|moved| moved.kernel != "sample.sample") {
+        for moved in kernels::of(decoder) {
+            let limit = match (moved.kernel, moved.case.split(' ').next()) {
+                // a row that is drawn from is walked three times, and rows do not fit into the cache if the vocabulary is large
+                ("sample.sample", _) => 3.0,
+                // the first keys of a long sequence need its last queries
+                ("attention_backward.backward", Some("1")) => 1.5,
+                _ => 1.25,
+            };
             let ratio = moved.moved as f64 / moved.fewest as f64;
-            assert!(ratio <= 1.25, "{}: {} on {}: {ratio:.2}", decoder.name, moved.kernel, moved.case);
+            assert!(ratio <= limit, "{}: {} on {}: {ratio:.2}", decoder.name, moved.kernel, moved.case);
         }
     }
 }

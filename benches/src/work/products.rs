@@ -37,9 +37,7 @@ pub fn training(decoder: &Decoder, tokens: usize) -> Vec<Product> {
             Product { pass: format!("{pass}, {tokens}"), weight: name, sizes, plan: product_plan(sizes, RowRule::Count, cut), right_bytes }
         };
         products.push(gradient("of inputs", [tokens, inputs, outputs], Cut::Gradient, decoder.weight_bytes));
-        // that of the head is added to what earlier chunks gave
-        let cut = if name == "head" { Cut::Never } else { Cut::Gradient };
-        products.push(gradient("of weights", [outputs, inputs, tokens], cut, 4));
+        products.push(gradient("of weights", [outputs, inputs, tokens], Cut::Gradient, 4));
     }
     products
 }

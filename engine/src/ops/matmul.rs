@@ -12,7 +12,7 @@ use crate::layout::{Layout, broadcast_shapes, collapse};
 use crate::tensor::Tensor;
 use crate::tune::MatmulVariant;
 
-pub(crate) use deep::gradient_into;
+pub(crate) use deep::{add_gradient, gradient_into};
 pub use plan::{Cut, ProductPlan, ProductSizes, RightAxis, product_plan};
 pub use rows::{FEW_ROWS, RowRule, with_row_rule};
 pub(crate) use variants::{COOPERATIVE_KERNELS, KERNELS};

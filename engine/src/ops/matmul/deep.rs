@@ -24,6 +24,14 @@ pub(crate) fn gradient_into(y: &Tensor, a: &Tensor, b: &Tensor) {
     }
 }
 
+/// The same product on top of what is in `y`.
+pub(crate) fn add_gradient(y: &Tensor, a: &Tensor, b: &Tensor) {
+    match cut(a, b, Cut::Gradient) {
+        Some(product) => y.copy_from_(&y.add(&product)),
+        None => launch(a, b, y, Store::Accumulate, None),
+    }
+}
+
 /// The product of a forward pass, if it is better cut. Which bits a row has then depends on the number of rows: never while decoding.
 pub(super) fn forward(a: &Tensor, b: &Tensor) -> Option<Tensor> {
     (rule() == RowRule::Count).then(|| cut(&a.detach(), &b.detach(), Cut::Forward)).flatten()
