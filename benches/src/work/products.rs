@@ -32,12 +32,18 @@ pub fn training(decoder: &Decoder, tokens: usize) -> Vec<Product> {
         let tokens = if name == "head" { tokens.min(((1 << 20) / outputs / 64).max(1) * 64) } else { tokens };
         products.push(forward(decoder, "forward", tokens, RowRule::Count, weight));
         let columns = RightAxis::Columns;
-        let gradient = |pass: &str, [m, n, k]: [usize; 3], cut, right_bytes| {
+        let gradient = |pass: &str, [m, n, k]: [usize; 3], right_bytes| {
             let sizes = ProductSizes { batches: 1, m, n, k, right: columns };
-            Product { pass: format!("{pass}, {tokens}"), weight: name, sizes, plan: product_plan(sizes, RowRule::Count, cut), right_bytes }
+            Product {
+                pass: format!("{pass}, {tokens}"),
+                weight: name,
+                sizes,
+                plan: product_plan(sizes, RowRule::Count, Cut::Gradient),
+                right_bytes,
+            }
         };
-        products.push(gradient("of inputs", [tokens, inputs, outputs], Cut::Gradient, decoder.weight_bytes));
-        products.push(gradient("of weights", [outputs, inputs, tokens], Cut::Gradient, 4));
+        products.push(gradient("of inputs", [tokens, inputs, outputs], decoder.weight_bytes));
+        products.push(gradient("of weights", [outputs, inputs, tokens], 4));
     }
     products
 }
