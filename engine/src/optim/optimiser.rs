@@ -100,7 +100,7 @@ impl<R: UpdateRule> Optimiser<R> {
                     assert!(!Gradients::is_same_parameter(twin, parameter), "{op}: {other} and {name} are the same parameter");
                 }
             }
-            for run in parameters.chunk_by(|a, b| Tensor::lie_in_order(&[&a.1, &b.1])) {
+            for run in as_they_lie(parameters).chunk_by(|a, b| Tensor::lie_in_order(&[&a.1, &b.1])) {
                 let parts: Vec<&Tensor> = run.iter().map(|(_, parameter)| parameter).collect();
                 let zeros = || laid_out(&parts, |all| Tensor::zeros(all.device(), all.shape(), arithmetic_type(all)));
                 let mut moments: Vec<_> = R::MOMENTS.iter().map(|_| zeros().into_iter()).collect();
@@ -280,6 +280,15 @@ impl<'a> Update<'a> {
         }
         launch.groups(threads.div_ceil(ELEMENTS_PER_GROUP)).run();
     }
+}
+
+/// Parameters of one piece of memory beside each other, in the order in which they lie there; otherwise in the order given.
+fn as_they_lie(parameters: Vec<(String, Tensor)>) -> Vec<(String, Tensor)> {
+    let first_of_storage = |of: &Tensor| parameters.iter().position(|(_, other)| std::ptr::eq(of.storage(), other.storage()));
+    let keys: Vec<_> = parameters.iter().map(|(_, parameter)| (first_of_storage(parameter), parameter.layout().offset)).collect();
+    let mut all: Vec<_> = keys.into_iter().zip(parameters).collect();
+    all.sort_by_key(|(key, _)| *key);
+    all.into_iter().map(|(_, named)| named).collect()
 }
 
 /// Tensors that lie one behind the other, as one. `[..], [..], .. -> [elements]`
