@@ -3,8 +3,8 @@
 //   dq_i = Σ_j ds_ij k_j,  dk_j = Σ_i ds_ij q_i,  dv_j = Σ_i p_ij dout_i
 // q, dout, dq [q_tokens, heads, HEAD_DIM]; k, v [kv_tokens, kv_heads, HEAD_DIM]; dkv [2, kv_tokens, kv_heads, HEAD_DIM];
 // stats [q_tokens, heads] of (lse, delta); table: see ops/attention/table.rs. HEAD_DIM is a multiple of 4, at most 128.
-// Dispatch: groups of 128, first heads / kv_heads per (tile of 64 queries, key head), each for the dq of 64 rows (see common/attention.wgsl), then one per
-// (tile of 32 keys, key head) for dk and dv. A group computes p and ds of a block of rows and keys, 4 × 4 or 4 × 2 to a thread, gives them to all its threads
+// Dispatch: groups of 128: heads / kv_heads per (tile of 64 queries, key head), each for the dq of 64 rows (see common/attention.wgsl), and one per
+// (tile of 32 keys, key head) for dk and dv, in proportion. A group computes p and ds of a block of rows and keys, 4 × 4 or 4 × 2 to a thread, gives them to all its threads
 // through workgroup memory, and each thread adds to every eighth quad of its four rows or keys. An element of the gradient is summed by one thread, in the
 // table's order: no atomics, and the same bits every time.
 // Needs common/attention.wgsl. Longer than other shaders, since WebGPU's eight buffers and one launch hold all three gradients.
@@ -31,16 +31,33 @@ var<private> sum: array<vec4f, 16>;
 
 @compute @workgroup_size(128)
 fn backward(at: Invocation) {
-    let index = group_index(at);
-    let query_groups = params.tiles * params.heads;
     for (var c = 0u; c < 4u * OWN; c += 1u) {
         sum[c] = vec4f();
     }
-    if index < query_groups {
-        query_gradient(index, at.lane);
-    } else if index < query_groups + params.key_tiles * params.kv_heads {
-        key_gradient(index - query_groups, at.lane);
+    let query_groups = params.tiles * params.heads;
+    let key_groups = params.key_tiles * params.kv_heads;
+    let part = interleaved(group_index(at), query_groups, key_groups);
+    if part.x == 0u && part.y < query_groups {
+        query_gradient(part.y, at.lane);
+    } else if part.x == 1u && part.y < key_groups {
+        key_gradient(part.y, at.lane);
     }
+}
+
+// Which of the groups for queries (0) or keys (1) this is: both side by side, in proportion, so that queries and keys come from memory once for both.
+fn interleaved(index: u32, queries: u32, keys: u32) -> vec2u {
+    let of_queries = max(queries / max(keys, 1u), 1u);
+    let of_keys = max(keys / max(queries, 1u), 1u);
+    let rounds = min(queries / of_queries, keys / of_keys);
+    let round = of_queries + of_keys;
+    if index < rounds * round {
+        let place = index % round;
+        let is_key = place >= of_queries;
+        return select(vec2u(0u, index / round * of_queries + place), vec2u(1u, index / round * of_keys + place - of_queries), is_key);
+    }
+    let rest = index - rounds * round;
+    let left = queries - rounds * of_queries;
+    return select(vec2u(0u, rounds * of_queries + rest), vec2u(1u, rounds * of_keys + rest - left), rest >= left);
 }
 
 // Adds a number of four rows or keys, times an own quad of a row of the other side.

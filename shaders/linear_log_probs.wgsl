@@ -34,24 +34,27 @@ fn forward(at: Invocation) {
     }
     let start = row * params.vocab;
 
-    // max first: exp overflows f32 above 88.7
-    var largest = -3.4028234e38;
-    for (var v = at.lane; v < params.vocab; v += LANES) {
-        largest = max(largest, logits[start + v]);
-    }
-    largest = row_max(at.lane, largest);
-
-    // z relative to the largest, so that the mean of z keeps its digits
+    // Each thread reads its logits once, with the largest so far: exp overflows f32 above 88.7. z is relative to it, so that the mean of z keeps its digits.
+    var own = -3.4028234e38;
     var sum = 0.0;
     var weighted = 0.0;
     for (var v = at.lane; v < params.vocab; v += LANES) {
-        let z = (logits[start + v] - largest) * params.inverse_temperature;
+        let logit = logits[start + v];
+        if logit > own {
+            let sums = moved(vec2f(sum, weighted), own, logit);
+            own = logit;
+            sum = sums.x;
+            weighted = sums.y;
+        }
+        let z = (logit - own) * params.inverse_temperature;
         let e = exp(z);
         sum += e;
         weighted += e * max(z, -1e30);
     }
-    sum = row_sum(at.lane, sum);
-    weighted = row_sum(at.lane, weighted);
+    let largest = row_max(at.lane, own);
+    let sums = moved(vec2f(sum, weighted), own, largest);
+    sum = row_sum(at.lane, sums.x);
+    weighted = row_sum(at.lane, sums.y);
 
     if at.lane == 0u {
         let out = params.first_row + row;
@@ -61,6 +64,16 @@ fn forward(at: Invocation) {
         entropies[out] = log_sum - weighted / sum;
         lses[out] = largest * params.inverse_temperature + log_sum;
     }
+}
+
+// Σ e^z and Σ e^z z with z relative to `after` in place of `before`.
+fn moved(sums: vec2f, before: f32, after: f32) -> vec2f {
+    if sums.x == 0.0 {
+        return sums;
+    }
+    let change = (before - after) * params.inverse_temperature;
+    let factor = exp(change);
+    return vec2f(sums.x * factor, (sums.y + sums.x * max(change, -1e30)) * factor);
 }
 
 @compute @workgroup_size(256)

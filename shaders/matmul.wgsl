@@ -1,12 +1,13 @@
-// Matrix product for any GPU: tiles of ROWS x 64 elements of C through workgroup memory, ROWS / 8 x 8 elements per thread.
+// Matrix product for any GPU: tiles of ROWS x COLUMNS elements of C through workgroup memory, ROWS / 8 x COLUMNS / 8 elements per thread.
 // Math and layout: common/matmul.wgsl.
 //
-// Dispatch: one workgroup of 64 threads per tile of C; columns fastest, then rows, then batches. Needs: 8 KiB of workgroup memory.
+// Dispatch: one workgroup of 64 threads per tile of C, in bands (tile_at), then batches. Needs: 8 KiB of workgroup memory.
 
-// Rows of a tile: 64, or 32 where that gives too few workgroups. The bits of C do not depend on it: every element is summed along k, one product after the other.
+// Rows and columns of a tile: 64, or 32 where that gives too few workgroups. The bits of C do not depend on them: every element is summed along k, one product after the other.
 override ROWS: u32 = 64u;
-const COLUMNS = 64u;
+override COLUMNS: u32 = 64u;
 const STEP = 16u;
+const BAND = 16u;
 // [k][quad of rows or columns]. Only whole vectors are written: neighbours in one vector would race.
 var<workgroup> left_tile: array<array<vec4<f32>, 16>, 16>;
 var<workgroup> right_tile: array<array<vec4<f32>, 16>, 16>;
@@ -21,10 +22,11 @@ fn main(at: Invocation) {
         return;
     }
     let batch = batch_at(tile / (tiles_m * tiles_n));
-    let row = tile / tiles_n % tiles_m * ROWS;
-    let column = tile % tiles_n * COLUMNS;
+    let place = tile_at(tile % (tiles_m * tiles_n), tiles_m, tiles_n, BAND);
+    let row = place.x * ROWS;
+    let column = place.y * COLUMNS;
 
-    // Each thread carries one 4x4 block of A (of 32 rows half of the threads) and of B per step; neighbours read along the axis that is contiguous. (x, y) = (quad, quad of k)
+    // Each thread carries one 4x4 block of A and of B per step (of 32 rows or columns half of the threads); neighbours read along the axis that is contiguous. (x, y) = (quad, quad of k)
     let across = vec2(at.lane % 16u, at.lane / 16u);
     let along = vec2(at.lane / 4u, at.lane % 4u);
     let left_quad = select(across, along, LEFT_LAYOUT == 1u);
@@ -37,7 +39,10 @@ fn main(at: Invocation) {
         if left_quad.x < ROWS / 4u {
             left = left_block(batch, row + left_quad.x * 4u, k + left_quad.y * 4u);
         }
-        let right = right_block(batch, k + right_quad.y * 4u, column + right_quad.x * 4u);
+        var right: mat4x4<f32>;
+        if right_quad.x < COLUMNS / 4u {
+            right = right_block(batch, k + right_quad.y * 4u, column + right_quad.x * 4u);
+        }
         workgroupBarrier();
         for (var i = 0u; i < 4u; i++) {
             left_tile[left_quad.y * 4u + i][left_quad.x] = left[i];
@@ -47,16 +52,15 @@ fn main(at: Invocation) {
         for (var step = 0u; step < STEP; step++) {
             let top = left_tile[step][local.y];
             let first = right_tile[step][local.x];
-            let second = right_tile[step][local.x + 8u];
-            for (var i = 0u; i < 4u; i++) {
-                sum[0][i] = fma(vec4(top[i]), first, sum[0][i]);
-                sum[1][i] = fma(vec4(top[i]), second, sum[1][i]);
-            }
+            sum[0] = add_outer(sum[0], top, first);
             if ROWS > 32u {
-                let bottom = left_tile[step][local.y + 8u];
-                for (var i = 0u; i < 4u; i++) {
-                    sum[2][i] = fma(vec4(bottom[i]), first, sum[2][i]);
-                    sum[3][i] = fma(vec4(bottom[i]), second, sum[3][i]);
+                sum[2] = add_outer(sum[2], left_tile[step][local.y + 8u], first);
+            }
+            if COLUMNS > 32u {
+                let second = right_tile[step][local.x + 8u];
+                sum[1] = add_outer(sum[1], top, second);
+                if ROWS > 32u {
+                    sum[3] = add_outer(sum[3], left_tile[step][local.y + 8u], second);
                 }
             }
         }
@@ -64,8 +68,20 @@ fn main(at: Invocation) {
 
     // Store.
     for (var quad = 0u; quad < ROWS / 16u; quad++) {
-        for (var i = 0u; i < 4u; i++) {
-            store_four(batch, row + local.y * 4u + quad / 2u * 32u + i, column + local.x * 4u + quad % 2u * 32u, sum[quad][i]);
+        if quad % 2u * 32u < COLUMNS {
+            for (var i = 0u; i < 4u; i++) {
+                store_four(batch, row + local.y * 4u + quad / 2u * 32u + i, column + local.x * 4u + quad % 2u * 32u, sum[quad][i]);
+            }
         }
     }
+}
+
+// sum + rows columnsᵀ: a vector of columns for each row.
+fn add_outer(sum: mat4x4<f32>, rows: vec4<f32>, columns: vec4<f32>) -> mat4x4<f32> {
+    return mat4x4(
+        fma(vec4(rows.x), columns, sum[0]),
+        fma(vec4(rows.y), columns, sum[1]),
+        fma(vec4(rows.z), columns, sum[2]),
+        fma(vec4(rows.w), columns, sum[3]),
+    );
 }

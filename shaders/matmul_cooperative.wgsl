@@ -2,12 +2,13 @@
 // Math and layout: common/matmul.wgsl. SIZE, Left, Right, Sum and their operations: common/cooperative*.wgsl. No subgroup arithmetic: one driver
 // crashes on modules that mix it with cooperative matrices.
 //
-// Dispatch: one workgroup of 4 LANES threads per tile of C; columns fastest, then rows, then batches.
+// Dispatch: one workgroup of 4 LANES threads per tile of C, in bands (tile_at), then batches.
 // Needs: f16; cooperative matrices of SIZE (or the scalar twin); subgroups of LANES; 14 KiB of workgroup memory.
 
 override LANES: u32 = 32u;
 const TILE = 64u;
 const STEP = 32u;
+const BAND = 16u;
 // Sums per subgroup and axis.
 const SPAN = 32u / SIZE;
 // Rows are padded by 8 halves against bank conflicts; 16 bytes is the alignment that cooperative loads ask for.
@@ -26,8 +27,9 @@ fn main(at: Invocation) {
         return;
     }
     let batch = batch_at(tile / (tiles_m * tiles_n));
-    let row = tile / tiles_n % tiles_m * TILE;
-    let column = tile % tiles_n * TILE;
+    let place = tile_at(tile % (tiles_m * tiles_n), tiles_m, tiles_n, BAND);
+    let row = place.x * TILE;
+    let column = place.y * TILE;
     let lane = at.lane % LANES;
     let subgroup = at.lane / LANES;
     let top = subgroup / 2u * 32u;

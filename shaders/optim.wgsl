@@ -1,16 +1,12 @@
-// What the optimisers share: the gradient norm, and whether and how this step is taken.
-//   sum_squares  partials[offset + t] = Σ_k g[t + k·parts]²                     t < parts; neighbours read neighbours
-//   prepare      from the norm n:  taken = n is finite
-//                scale = min(1, clip_norm / n)
-//                step += 1;  c1 = c1·β1 + (1 - β1);  c2 = c2·β2 + (1 - β2)      if taken, else skipped += 1
+// What the optimisers share: whether and how this step is taken.
+//   prepare  from the norm n of all gradients:  taken = n is finite
+//            scale = min(1, clip_norm / n)
+//            step += 1;  c1 = c1·β1 + (1 - β1);  c2 = c2·β2 + (1 - β2)      if taken, else skipped += 1
 // c = 1 - βᵗ by its recurrence: subtracting βᵗ from 1 would lose 4 digits at t = 1, β = 0.999.
 // control = [step, skipped, c1, c2, norm, scale, taken]
-// Dispatch: sum_squares one thread per partial, linear groups of 256; prepare one thread.
+// Dispatch: one thread.
 
 struct Params {
-    len: u32,
-    parts: u32,
-    offset: u32,
     clip_norm: f32,
     beta1: f32,
     beta2: f32,
@@ -20,24 +16,8 @@ struct Params {
 
 var<immediate> params: Params;
 
-@group(0) @binding(0) var<storage, read> g: array<f32>;
-@group(0) @binding(1) var<storage, read_write> partials: array<f32>;
-
 @group(0) @binding(0) var<storage, read> norm: array<f32>;
 @group(0) @binding(1) var<storage, read_write> control: array<f32>;
-
-@compute @workgroup_size(256)
-fn sum_squares(at: Invocation) {
-    let part = element(at);
-    if part >= params.parts {
-        return;
-    }
-    var total = 0.0;
-    for (var i = part; i < params.len; i += params.parts) {
-        total += g[i] * g[i];
-    }
-    partials[params.offset + part] = total;
-}
 
 @compute @workgroup_size(1)
 fn prepare() {

@@ -6,6 +6,7 @@
 pub mod block;
 #[cfg(feature = "model")]
 pub mod smolvlm;
+pub mod work;
 
 use std::time::Instant;
 

@@ -1,5 +1,5 @@
 // What the attention kernels share: parameters, the first bindings, and the segments. `table` is written by engine/src/ops/attention/table.rs, which
-// says what is where: the segments first, eight numbers each, then the tiles of queries, then the readers of the tiles of keys.
+// says what is where: the segments first, eight numbers each, then the tiles of queries, the readers of the tiles of keys, the parts of segments that are decoded.
 //
 // A *row* is a (query, head) pair. Of a segment and a key head, the rows are numbered by query, then by the heads that share the key head: so rows that are
 // next to each other read the same keys, whether they are different queries or heads of one.
@@ -12,6 +12,11 @@ struct Params {
     key_tiles: u32,
     key_table: u32,
     kv_tokens: u32,
+    part_table: u32,
+    parts: u32,
+    cut_table: u32,
+    cuts: u32,
+    longest: u32,
     scale: f32,
 }
 

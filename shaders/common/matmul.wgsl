@@ -54,6 +54,15 @@ fn batch_at(index: u32) -> Batch {
     );
 }
 
+// Row and column, in tiles, of the tile with this number in its batch: `band` rows of tiles side by side, then the next columns. Workgroups that run at the same time
+// then share rows of A as well as columns of B, which come from memory once for all of them.
+fn tile_at(number: u32, tiles_m: u32, tiles_n: u32, band: u32) -> vec2<u32> {
+    let first = number / (band * tiles_n) * band;
+    let rows = min(band, tiles_m - first);
+    let place = number % (band * tiles_n);
+    return vec2(first + place % rows, place / rows);
+}
+
 // A[row..row+4, k..k+4] as four vectors over rows, one for each k. Zero beyond k; the last row again beyond m (nobody stores it).
 fn left_block(batch: Batch, row: u32, k: u32) -> mat4x4<f32> {
     let ks = vec4(k) + vec4(0u, 1u, 2u, 3u);

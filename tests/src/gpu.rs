@@ -1,9 +1,12 @@
 //! The wgpu backend: recording, memory, uploads, errors. The kernels themselves are the op table's.
 
+mod decoding;
+mod products;
+
 use percept_engine::gpu::adapters;
+use percept_engine::ops::Segments;
 use percept_engine::trace::trace_table;
-use percept_engine::tune::MatmulVariant;
-use percept_engine::{DType, Device, Error, GpuSelector, Tensor, random};
+use percept_engine::{DType, Device, Error, GpuSelector, Tensor};
 
 use crate::common::{gpu, open};
 
@@ -133,6 +136,28 @@ fn submissions_grow_while_nothing_is_read() {
     }
 }
 
+/// A driver ends a submission that runs for seconds, and a few large products or a long attention are that.
+#[test]
+fn a_submission_ends_at_its_share_of_work() {
+    let cost = [64 * 48 * 32, 2 * (100 * 101 / 2) * 4 * 16];
+    let device = open(|selector| selector.with_submissions_of(2 * cost[0] + 1));
+    let [left, right] = [[64, 48], [48, 32]].map(|shape| Tensor::full(&device, &shape, 0.5, DType::F32));
+    let x = Tensor::full(&device, &[100, 4, 16], 0.5, DType::F32);
+    device.synchronize().unwrap();
+    let submissions = |work: &dyn Fn()| {
+        let before = device.counters().submissions;
+        (0..6).for_each(|_| work());
+        let submitted = device.counters().submissions - before;
+        device.synchronize().unwrap();
+        submitted
+    };
+    assert_eq!(submissions(&|| drop(left.matmul(&right))), 2, "three products are one submission");
+    assert!(cost[1] > 2 * cost[0]);
+    let segments = Segments::causal(&[100]);
+    assert_eq!(submissions(&|| drop(x.attention(&x, &x, &segments, 0.25))), 6, "each attention is one");
+    assert_eq!(submissions(&|| drop(x.add(&x))), 0, "sums cost nothing that counts");
+}
+
 #[test]
 fn tensors_are_counted_while_they_live() {
     let device = open(|selector| selector);
@@ -257,65 +282,5 @@ fn the_first_value_that_is_not_finite_is_reported_with_its_op() {
         let Error::NotFinite { kernel, at, shape, count, first } = &error else { panic!("{device}: {error}") };
         assert_eq!((shape.as_slice(), *count, *first), (&[2, 2][..], 2, 1), "{device}: {error}");
         assert!(kernel.contains("binary") && at.contains("gpu.rs"), "{device}: {error}");
-    }
-}
-
-/// Many rows take taller tiles, so that a prompt read beside others would have other bits if the height of a tile mattered.
-#[test]
-fn a_row_has_the_same_bits_in_a_tile_of_32_and_of_64_rows() {
-    let device = gpu();
-    let input = |stream, shape: [usize; 2]| Tensor::from_slice(&device, &random::normal(5, stream, shape[0] * shape[1], 1.0), &shape);
-    let (rows, weights) = (input(1, [1100, 52]), input(2, [52, 2000]));
-    let product = |rows: &Tensor| rows.matmul_by(&weights, MatmulVariant::Tile);
-    let (all, few) = (product(&rows), product(&rows.slice(0, 0, 100)));
-    assert_eq!(all.slice(0, 0, 100).to_vec::<f32>().unwrap(), few.to_vec::<f32>().unwrap());
-}
-
-#[test]
-fn a_gradient_summed_over_many_rows_is_right_however_it_is_cut() {
-    let device = open(|selector| selector);
-    // one tile of the result, and so several slices; with and without a rest, as x wᵀ and as x w
-    for (rows, transposed) in [(1024, true), (1031, true), (1031, false), (5000, true)] {
-        let shapes: [&[usize]; 3] = [&[rows, 24], if transposed { &[40, 24] } else { &[24, 40] }, &[rows, 40]];
-        let values: Vec<Vec<f32>> =
-            shapes.iter().zip(1..).map(|(shape, stream)| random::normal(5, stream, shape.iter().product(), 1.0)).collect();
-        let gradient = |device: &Device, dtype: DType| {
-            let tensor = |i: usize| {
-                let values: Vec<f64> = values[i].iter().map(|&value| f64::from(value)).collect();
-                Tensor::from_f64(device, &values, shapes[i], dtype)
-            };
-            let w = tensor(1).parameter();
-            let y = tensor(0).matmul(&if transposed { w.t() } else { w.clone() });
-            y.backward_from(&tensor(2)).get(&w).unwrap().to_f64_vec().unwrap()
-        };
-        let launches = device.counters().launches;
-        let (got, expected) = (gradient(&device, DType::F32), gradient(&Device::cpu(), DType::F64));
-        assert!(device.counters().launches - launches > 2, "not cut: this tests nothing");
-        let scale = (rows as f64).sqrt();
-        for (got, expected) in got.iter().zip(&expected) {
-            assert!((got - expected).abs() < 1e-5 * scale, "{rows} rows, transposed {transposed}: {got}, not {expected}");
-        }
-    }
-}
-
-#[test]
-fn a_gradient_summed_over_a_vocabulary_is_right_however_it_is_cut() {
-    let device = gpu();
-    let (tokens, hidden, vocab) = (70, 24, 3001);
-    let values = |stream, len| -> Vec<f64> { random::normal(6, stream, len, 1.0).iter().map(|&value| value.into()).collect() };
-    let (x, w) = (values(1, tokens * hidden), values(2, vocab * hidden));
-    let gradients = |device: &Device, dtype: DType, fused: bool| {
-        let x = Tensor::from_f64(device, &x, &[tokens, hidden], dtype).parameter();
-        let w = Tensor::from_f64(device, &w, &[vocab, hidden], dtype);
-        let targets = Tensor::from_slice(device, &(0..tokens as u32).map(|i| i * 41).collect::<Vec<_>>(), &[tokens]);
-        let y = if fused { x.linear_log_probs(&w, &targets, 1.0).0 } else { x.matmul(&w.t()).mul(&x.matmul(&w.t())) };
-        y.sum_all().backward().get(&x).unwrap().to_f64_vec().unwrap()
-    };
-    for fused in [true, false] {
-        let (got, expected) = (gradients(&device, DType::F32, fused), gradients(&Device::cpu(), DType::F64, fused));
-        let scale = expected.iter().fold(0.0, |scale: f64, value| scale.max(value.abs()));
-        for (got, expected) in got.iter().zip(&expected) {
-            assert!((got - expected).abs() < 1e-5 * scale, "{got}, not {expected}, of {scale}");
-        }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use percept_engine::optim::{AdamW, AdamWConfig, ParamGroup, Sgd, SgdConfig};
-use percept_engine::{DType, Device, Gradients, Tensor};
+use percept_engine::{DType, Device, Gradients, Tensor, random};
 
 const START: [f32; 4] = [0.5, -1.25, 2.0, 0.0];
 const GRADIENTS: [[f32; 4]; 5] =
@@ -168,4 +168,42 @@ fn a_state_that_does_not_fit_is_an_error_that_names_the_tensor() {
     assert_eq!(text, "trainer.safetensors: w.m: expected f32 [4], got f32 [5]");
     let text = error(&mut optimiser, &|state| drop(state.insert("x.m".into(), Tensor::zeros(&Device::cpu(), &[4], DType::F32))));
     assert!(text.starts_with("trainer.safetensors: x.m: expected no such tensor"), "{text}");
+}
+
+/// Queries, keys and values, say: their gradients come from one product, as slices of one tensor.
+#[test]
+fn parameters_that_lie_in_order_are_updated_together_to_the_same_bits() {
+    for device in [Device::new_cpu(), crate::common::open(|selector| selector)] {
+        for dtype in [DType::F32, DType::BF16] {
+            let values = |stream: u64, len: usize| -> Vec<f64> { random::normal(9, stream, len, 1.0).iter().map(|&x| x.into()).collect() };
+            let sizes = [[4, 64], [2, 64], [2, 64], [3, 64]];
+            let parameter = |i: usize| Tensor::from_f64(&device, &values(i as u64, sizes[i][0] * 64), &sizes[i], dtype).parameter();
+            let apart: Vec<Tensor> = (0..4).map(parameter).collect();
+            let mut together = Tensor::laid_in_order(&apart[..3].iter().collect::<Vec<_>>());
+            together.push(parameter(3));
+            assert!(Tensor::lie_in_order(&together[..3].iter().collect::<Vec<_>>()));
+            let all = Tensor::from_f64(&device, &values(7, 8 * 64), &[8, 64], DType::F32);
+            let last = Tensor::from_f64(&device, &values(8, 3 * 64), &[3, 64], DType::F32);
+            let step = |parameters: &[Tensor]| {
+                let named = parameters.iter().enumerate().map(|(i, parameter)| (format!("p{i}"), parameter.clone())).collect();
+                let groups = vec![ParamGroup { parameters: named, lr_scale: 1.0, weight_decay: 0.1 }];
+                let mut optimiser = AdamW::new(groups, AdamWConfig { lr: 0.1, clip_norm: 1.0, ..AdamWConfig::default() });
+                let mut gradients = Gradients::new();
+                for (parameter, [first, count]) in parameters.iter().zip([[0, 4], [4, 2], [6, 2]]) {
+                    gradients.set(parameter, &all.slice(0, first, count));
+                }
+                gradients.set(&parameters[3], &last);
+                let before = device.counters().launches;
+                (0..3).for_each(|_| drop(optimiser.step(&gradients)));
+                let launches = device.counters().launches - before;
+                let state: Vec<Vec<f64>> = optimiser.state().values().map(|x| x.to_f64_vec().unwrap()).collect();
+                let weights: Vec<Vec<f64>> = parameters.iter().map(|x| x.to_f64_vec().unwrap()).collect();
+                (state, weights, launches)
+            };
+            let (state, weights, many) = step(&apart);
+            let (joined_state, joined_weights, few) = step(&together);
+            assert_eq!((joined_state, joined_weights), (state, weights), "{device} {dtype}");
+            assert_eq!(many - few, 3 * 2, "{device} {dtype}: {few} launches of {many}");
+        }
+    }
 }

@@ -18,7 +18,11 @@ pub struct GpuSelector {
     pub(super) checked: bool,
     pub(super) immediates: bool,
     webgpu: bool,
+    pub(super) submission_multiply_adds: u64,
 }
+
+/// About a second of small graphics, milliseconds of a large card.
+const SUBMISSION_MULTIPLY_ADDS: u64 = 1 << 36;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Choice {
@@ -66,11 +70,17 @@ impl GpuSelector {
         self
     }
 
+    /// Submits work when it has this many multiplications with additions, by default 2^36. Drivers end a submission that runs for seconds: a smaller number is for a GPU that is slower.
+    pub fn with_submissions_of(mut self, multiply_adds: u64) -> GpuSelector {
+        self.submission_multiply_adds = multiply_adds;
+        self
+    }
+
     fn new(choice: Choice) -> GpuSelector {
         let webgpu = std::env::var("PERCEPT_LIMITS").is_ok_and(|v| v == "webgpu");
         let checked = std::env::var("PERCEPT_CHECK").is_ok_and(|v| v == "1");
         let immediates = std::env::var("PERCEPT_IMMEDIATES").map_or(true, |v| v != "0");
-        GpuSelector { choice, checked, immediates, webgpu }
+        GpuSelector { choice, checked, immediates, webgpu, submission_multiply_adds: SUBMISSION_MULTIPLY_ADDS }
     }
 
     fn matches(&self, index: usize, report: &AdapterReport) -> bool {

@@ -14,6 +14,8 @@ pub(super) struct Context {
     pub(super) queue: wgpu::Queue,
     pub(super) report: AdapterReport,
     pub(super) checks: Checks,
+    /// A recording is submitted when its kernels have this many multiplications with additions: drivers end what runs for long.
+    pub(super) submission_multiply_adds: u64,
     pub(super) failure: Arc<Failure>,
     /// Buffers made beside the pool: staging, parameters, read-back.
     pub(super) internal_buffers: AtomicU64,
@@ -49,6 +51,7 @@ impl Context {
             device,
             queue,
             checks: if selector.checked { Checks::On } else { Checks::Off },
+            submission_multiply_adds: selector.submission_multiply_adds,
             failure,
             internal_buffers: AtomicU64::new(0),
             lost: Arc::default(),

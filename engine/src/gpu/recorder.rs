@@ -16,9 +16,6 @@ const MAX_DISPATCHES: u32 = 256;
 const FIRST_DISPATCHES: u32 = 32;
 /// A recording is submitted when its kernels have bound this many bytes.
 const MAX_BOUND_BYTES: u64 = 1 << 30;
-/// A recording is submitted when its kernels have this many multiplications with additions: about a second of small graphics, milliseconds of a large card.
-/// Drivers end what runs for longer.
-const MAX_COST: u64 = 1 << 36;
 /// Direct uploads wait in the driver's memory for the next submission; this many bytes bring one about.
 const MAX_UPLOAD_BYTES: usize = 256 << 20;
 /// The processor runs ahead of the device by at most this many submissions.
@@ -94,7 +91,7 @@ impl Recorder {
         self.dispatches += 1;
         self.cost += dispatch.cost;
         let limit = (FIRST_DISPATCHES << self.since_idle.min(16)).min(MAX_DISPATCHES);
-        if self.dispatches >= limit || self.bound_bytes >= MAX_BOUND_BYTES || self.cost >= MAX_COST {
+        if self.dispatches >= limit || self.bound_bytes >= MAX_BOUND_BYTES || self.cost >= context.submission_multiply_adds {
             self.submit(context);
         }
         Ok(())

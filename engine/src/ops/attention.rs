@@ -18,7 +18,8 @@ pub use segments::{Mask, Segment, Segments};
 kernel_params! {
     /// Where the parts of the segments' table begin and how long they are, and the sizes.
     struct Params {
-        heads: u32, kv_heads: u32, tiles: u32, tile_table: u32, key_tiles: u32, key_table: u32, kv_tokens: u32, scale: f32,
+        heads: u32, kv_heads: u32, tiles: u32, tile_table: u32, key_tiles: u32, key_table: u32, kv_tokens: u32,
+        part_table: u32, parts: u32, cut_table: u32, cuts: u32, longest: u32, scale: f32,
     }
 }
 
@@ -32,17 +33,18 @@ const BACKWARD_SHADER: Shader = wgsl!("common/attention.wgsl", "attention_backwa
 const STATS_SHADER: Shader = wgsl!("attention_stats.wgsl");
 static FORWARD: Kernel = kernel!(FORWARD_SHADER, "forward", Params, attention).overriding(HEAD_DIMS);
 static DECODE: Kernel = kernel!(DECODE_SHADER, "decode", Params, attention).overriding(HEAD_DIMS);
+static JOIN: Kernel = kernel!(DECODE_SHADER, "join", Params, attention_join).overriding(HEAD_DIMS);
 static BACKWARD: Kernel = kernel!(BACKWARD_SHADER, "backward", Params, attention_backward).overriding(HEAD_DIMS);
 static STATS: Kernel = kernel!(STATS_SHADER, "stats_of_rows", StatsParams, attention_stats).overriding(HEAD_DIMS);
-pub(crate) const KERNELS: &[&Kernel] = &[&FORWARD, &DECODE, &BACKWARD, &STATS];
+pub(crate) const KERNELS: &[&Kernel] = &[&FORWARD, &DECODE, &JOIN, &BACKWARD, &STATS];
 
 /// The head_dims of models (the shaders take more): 16 and 32 in small ones, 72 in SigLIP-so400m, 80 in the vision tower of Qwen2-VL, 64 and
 /// 128 in most others.
 const HEAD_DIMS: &[(&str, &[u32])] = &[("HEAD_DIM", &[16, 32, 64, 72, 80, 128])];
 /// The largest head_dim: a thread keeps an eighth of four rows in registers.
 const MAX_HEAD_DIM: usize = 128;
-/// With so few queries per segment, the threads of a GPU divide the keys instead of the queries.
-const DECODE_QUERIES: usize = 4;
+/// Rows (of queries and heads) that a workgroup takes when decoding.
+const DECODE_ROWS: usize = 4;
 
 impl Tensor {
     /// Attention of the queries (`self`) over the keys that `segments` lets them see:
@@ -69,23 +71,29 @@ impl Tensor {
             key_tiles: parts.key_tiles as u32,
             key_table: parts.key_table as u32,
             kv_tokens: segments.kv_tokens() as u32,
+            part_table: parts.part_table as u32,
+            parts: parts.parts as u32,
+            cut_table: parts.cut_table as u32,
+            cuts: parts.cuts as u32,
+            longest: parts.longest as u32,
             scale,
         };
         let out = Tensor::uninit(q.device(), q.shape(), q.dtype(), "attention");
         let lse = Tensor::uninit(q.device(), &q.shape()[..2], q.dtype(), "attention");
         let tiles = parts.tiles * heads;
-        let (kernel, groups) = if parts.longest <= DECODE_QUERIES { (&DECODE, tiles) } else { (&FORWARD, 2 * tiles) };
-        let launch = kernel.launch(&params).constants(&constants);
-        launch
-            .input(&table)
-            .input(&q)
-            .input(&k)
-            .input(&v)
-            .output(&out)
-            .output(&lse)
-            .groups(groups)
-            .cost(2 * parts.pairs * (heads * head_dim) as u64)
-            .run();
+        let cost = 2 * parts.pairs * (heads * head_dim) as u64;
+        if parts.is_decoding() {
+            let kept = [parts.kept_parts.max(1) * parts.longest * heads, padded + 4];
+            let kept = Tensor::uninit(q.device(), &kept, q.dtype(), "attention");
+            let groups = parts.parts * kv_heads * (parts.longest * (heads / kv_heads)).div_ceil(DECODE_ROWS);
+            let launch = DECODE.launch(&params).constants(&constants).input(&table).input(&q).input(&k).input(&v);
+            launch.output(&out).output(&lse).output(&kept).groups(groups).cost(cost).run();
+            let launch = JOIN.launch(&params).constants(&constants).input(&table).input(&kept);
+            launch.output(&out).output(&lse).groups(parts.cuts * heads).run();
+        } else {
+            let launch = FORWARD.launch(&params).constants(&constants).input(&table).input(&q).input(&k).input(&v);
+            launch.output(&out).output(&lse).groups(2 * tiles).cost(cost).run();
+        }
 
         let y = unpadded(&out, head_dim);
         let (groups, pairs) = (tiles + parts.key_tiles * kv_heads, parts.pairs);
@@ -147,6 +155,9 @@ fn packed(x: &Tensor) -> Tensor {
 fn unpadded(x: &Tensor, head_dim: usize) -> Tensor {
     if x.dim(-1) == head_dim { x.clone() } else { x.slice(-1, 0, head_dim).contiguous() }
 }
+
+/// Nothing: the CPU goes over all keys of a query in [`attention`].
+fn attention_join<F: Float>(_: &Params, _: CpuArgs) {}
 
 /// out, dout, lse -> stats; shapes as in attention_stats.wgsl.
 fn attention_stats<F: Float>(_: &StatsParams, mut args: CpuArgs) {

@@ -19,7 +19,7 @@ use crate::tensor::Tensor;
 use crate::{kernel, kernel_params, parallel, wgsl};
 
 use super::ELEMENTS_PER_GROUP;
-use super::matmul::product_into;
+use super::matmul::{add_gradient, gradient_into};
 
 kernel_params! {
     /// A chunk of `rows` rows of logits, the first of which is row `first_row` of the outputs.
@@ -124,10 +124,10 @@ impl HeadGradients {
     /// Adds a chunk, each chunk once. As z = h Wᵀ, the gradients are dh = dz W and dW = dzᵀ h.
     pub(super) fn add(&mut self, chunk: &Chunk, hidden: &Tensor, weight: &Tensor, d_logits: &Tensor) {
         if let Some(d_hidden) = &self.hidden {
-            product_into(&chunk.of(d_hidden), d_logits, weight);
+            gradient_into(&chunk.of(d_hidden), d_logits, weight);
         }
         if let Some(d_weight) = &self.weight {
-            d_weight.add_matmul_(&d_logits.t(), &chunk.of(hidden));
+            add_gradient(d_weight, &d_logits.t(), &chunk.of(hidden));
         }
     }
 

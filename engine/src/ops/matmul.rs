@@ -2,6 +2,7 @@
 
 mod cpu;
 mod deep;
+mod plan;
 mod rows;
 mod variants;
 
@@ -11,7 +12,8 @@ use crate::layout::{Layout, broadcast_shapes, collapse};
 use crate::tensor::Tensor;
 use crate::tune::MatmulVariant;
 
-pub(crate) use deep::product_into;
+pub(crate) use deep::{add_gradient, gradient_into};
+pub use plan::{Cut, ProductPlan, ProductSizes, RightAxis, product_plan};
 pub use rows::{FEW_ROWS, RowRule, with_row_rule};
 pub(crate) use variants::{COOPERATIVE_KERNELS, KERNELS};
 
@@ -53,13 +55,16 @@ impl Tensor {
     #[track_caller]
     pub fn matmul(&self, rhs: &Tensor) -> Tensor {
         let shape = product_shape("matmul", self, rhs);
-        let y = Tensor::uninit(self.device(), &shape, self.dtype(), "matmul");
-        launch(self, rhs, &y, Store::Overwrite, None);
+        let y = deep::forward(self, rhs).unwrap_or_else(|| {
+            let y = Tensor::uninit(self.device(), &shape, self.dtype(), "matmul");
+            launch(self, rhs, &y, Store::Overwrite, None);
+            y
+        });
         let (a, b) = (self.detach(), rhs.detach());
         let (needs_a, needs_b) = (self.requires_grad(), rhs.requires_grad());
         y.with_grad("matmul", [self, rhs], move |dy| {
             // y = a b
-            let da = needs_a.then(|| deep::product(dy, &b.t()).sum_to(a.shape()));
+            let da = needs_a.then(|| deep::gradient(dy, &b.t()).sum_to(a.shape()));
             let db = needs_b.then(|| right_gradient(&a, &b, dy));
             [da, db]
         })
@@ -131,7 +136,7 @@ fn right_gradient(a: &Tensor, b: &Tensor, dy: &Tensor) -> Tensor {
     let is_shared = b.shape()[..b.rank() - 2].iter().all(|&length| length == 1);
     let (a, dy) = if is_shared { (fold_rows(a), fold_rows(dy)) } else { (a.clone(), dy.clone()) };
     let strides = &b.layout().strides[b.rank() - 2..];
-    let db = if strides[0] < strides[1] { deep::product(&dy.t(), &a).t() } else { deep::product(&a.t(), &dy) };
+    let db = if strides[0] < strides[1] { deep::gradient(&dy.t(), &a).t() } else { deep::gradient(&a.t(), &dy) };
     if is_shared { db.broadcast_to(b.shape()) } else { db.sum_to(b.shape()) }
 }
 

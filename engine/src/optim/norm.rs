@@ -3,18 +3,20 @@
 use crate::autograd::{Gradients, no_grad};
 use crate::cpu::parallel::for_costly_rows;
 use crate::cpu::{CpuArgs, Float, reduce};
-use crate::kernel::{Kernel, Shader};
+use crate::kernel::Kernel;
 use crate::ops::ELEMENTS_PER_GROUP;
 use crate::tensor::Tensor;
 use crate::{kernel, kernel_params, parallel, wgsl};
 
 kernel_params! {
-    /// The first three are for `sum_squares`, the others for `prepare`.
-    #[derive(Default)]
+    /// The lengths of the gradients, and where their partial sums begin.
+    struct SquaresParams {
+        offset: u32, length_0: u32, length_1: u32, length_2: u32, length_3: u32, length_4: u32, length_5: u32, length_6: u32,
+    }
+}
+
+kernel_params! {
     pub(super) struct Params {
-        len: u32,
-        parts: u32,
-        offset: u32,
         clip_norm: f32,
         beta1: f32,
         beta2: f32,
@@ -23,11 +25,12 @@ kernel_params! {
     }
 }
 
-const SHADER: Shader = wgsl!("optim.wgsl");
-static SUM_SQUARES: Kernel = kernel!(SHADER, "sum_squares", Params, sum_squares);
-static PREPARE: Kernel = kernel!(SHADER, "prepare", Params, prepare);
+static SUM_SQUARES: Kernel = kernel!(wgsl!("sum_squares.wgsl"), "sum_squares", SquaresParams, sum_squares);
+static PREPARE: Kernel = kernel!(wgsl!("optim.wgsl"), "prepare", Params, prepare);
 pub(crate) const KERNELS: &[&Kernel] = &[&SUM_SQUARES, &PREPARE];
 
+/// Gradients of a launch: with the sums they are the eight buffers that WebGPU allows.
+const TOGETHER: usize = 7;
 /// How many squares one thread adds up.
 const CHUNK: usize = 64;
 
@@ -50,11 +53,25 @@ pub(super) fn global_norm(gradients: &[&Tensor]) -> Tensor {
     let total = gradients.iter().map(|g| parts_of(g)).sum();
     let partials = Tensor::uninit(first.device(), &[total], first.dtype(), "global_norm");
     let mut offset = 0;
-    for gradient in gradients {
-        let parts = parts_of(gradient);
-        let params = Params { len: gradient.len() as u32, parts: parts as u32, offset: offset as u32, ..Params::default() };
-        let gradient = gradient.detach().contiguous();
-        SUM_SQUARES.launch(&params).input(&gradient).strided_output(&partials).groups(parts.div_ceil(ELEMENTS_PER_GROUP)).run();
+    let full: Vec<Tensor> = gradients.iter().filter(|g| !g.is_empty()).map(|g| g.detach().contiguous()).collect();
+    for some in full.chunks(TOGETHER) {
+        let parts: usize = some.iter().map(parts_of).sum();
+        let length = |i: usize| some.get(i).map_or(0, |gradient| gradient.len() as u32);
+        let params = SquaresParams {
+            offset: offset as u32,
+            length_0: length(0),
+            length_1: length(1),
+            length_2: length(2),
+            length_3: length(3),
+            length_4: length(4),
+            length_5: length(5),
+            length_6: length(6),
+        };
+        // the shortest again in the place of those that are missing, of which nothing is read
+        let shortest = some.iter().min_by_key(|gradient| gradient.len()).expect("chunks are not empty");
+        let bound = (0..TOGETHER).map(|i| some.get(i).unwrap_or(shortest));
+        let launch = bound.fold(SUM_SQUARES.launch(&params), |launch, gradient| launch.input(gradient));
+        launch.strided_output(&partials).groups(parts.div_ceil(ELEMENTS_PER_GROUP)).run();
         offset += parts;
     }
     no_grad(|| partials.sum_all().sqrt())
@@ -80,20 +97,24 @@ pub(super) fn prepare_step(norm: &Tensor, clip_norm: f64, [beta1, beta2]: [f64; 
         beta2: beta2 as f32,
         one_minus_beta1: (1.0 - beta1) as f32,
         one_minus_beta2: (1.0 - beta2) as f32,
-        ..Params::default()
     };
     PREPARE.launch(&params).input(norm).output(control).groups(1).run();
 }
 
 /// The sums of a part differ from the shader's, not their total: here a part is a contiguous chunk, which the processor's caches like.
-fn sum_squares<F: Float>(params: &Params, mut args: CpuArgs) {
-    let (g, partials) = (args.input::<F>(0), args.output::<F>(0));
-    let partials = &mut partials[params.offset as usize..][..params.parts as usize];
-    parallel!(for_costly_rows(partials, 1, CHUNK), |first, partials| {
-        for (partial, chunk) in partials.iter_mut().zip(g.chunks(CHUNK).skip(first)) {
-            *partial = reduce::sum_sq(chunk);
-        }
-    });
+fn sum_squares<F: Float>(params: &SquaresParams, mut args: CpuArgs) {
+    let SquaresParams { length_0, length_1, length_2, length_3, length_4, length_5, length_6, .. } = *params;
+    let mut rest = &mut args.output::<F>(0)[params.offset as usize..];
+    for (i, length) in [length_0, length_1, length_2, length_3, length_4, length_5, length_6].into_iter().enumerate() {
+        let g = &args.input::<F>(i)[..length as usize];
+        let (partials, behind) = rest.split_at_mut(g.len().div_ceil(CHUNK));
+        rest = behind;
+        parallel!(for_costly_rows(partials, 1, CHUNK), |first, partials| {
+            for (partial, chunk) in partials.iter_mut().zip(g.chunks(CHUNK).skip(first)) {
+                *partial = reduce::sum_sq(chunk);
+            }
+        });
+    }
 }
 
 fn prepare<F: Float>(params: &Params, mut args: CpuArgs) {

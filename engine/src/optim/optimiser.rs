@@ -10,6 +10,7 @@ use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::indices::Indices;
 use crate::kernel::{Kernel, KernelParams};
+use crate::layout::Layout;
 use crate::ops::ELEMENTS_PER_GROUP;
 use crate::tensor::Tensor;
 
@@ -69,7 +70,7 @@ pub struct Optimiser<R> {
     control: Tensor,
 }
 
-/// One parameter with its state.
+/// One parameter with its state. Where parameters with the same settings lie one behind the other in memory, so does their state.
 struct Slot {
     name: String,
     parameter: Tensor,
@@ -91,15 +92,24 @@ impl<R: UpdateRule> Optimiser<R> {
         let op = R::NAME;
         let mut slots: Vec<Slot> = Vec::new();
         for ParamGroup { parameters, lr_scale, weight_decay } in groups {
-            for (name, parameter) in parameters {
+            for (i, (name, parameter)) in parameters.iter().enumerate() {
                 assert!(parameter.is_packed(), "{op}: parameter {name} is a strided view: {:?}", parameter.layout());
-                assert!(slots.iter().all(|s| s.name != name), "{op}: two parameters are named {name}");
-                let twice = slots.iter().find(|s| Gradients::is_same_parameter(&s.parameter, &parameter));
-                assert!(twice.is_none(), "{op}: {} and {name} are the same parameter", twice.map_or("", |s| &s.name));
-                let zeros = || Tensor::zeros(parameter.device(), parameter.shape(), arithmetic_type(&parameter));
-                let moments = R::MOMENTS.iter().map(|_| zeros()).collect();
-                let master = parameter.dtype().is_half().then(|| in_f32(&parameter));
-                slots.push(Slot { name, parameter, master, moments, lr_scale, weight_decay });
+                let before = slots.iter().map(|slot| (&slot.name, &slot.parameter));
+                for (other, twin) in before.chain(parameters[..i].iter().map(|(name, parameter)| (name, parameter))) {
+                    assert!(other != name, "{op}: two parameters are named {name}");
+                    assert!(!Gradients::is_same_parameter(twin, parameter), "{op}: {other} and {name} are the same parameter");
+                }
+            }
+            for run in as_they_lie(parameters).chunk_by(|a, b| Tensor::lie_in_order(&[&a.1, &b.1])) {
+                let parts: Vec<&Tensor> = run.iter().map(|(_, parameter)| parameter).collect();
+                let zeros = || laid_out(&parts, |all| Tensor::zeros(all.device(), all.shape(), arithmetic_type(all)));
+                let mut moments: Vec<_> = R::MOMENTS.iter().map(|_| zeros().into_iter()).collect();
+                let mut masters = parts[0].dtype().is_half().then(|| laid_out(&parts, in_f32).into_iter());
+                for (name, parameter) in run {
+                    let moments = moments.iter_mut().map(|moments| moments.next().expect("one for each")).collect();
+                    let master = masters.as_mut().and_then(Iterator::next);
+                    slots.push(Slot { name: name.clone(), parameter: parameter.clone(), master, moments, lr_scale, weight_decay });
+                }
             }
         }
         let Some(first) = slots.first() else { panic!("{op}: no parameters") };
@@ -130,8 +140,8 @@ impl<R: UpdateRule> Optimiser<R> {
         }
         let norm = norm::global_norm(&pairs.iter().map(|(_, gradient)| gradient).collect::<Vec<_>>());
         norm::prepare_step(&norm, self.rule.clip_norm(), self.rule.betas(), &self.control);
-        for (slot, gradient) in &pairs {
-            self.rule.update(Update { slot, gradient, control: &self.control });
+        for run in pairs.chunk_by(|(a, first), (b, second)| a.goes_on_in(b) && Tensor::lie_in_order(&[first, second])) {
+            self.rule.update(Update::of(run, &self.control));
         }
         norm
     }
@@ -204,14 +214,41 @@ impl<R: UpdateRule> Optimiser<R> {
     }
 }
 
-/// The update of one parameter, for its rule to launch.
+impl Slot {
+    /// Whether another parameter with the same settings, and all its state, begin where those of this one end.
+    fn goes_on_in(&self, next: &Slot) -> bool {
+        let state = |slot: &Slot| [&slot.parameter].into_iter().chain(&slot.master).chain(&slot.moments).cloned().collect::<Vec<_>>();
+        (self.lr_scale, self.weight_decay) == (next.lr_scale, next.weight_decay)
+            && state(self).iter().zip(&state(next)).all(|(a, b)| Tensor::lie_in_order(&[a, b]))
+    }
+}
+
+/// The update of one parameter, or of several that lie one behind the other with all their state, for its rule to launch.
 pub struct Update<'a> {
-    slot: &'a Slot,
-    gradient: &'a Tensor,
+    lr_scale: f64,
+    weight_decay: f64,
+    parameter: Tensor,
+    master: Option<Tensor>,
+    moments: Vec<Tensor>,
+    gradient: Tensor,
     control: &'a Tensor,
 }
 
-impl Update<'_> {
+impl<'a> Update<'a> {
+    fn of(run: &[(&Slot, Tensor)], control: &'a Tensor) -> Update<'a> {
+        let slots = || run.iter().map(|(slot, _)| slot);
+        let first = run[0].0;
+        Update {
+            lr_scale: first.lr_scale,
+            weight_decay: first.weight_decay,
+            parameter: as_one(slots().map(|slot| &slot.parameter)),
+            master: first.master.as_ref().map(|_| as_one(slots().flat_map(|slot| &slot.master))),
+            moments: (0..first.moments.len()).map(|i| as_one(slots().map(|slot| &slot.moments[i]))).collect(),
+            gradient: as_one(run.iter().map(|(_, gradient)| gradient)),
+            control,
+        }
+    }
+
     /// Number of elements.
     pub(super) fn len(&self) -> u32 {
         self.gradient.len() as u32
@@ -219,20 +256,20 @@ impl Update<'_> {
 
     /// The learning rate of this parameter's group, and by how much a step shrinks its values.
     pub(super) fn lr_and_decay(&self, lr: f64) -> [f32; 2] {
-        let lr = lr * self.slot.lr_scale;
-        [lr as f32, (lr * self.slot.weight_decay) as f32]
+        let lr = lr * self.lr_scale;
+        [lr as f32, (lr * self.weight_decay) as f32]
     }
 
     /// Launches the first kernel, or the second for a parameter stored as halves. Inputs: gradient, control. Outputs: the values (or their f32
     /// copy), the moments, and the halves if there are any.
     pub(super) fn launch<P: KernelParams>(&self, [plain, half]: [&'static Kernel; 2], params: &P) {
-        let Slot { parameter, master, moments, .. } = self.slot;
+        let Update { parameter, master, moments, .. } = self;
         let dtype = [("DTYPE", f64::from(parameter.dtype().code()))];
         let (kernel, values) = match master {
             Some(master) => (half, master),
             None => (plain, parameter),
         };
-        let mut launch = kernel.launch(params).constants(&dtype).input(self.gradient).input(self.control).output(values);
+        let mut launch = kernel.launch(params).constants(&dtype).input(&self.gradient).input(self.control).output(values);
         for moment in moments {
             launch = launch.output(moment);
         }
@@ -243,6 +280,37 @@ impl Update<'_> {
         }
         launch.groups(threads.div_ceil(ELEMENTS_PER_GROUP)).run();
     }
+}
+
+/// Parameters of one piece of memory beside each other, in the order in which they lie there; otherwise in the order given.
+fn as_they_lie(parameters: Vec<(String, Tensor)>) -> Vec<(String, Tensor)> {
+    let first_of_storage = |of: &Tensor| parameters.iter().position(|(_, other)| std::ptr::eq(of.storage(), other.storage()));
+    let keys: Vec<_> = parameters.iter().map(|(_, parameter)| (first_of_storage(parameter), parameter.layout().offset)).collect();
+    let mut all: Vec<_> = keys.into_iter().zip(parameters).collect();
+    all.sort_by_key(|(key, _)| *key);
+    all.into_iter().map(|(_, named)| named).collect()
+}
+
+/// Tensors that lie one behind the other, as one. `[..], [..], .. -> [elements]`
+fn as_one<'a>(mut parts: impl Iterator<Item = &'a Tensor>) -> Tensor {
+    let first = parts.next().expect("a run is not empty");
+    let len = first.len() + parts.map(Tensor::len).sum::<usize>();
+    first.view(Layout { offset: first.layout().offset, ..Layout::contiguous(&[len]) })
+}
+
+/// What `make` makes of tensors that lie one behind the other, all together, cut as they are; of each by itself where it would be more than a kernel can bind.
+fn laid_out(parts: &[&Tensor], make: impl Fn(&Tensor) -> Tensor) -> Vec<Tensor> {
+    let all = as_one(parts.iter().copied());
+    let limit = all.device().adapter().map_or(u64::MAX, |adapter| adapter.max_binding_bytes);
+    if parts.len() == 1 || (all.len() * arithmetic_type(&all).size_bytes()) as u64 > limit {
+        return parts.iter().map(|part| make(part)).collect();
+    }
+    let (made, mut start) = (make(&all), 0);
+    let cut = |part: &&Tensor| {
+        start += part.len();
+        made.view(Layout { offset: start - part.len(), ..Layout::contiguous(part.shape()) })
+    };
+    parts.iter().map(cut).collect()
 }
 
 fn arithmetic_type(parameter: &Tensor) -> DType {

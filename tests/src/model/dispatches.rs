@@ -1,7 +1,7 @@
 //! How many kernels a layer of the decoder launches: on a GPU each waits for the one before it, and a small model waits more than it computes.
 
 use percept_engine::ops::{Mask, Segment, Segments};
-use percept_engine::{DType, Device, Indices, Tensor};
+use percept_engine::{AdamW, AdamWConfig, DType, Device, Indices, ParamGroup, Tensor};
 use percept_model::{LoraConfig, Model, ModelConfig, Packing};
 
 use super::weighted_loss;
@@ -10,6 +10,11 @@ const TOKENS: [u32; 6] = [1, 3, 5, 20, 31, 40];
 
 /// Launches of a model with two layers more, by layer.
 fn per_layer(adapters: bool, launches: impl Fn(&Model) -> Vec<u64>) -> Vec<u64> {
+    of_layers(2, adapters, launches).into_iter().map(|launches| launches / 2).collect()
+}
+
+/// Launches that so many layers add to a model with one.
+fn of_layers(layers: usize, adapters: bool, launches: impl Fn(&Model) -> Vec<u64>) -> Vec<u64> {
     let of = |layers: usize| {
         let mut config = ModelConfig::tiny();
         config.text.num_hidden_layers = layers;
@@ -19,7 +24,7 @@ fn per_layer(adapters: bool, launches: impl Fn(&Model) -> Vec<u64>) -> Vec<u64> 
         }
         launches(&model)
     };
-    of(3).into_iter().zip(of(1)).map(|(more, fewer)| (more - fewer) / 2).collect()
+    of(1 + layers).into_iter().zip(of(1)).map(|(more, fewer)| more - fewer).collect()
 }
 
 /// Of the forward and of the backward pass.
@@ -55,6 +60,26 @@ fn a_layer_of_the_decoder_launches_few_kernels() {
     assert_eq!(per_layer(false, decoding), [9]);
     // backward: two for each of the four products and for attention, one for the heads and the gate, three for each norm (its input, its weight in two)
     assert_eq!(per_layer(false, training), [9, 18]);
+}
+
+/// Of a step of the optimiser.
+fn optimising(model: &Model) -> Vec<u64> {
+    let mut packing = Packing::new(model.config());
+    let rows = packing.row(&TOKENS[..2], &[], &TOKENS[2..]).unwrap();
+    let batch = packing.into_batch(model);
+    let (log_probs, entropies) = model.log_probs(&model.hidden(&batch), &rows, 1.0);
+    let gradients = weighted_loss(&log_probs, &entropies).backward();
+    let groups = vec![ParamGroup { parameters: model.trainable(), lr_scale: 1.0, weight_decay: 0.1 }];
+    let mut optimiser = AdamW::new(groups, AdamWConfig::default());
+    let before = model.device().counters().launches;
+    optimiser.step(&gradients);
+    vec![model.device().counters().launches - before]
+}
+
+#[test]
+fn weights_that_lie_in_order_are_updated_together() {
+    // of nine weights queries, keys and values are one, and gate and up; seven gradients are squared in a launch
+    assert_eq!(of_layers(7, false, optimising), [7 * (9 - 2 - 1) + 9]);
 }
 
 #[test]

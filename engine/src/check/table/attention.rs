@@ -23,6 +23,10 @@ fn samples() -> Vec<Sample> {
             samples.push(sample(&mut rng, &format!("decode, {what}"), decode(mask), [heads, kv_heads, 4]));
         }
     }
+    // parts of keys: one that is full, two, three, beside a short segment; two queries of which the first ends a part earlier; three and eight heads to a key head
+    for heads in [[1, 1, 4], [3, 1, 36], [16, 2, 8]] {
+        samples.push(sample(&mut rng, &format!("decode, parts, {heads:?}"), decode_parts(), heads).forward_only());
+    }
     // eight threads share the quads of a row: less than one each, one, some with one more, all with four
     for (head_dim, lengths) in [(1, &[9][..]), (5, &[9]), (32, &[70]), (36, &[40]), (64, &[9]), (66, &[9]), (128, &[70, 3])] {
         samples.push(sample(&mut rng, &format!("head_dim {head_dim}"), Segments::causal(lengths), [2, 1, head_dim]));
@@ -55,6 +59,18 @@ fn decode(mask: Mask) -> Segments {
         Segment { query: 2..4, keys: 83..86, prefix: Some(0..3), mask },
     ];
     Segments::new(segments, 4, 90)
+}
+
+fn decode_parts() -> Segments {
+    let mask = Mask::Causal;
+    let segments = vec![
+        Segment { query: 0..1, keys: 250..256, prefix: Some(0..250), mask },
+        Segment { query: 1..2, keys: 256..263, prefix: Some(0..250), mask },
+        Segment { query: 2..3, keys: 300..900, prefix: None, mask },
+        Segment { query: 3..4, keys: 900..905, prefix: None, mask },
+        Segment { query: 5..7, keys: 905..912, prefix: Some(0..250), mask },
+    ];
+    Segments::new(segments, 7, 912)
 }
 
 /// The queries at the end of longer keys, then more queries than keys: the first of them see nothing.

@@ -144,8 +144,13 @@ fn variant_samples(variant: MatmulVariant) -> Vec<Sample> {
         }
     }
     if variant == MatmulVariant::Tile {
-        // so many tiles that they are of 64 rows, not of 32
-        samples.push(by_variant(&mut rng, variant, [1030, 21, 1030], [false, true], DType::F32));
+        // so many tiles that they are of 64 rows and columns; of 64 columns alone; both with several bands of tiles
+        samples.push(by_variant(&mut rng, variant, [1090, 21, 1030], [false, true], DType::F32));
+        samples.push(by_variant(&mut rng, variant, [560, 21, 1000], [true, false], DType::F32));
+    }
+    if variant == MatmulVariant::Skinny {
+        // a band and a half
+        samples.push(by_variant(&mut rng, variant, [770, 20, 40], [false, true], DType::F32));
     }
     for dtype in [DType::F16, DType::BF16] {
         for views in [[false, false], [false, true]] {

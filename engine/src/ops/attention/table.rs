@@ -5,7 +5,10 @@
 //! 2. per tile of 64 queries two: its segment, its first query within the segment;
 //! 3. per tile of 32 keys (and one more) one: where its readers begin, counted from the start of this part;
 //! 4. per reader one: twice the segment, plus 1 if the tile lies in the segment's prefix. Their order is the order of the sums in the gradients of
-//!    keys and values: no atomics, the same bits every time.
+//!    keys and values: no atomics, the same bits every time;
+//! 5. where all segments have few queries, for decoding: per part of 256 keys three: its segment, its first key, where among the parts that are joined it is kept (or that its
+//!    segment has no other);
+//! 6. per segment of several parts three: the segment, the first of its kept parts, their number.
 
 use std::ops::Range;
 
@@ -13,6 +16,12 @@ use std::ops::Range;
 const QUERIES: usize = 64;
 /// Keys of a tile.
 const KEYS: usize = 32;
+/// With so few queries per segment, the threads of a GPU divide the keys instead of the queries.
+const DECODE_QUERIES: usize = 4;
+/// Keys of a part: `PART` of attention_decode.wgsl. As many as a workgroup is through with in a few blocks.
+const PART: usize = 256;
+/// In the place of a place: the part is the whole.
+const WHOLE: u32 = u32::MAX;
 
 /// The numbers, and where their parts begin.
 pub(super) struct Table {
@@ -23,6 +32,13 @@ pub(super) struct Table {
     pub(super) key_tiles: usize,
     /// Queries of the longest segment.
     pub(super) longest: usize,
+    /// Parts of segments, if all have few queries; none otherwise.
+    pub(super) part_table: usize,
+    pub(super) parts: usize,
+    /// Segments of several parts, and the parts that they have together.
+    pub(super) cut_table: usize,
+    pub(super) cuts: usize,
+    pub(super) kept_parts: usize,
     /// Pairs of a query and a key that it sees.
     pub(super) pairs: u64,
 }
@@ -64,8 +80,30 @@ impl Table {
         numbers.extend(readers.into_iter().flatten());
 
         let longest = rows.iter().map(|row| row.queries).max().unwrap_or(0);
+        let part_table = numbers.len();
+        let (mut cut, mut kept_parts) = (Vec::new(), 0);
+        for (index, row) in rows.iter().enumerate().filter(|(_, row)| row.queries > 0 && longest <= DECODE_QUERIES) {
+            let parts = row.parts();
+            if parts > 1 {
+                cut.extend([index as u32, kept_parts as u32, parts as u32]);
+            }
+            for part in 0..parts {
+                let place = if parts > 1 { (kept_parts + part) as u32 } else { WHOLE };
+                numbers.extend([index as u32, (part * PART) as u32, place]);
+            }
+            kept_parts += if parts > 1 { parts } else { 0 };
+        }
+        let cut_table = numbers.len();
+        let (parts, cuts) = ((cut_table - part_table) / 3, cut.len() / 3);
+        numbers.extend(cut);
+
         let pairs = rows.iter().map(Row::pairs).sum();
-        Table { numbers, tile_table, tiles, key_table, key_tiles, longest, pairs }
+        Table { numbers, tile_table, tiles, key_table, key_tiles, longest, part_table, parts, cut_table, cuts, kept_parts, pairs }
+    }
+
+    /// Whether the kernel for decoding has something to do.
+    pub(super) fn is_decoding(&self) -> bool {
+        self.parts > 0
     }
 }
 
@@ -109,6 +147,11 @@ impl Row {
             is_causal: causal == 1,
         };
         rows.iter().map(row).collect()
+    }
+
+    /// Parts of its keys, at least one, which writes the zeros of a query that sees nothing. By its own length alone: what else is in the batch changes no bit.
+    fn parts(&self) -> usize {
+        (self.prefix + self.keys).div_ceil(PART).max(1)
     }
 
     /// Pairs of a query and a key that it sees.

@@ -1,39 +1,63 @@
-//! Products with a long inner axis and a small result: the gradient of a weight over all tokens of a batch, or that of the hidden states over a whole vocabulary.
+//! Products with a long inner axis and a small result: the gradient of a weight over all tokens of a batch, that of the hidden states over a whole vocabulary, a layer
+//! of a large model over few tokens.
 //!
 //! A GPU gives every tile of the result to one workgroup. Of a small result there are few tiles, and most of the GPU would wait while a few workgroups walk the long
 //! axis. So the axis is cut into slices, which are multiplied side by side as a batch, and the products are added, in a fixed order ("split-k").
 
+use super::plan::{Cut, ProductSizes, RightAxis};
+use super::rows::{RowRule, rule};
 use super::variants::slices;
 use super::{Store, launch};
 use crate::layout::Layout;
 use crate::tensor::Tensor;
 
-/// The product `[m, k] · [k, n] -> [m, n]` without a gradient, cut if that keeps the device busy. Which row of the result has which bits depends on its sizes.
-pub(super) fn product(a: &Tensor, b: &Tensor) -> Tensor {
-    let slices = if a.rank() == 2 && b.rank() == 2 { slices(a.device(), a.dim(0), b.dim(1), a.dim(1)) } else { 1 };
-    if slices <= 1 {
-        return a.matmul(b);
+/// A gradient, the product `[m, k] · [k, n] -> [m, n]` without one of its own, cut if that keeps the device busy.
+pub(super) fn gradient(a: &Tensor, b: &Tensor) -> Tensor {
+    cut(a, b, Cut::Gradient).unwrap_or_else(|| a.matmul(b))
+}
+
+/// The same product in place of what is in `y`.
+pub(crate) fn gradient_into(y: &Tensor, a: &Tensor, b: &Tensor) {
+    match cut(a, b, Cut::Gradient) {
+        Some(product) => y.copy_from_(&product),
+        None => launch(a, b, y, Store::Overwrite, None),
     }
-    let steps = a.dim(1) / slices;
+}
+
+/// The same product on top of what is in `y`.
+pub(crate) fn add_gradient(y: &Tensor, a: &Tensor, b: &Tensor) {
+    match cut(a, b, Cut::Gradient) {
+        Some(product) => y.copy_from_(&y.add(&product)),
+        None => launch(a, b, y, Store::Accumulate, None),
+    }
+}
+
+/// The product of a forward pass, if it is better cut. Which bits a row has then depends on the number of rows: never while decoding.
+pub(super) fn forward(a: &Tensor, b: &Tensor) -> Option<Tensor> {
+    (rule() == RowRule::Count).then(|| cut(&a.detach(), &b.detach(), Cut::Forward)).flatten()
+}
+
+fn cut(a: &Tensor, b: &Tensor, cut: Cut) -> Option<Tensor> {
+    if a.rank() != 2 || b.rank() != 2 || a.device().is_cpu() {
+        return None;
+    }
     let (a_all, b_all) = (a.layout(), b.layout());
     let [a_row, a_step] = [a_all.strides[0], a_all.strides[1]];
     let [b_step, b_column] = [b_all.strides[0], b_all.strides[1]];
+    let right = if b_step == 1 { RightAxis::Inner } else { RightAxis::Columns };
+    let k = a.dim(1);
+    let slices = slices(a.device(), ProductSizes { batches: 1, m: a.dim(0), n: b.dim(1), k, right }, cut);
+    if slices == 1 {
+        return None;
+    }
+    // a multiple of 16: each slice is read in vectors of four, as the whole is
+    let steps = k / slices / 16 * 16;
     let a_cut = Layout { shape: vec![slices, a.dim(0), steps], strides: vec![steps * a_step, a_row, a_step], offset: a_all.offset };
     let b_cut = Layout { shape: vec![slices, steps, b.dim(1)], strides: vec![steps * b_step, b_step, b_column], offset: b_all.offset };
     let y = a.view(a_cut).matmul(&b.view(b_cut)).sum(&[0]);
     let done = slices * steps;
-    let rest = a.dim(1) - done;
-    if rest > 0 {
-        y.add_matmul_(&a.slice(1, done, rest), &b.slice(0, done, rest));
+    if done < k {
+        y.add_matmul_(&a.slice(1, done, k - done), &b.slice(0, done, k - done));
     }
-    y
-}
-
-/// The product `[m, k] · [k, n]`, cut in the same way, in place of what is in `y`.
-pub(crate) fn product_into(y: &Tensor, a: &Tensor, b: &Tensor) {
-    if slices(a.device(), a.dim(0), b.dim(1), a.dim(1)) <= 1 {
-        launch(a, b, y, Store::Overwrite, None);
-    } else {
-        y.copy_from_(&product(a, b));
-    }
+    Some(y)
 }

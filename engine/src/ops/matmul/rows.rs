@@ -7,7 +7,7 @@ use crate::tune::THIN_ROWS;
 /// How the kernel of a matrix product is chosen by the rows of its left side. Kernels add in different orders, so the choice decides the last bits of each row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RowRule {
-    /// By their number, for speed: up to 8 rows are few. The rule outside of [`with_row_rule`].
+    /// By their number, for speed: up to 8 rows are few, and so are more where tiles would leave most of the device idle. The rule outside of [`with_row_rule`].
     Count,
     /// Up to [`FEW_ROWS`] rows are few: one token of each of some sequences. A row has the same bits whatever stands beside it.
     Few,
@@ -34,9 +34,14 @@ pub fn with_row_rule<T>(rule: RowRule, f: impl FnOnce() -> T) -> T {
     f()
 }
 
-/// Whether a product of `rows` rows takes the kernel for few.
-pub(super) fn are_few(rows: usize) -> bool {
-    match RULE.get() {
+/// The rule in force.
+pub(super) fn rule() -> RowRule {
+    RULE.get()
+}
+
+/// Whether a product of `rows` rows takes the kernel for few, by its number of rows.
+pub(super) fn are_few_by(rule: RowRule, rows: usize) -> bool {
+    match rule {
         RowRule::Count => rows <= THIN_ROWS,
         RowRule::Few => rows <= FEW_ROWS,
         RowRule::Many => false,

@@ -1,7 +1,8 @@
 //! The GPU kernels of the matrix product, and which of them runs.
 
 use super::cpu::forward;
-use super::rows::are_few;
+use super::plan::{self, Cut, ProductSizes, RightAxis};
+use super::rows::{are_few_by, rule};
 use super::{Params, Store};
 use crate::device::Device;
 use crate::dtype::DType;
@@ -17,6 +18,7 @@ static TILED: Kernel = kernel!(wgsl!("common/matmul.wgsl", "matmul.wgsl"), "main
     TYPE,
     STORE,
     ("ROWS", &[32, 64]),
+    ("COLUMNS", &[32, 64]),
 ]);
 static PLAIN: Kernel =
     kernel!(wgsl!("common/matmul.wgsl", "matmul_plain.wgsl"), "main", Params, forward).overriding(&[LEFT, RIGHT, TYPE, STORE]);
@@ -27,6 +29,7 @@ static SKINNY: Kernel = kernel!(wgsl!("common/matmul.wgsl", "matmul_skinny.wgsl"
     STORE,
     ("ROWS", &[4, 8]),
     ("QUADS", &[1, 16]),
+    ("SPAN", &[1, 4]),
 ]);
 static SUBGROUP: Kernel = kernel!(wgsl!("common/matmul.wgsl", "matmul_subgroup.wgsl"), "main", Params, forward, [Feature::Subgroups])
     .overriding(&[LEFT, RIGHT, TYPE, STORE, LANES]);
@@ -94,34 +97,25 @@ impl Variant {
 
     /// The tuned choice of this device if there is one, else the rule. Measured: on software Vulkan `Subgroup` is 3 to 8 times as fast as `Tile` from
     /// one row up. Hardware takes `Tile`, and `Skinny` for few rows.
-    fn choose(device: &Device, m: u32) -> Variant {
-        let (tuning, is_thin) = (device.tuning(), are_few(m as usize));
+    fn choose(device: &Device, sizes: ProductSizes) -> Variant {
+        let (tuning, is_thin) = (device.tuning(), are_few_by(rule(), sizes.m));
         let tuned = if is_thin { tuning.thin } else { tuning.wide };
         tuned.filter(|variant| variant.runs_on(device)).unwrap_or_else(|| match device.adapter() {
             Some(adapter) if adapter.software && lanes(adapter).is_some() => Variant::Subgroup,
-            _ if is_thin => Variant::Skinny,
+            _ if plan::is_thin(rule(), sizes) => Variant::Skinny,
             _ => Variant::Tile,
         })
     }
 }
 
-/// Into how many slices the inner axis of a product is best cut, so that workgroups enough for the whole device share it; 1 on the CPU, which cuts inside its kernel.
-pub(super) fn slices(device: &Device, m: usize, n: usize, k: usize) -> usize {
-    /// Fewer steps than this are not worth a slice.
-    const STEPS: usize = 256;
-    let Some(adapter) = device.adapter() else { return 1 };
-    let wanted = if adapter.software { 4 } else { WORKGROUPS };
-    (wanted / tiles([m, n], TILE).max(1)).min(k / STEPS).max(1)
-}
-
-/// Edge of a tile of the result, one workgroup.
-const TILE: usize = 64;
-
-/// Four for each processor of the largest GPUs: a processor has others to run while one waits for memory, and none waits long for the last.
-const WORKGROUPS: usize = 528;
-
-fn tiles([m, n]: [usize; 2], rows: usize) -> usize {
-    m.div_ceil(rows) * n.div_ceil(TILE)
+/// Into how many slices the inner axis of a product is best cut; 1 on the CPU, which cuts inside its kernel.
+pub(super) fn slices(device: &Device, sizes: ProductSizes, cut: Cut) -> usize {
+    match device.adapter() {
+        None => 1,
+        Some(adapter) if adapter.software => plan::slices(4, sizes, cut),
+        Some(_) if plan::is_thin(rule(), sizes) => 1,
+        Some(_) => plan::slices(plan::WORKGROUPS, sizes, cut),
+    }
 }
 
 /// Lanes of a subgroup, if they are always the same number, one that the kernels can split into quads, and small enough for a workgroup of four.
@@ -134,33 +128,31 @@ fn lanes(adapter: &AdapterReport) -> Option<u32> {
 #[track_caller]
 pub(super) fn launch(params: &Params, a: &Tensor, b: &Tensor, y: &Tensor, store: Store, variant: Option<Variant>) {
     let adapter = a.device().adapter();
-    let variant = variant.unwrap_or_else(|| Variant::choose(a.device(), params.m));
+    let sizes = params.product();
+    let variant = variant.unwrap_or_else(|| Variant::choose(a.device(), sizes));
     let lanes = adapter.and_then(lanes).unwrap_or(32);
-    let right_layout = params.right_layout();
     let mut constants = vec![
         ("LEFT_LAYOUT", f64::from(params.left_layout())),
-        ("RIGHT_LAYOUT", f64::from(right_layout)),
+        ("RIGHT_LAYOUT", f64::from(params.right_layout())),
         ("RIGHT_TYPE", f64::from(if b.dtype() == DType::F64 { 0 } else { b.dtype().code() })),
         ("ACCUMULATE", f64::from(u8::from(store == Store::Accumulate))),
     ];
     let (kernel, rows, columns) = match variant {
         Variant::Tile => {
-            let whole = params.batches as usize * tiles([params.m as usize, params.n as usize], TILE);
-            let rows = if whole < WORKGROUPS { 32 } else { 64 };
-            constants.push(("ROWS", f64::from(rows)));
-            (&TILED, rows, 64)
+            let [rows, columns] = plan::tile(sizes);
+            constants.extend([("ROWS", rows as f64), ("COLUMNS", columns as f64)]);
+            (&TILED, rows, columns)
         }
         Variant::Plain => (&PLAIN, 16, 16),
         Variant::Subgroup => {
             constants.push(("LANES", f64::from(lanes)));
-            (&SUBGROUP, 16, 4 * lanes)
+            (&SUBGROUP, 16, 4 * lanes as usize)
         }
         Variant::Skinny => {
-            // along k neighbouring threads share a column, else they share a row
-            let quads = if right_layout == 1 { 1 } else { 16 };
-            let rows = if params.m <= 4 { 4 } else { 8 };
-            constants.extend([("ROWS", f64::from(rows)), ("QUADS", f64::from(quads))]);
-            (&SKINNY, rows, 4 * quads)
+            let [rows, columns] = plan::thin_tile(sizes);
+            let quads = plan::quads(sizes.right);
+            constants.extend([("ROWS", rows as f64), ("QUADS", quads as f64), ("SPAN", (columns / 4 / quads) as f64)]);
+            (&SKINNY, rows, columns)
         }
         Variant::Cooperative(size) => {
             constants.push(("LANES", f64::from(lanes)));
@@ -171,12 +163,18 @@ pub(super) fn launch(params: &Params, a: &Tensor, b: &Tensor, y: &Tensor, store:
             (if size == CooperativeSize::Eight { &SCALAR_8 } else { &SCALAR_16 }, 64, 64)
         }
     };
-    let groups = params.batches as usize * params.m.div_ceil(rows) as usize * params.n.div_ceil(columns) as usize;
+    let groups = plan::workgroups(sizes, [rows, columns]);
     let multiply_adds = [params.batches, params.m, params.n, params.k].iter().map(|&size| u64::from(size)).product();
     kernel.launch(params).constants(&constants).strided(a).strided(b).output(y).groups(groups).multiply_adds(multiply_adds).run();
 }
 
 impl Params {
+    fn product(&self) -> ProductSizes {
+        let right = if self.right_layout() == 1 { RightAxis::Inner } else { RightAxis::Columns };
+        let [batches, m, n, k] = [self.batches, self.m, self.n, self.k].map(|size| size as usize);
+        ProductSizes { batches, m, n, k, right }
+    }
+
     /// How the shader may read four neighbours of A: 1 as a vector along k, 2 along m, 0 one by one.
     fn left_layout(&self) -> u32 {
         let base = [self.a_offset, self.a_outer, self.a_inner];
