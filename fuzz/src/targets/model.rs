@@ -96,7 +96,7 @@ fn read_model(folder: &Path) -> Reader {
             ModelPlace::find(&directory, None)?;
             let files = ModelFiles::read(&directory)?;
             parameter_shapes(&files.config);
-            Question::new(&files, &files.image_processor()?, &picture, "How many?")?;
+            Question::new(&files, &files.image_processor()?, std::slice::from_ref(&picture), "How many?")?;
             Ok(())
         };
         // what does not fit the model as a whole names no file: a prompt longer than its positions

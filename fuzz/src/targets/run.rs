@@ -61,6 +61,7 @@ fn make_run(folder: &Path) -> RunFolder {
         tokens: ["it", " is", " 3"].map(str::to_owned).into(),
         reward: 1.0,
         accuracy: 1.0,
+        rewards: Default::default(),
         format: 0.0,
         advantage: 0.5,
         delta_entropy: Some(vec![0.1, -0.2, 3.0]),

@@ -81,7 +81,8 @@ fn grade(_: &Path) -> Reader {
             choice_letters(given);
             final_answer(given);
             reward(given, truth);
-            let graded = Graded { prompt: "q", response: given, answer: truth, tokens: 3, prompt_id: 0, problem: None, place: None };
+            let graded =
+                Graded { prompt: "q", response: given, answer: truth, tokens: 3, prompt_id: 0, problem: None, place: None, columns: None };
             // a truth that is no choice, no number, no box: the reward says so, and is named
             if let Err(error) = rewards.values(&[graded])
                 && !error.to_string().starts_with("reward ")

@@ -12,7 +12,7 @@ pub(super) const ROWS: usize = 3;
 /// Text counts on in every row. A picture stands at one time and spreads over heights and widths; what follows it goes on after its longer side.
 /// `grids` are those of visual tokens, one for each picture in the order of the prompt.
 pub(super) fn positions(image_token_id: u32, tokens: &[u32], grids: impl IntoIterator<Item = Grid>) -> PromptPositions {
-    let (mut rows, mut next, mut at) = (vec![Vec::with_capacity(tokens.len()); ROWS], 0, 0);
+    let (mut rows, mut next, mut at) = (vec![Vec::new(); ROWS], 0, 0);
     let mut grids = grids.into_iter();
     while at < tokens.len() {
         let grid = if tokens[at] == image_token_id { grids.next() } else { None };
