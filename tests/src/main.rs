@@ -13,9 +13,7 @@ mod misuse_movement;
 mod movement;
 mod op_table;
 mod optim;
-mod own_data;
 mod products;
-mod repository;
 mod rust_source;
 mod safetensors;
 mod sampling;
@@ -23,8 +21,6 @@ mod sampling;
 mod shaders;
 mod structure;
 mod tune;
-mod update;
-mod users_day;
 
 #[cfg(feature = "model")]
 mod generate;
@@ -61,12 +57,16 @@ mod eval_command;
 mod hostile;
 #[cfg(feature = "cppo")]
 mod inspect;
+#[cfg(all(unix, feature = "cppo"))]
+mod kills;
 #[cfg(feature = "cppo")]
 mod losses;
 #[cfg(feature = "cppo")]
 mod methods;
 #[cfg(feature = "cppo")]
 mod methods_golden;
+#[cfg(feature = "cppo")]
+mod own_data;
 #[cfg(feature = "cppo")]
 mod pepo;
 #[cfg(feature = "cppo")]
@@ -75,6 +75,8 @@ mod program;
 mod reference;
 #[cfg(feature = "cppo")]
 mod report;
+#[cfg(feature = "cppo")]
+mod repository;
 #[cfg(feature = "cppo")]
 mod rewards;
 #[cfg(feature = "cppo")]
@@ -89,6 +91,10 @@ mod tasks;
 mod train_command;
 #[cfg(feature = "cppo")]
 mod trainer;
+#[cfg(feature = "cppo")]
+mod update;
+#[cfg(feature = "cppo")]
+mod users_day;
 #[cfg(feature = "cppo")]
 mod views;
 #[cfg(feature = "cppo")]
