@@ -80,6 +80,7 @@ pub mod training {
 pub mod studies {
     pub mod bench;
     pub mod compare;
+    pub mod gradients;
     pub mod inspect;
     pub mod robustness;
 }

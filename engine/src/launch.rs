@@ -123,7 +123,7 @@ impl<'a> Launch<'a> {
     /// Runs on the CPU, or records for the GPU. Nothing happens when `groups` is 0 or an earlier error waits to be read (see [`Device::check`]).
     ///
     /// # Panics
-    /// If the tensors live on different devices.
+    /// If the tensors live on different devices, or something is written to memory that another binding of the call has, too: in-place kernels name a tensor once.
     #[track_caller]
     pub fn run(self) {
         let caller = Location::caller();
@@ -137,6 +137,17 @@ impl<'a> Launch<'a> {
         let device = self.bindings[0].expect("a kernel binds at least one tensor").tensor.device();
         for other in self.bindings().map(|binding| binding.tensor.device()) {
             assert!(other == device, "{name}: tensors on different devices: {device} and {other}");
+        }
+        for (number, output) in self.bindings().enumerate().skip(self.inputs) {
+            let is_same = |other: &Binding<'_>| std::ptr::eq(other.tensor.storage(), output.tensor.storage());
+            let other = self.bindings().enumerate().find(|(other, binding)| *other != number && is_same(binding));
+            if let Some((_, other)) = other {
+                panic!(
+                    "{name}: writes to memory that it also uses otherwise: {:?} and {:?} are views of one tensor",
+                    output.tensor.shape(),
+                    other.tensor.shape()
+                );
+            }
         }
         if self.groups == 0 || device.failed() {
             return;

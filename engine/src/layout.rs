@@ -14,6 +14,17 @@ pub struct Layout {
     pub offset: usize,
 }
 
+/// Number of elements of `shape`.
+///
+/// # Panics
+/// With the shape, if there are 2^32 or more, whatever an axis of length 0 makes of them: strides count them, too.
+#[track_caller]
+pub fn elements(op: &str, shape: &[usize]) -> usize {
+    let counted = shape.iter().try_fold(1usize, |product, &length| product.checked_mul(length.max(1)));
+    assert!(counted.is_some_and(|product| product <= u32::MAX as usize), "{op}: shape {shape:?} has 2^32 or more elements");
+    shape.iter().product()
+}
+
 impl Layout {
     /// The layout of a tensor that lies in row-major order from the start of its storage.
     pub fn contiguous(shape: &[usize]) -> Layout {

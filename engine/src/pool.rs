@@ -26,7 +26,17 @@ pub(crate) struct Pool<B> {
     budget_bytes: u64,
     counters: Counters,
     /// By size; the last of each list goes out next.
-    free: BTreeMap<u64, Vec<(u64, B)>>,
+    free: BTreeMap<u64, Vec<Free<B>>>,
+    /// Buffers that were ever given back.
+    freed: u64,
+}
+
+/// A free buffer.
+struct Free<B> {
+    id: u64,
+    buffer: B,
+    /// How many were given back before it.
+    freed: u64,
 }
 
 /// A buffer on loan: it goes back to its pool when it is dropped.
@@ -40,7 +50,7 @@ pub(crate) struct Loan<B> {
 impl<B> Pool<B> {
     /// An empty pool without a limit; `device` is named in errors.
     pub(crate) fn new(device: &str, reuse: Reuse) -> Pool<B> {
-        Pool { device: device.to_string(), reuse, budget_bytes: u64::MAX, counters: Counters::default(), free: BTreeMap::new() }
+        Pool { device: device.to_string(), reuse, budget_bytes: u64::MAX, counters: Counters::default(), free: BTreeMap::new(), freed: 0 }
     }
 
     /// An error if `bytes` more of live buffers would pass the budget. `what` says what they are for.
@@ -73,7 +83,7 @@ impl<B> Pool<B> {
     pub(crate) fn lend(&mut self, this: &Arc<Mutex<Pool<B>>>, bytes: u64) -> Option<Loan<B>> {
         let most = (bytes + bytes / 4).min(self.budget_bytes.saturating_sub(self.counters.live_bytes)).max(bytes);
         let (&bytes, free) = self.free.range_mut(bytes..=most).find(|(_, free)| !free.is_empty())?;
-        let (id, buffer) = free.pop()?;
+        let Free { id, buffer, .. } = free.pop()?;
         self.counters.pooled_bytes -= bytes;
         Some(self.loan(this, buffer, id, bytes))
     }
@@ -96,15 +106,38 @@ impl<B> Pool<B> {
         let free = self.free.entry(bytes).or_default();
         let place = match self.reuse {
             Reuse::LastFreed => free.len(),
-            Reuse::FirstMade => free.partition_point(|(other, _)| *other > id),
+            Reuse::FirstMade => free.partition_point(|other| other.id > id),
         };
-        free.insert(place, (id, buffer));
+        free.insert(place, Free { id, buffer, freed: self.freed });
+        self.freed += 1;
+    }
+
+    /// Takes out free buffers, those first that were freed longest ago, until one of `bytes` more leaves everything together within the budget and within a quarter (and 64 MiB) above the
+    /// most that was ever live: what is kept for reuse is memory that nothing else has.
+    pub(crate) fn make_room(&mut self, bytes: u64) -> Vec<B> {
+        const ALWAYS: u64 = 64 << 20;
+        let Counters { live_bytes, peak_bytes, .. } = self.counters;
+        let peak = peak_bytes.max(live_bytes.saturating_add(bytes));
+        let most = peak.saturating_add(peak / 4).saturating_add(ALWAYS).min(self.budget_bytes);
+        let mut taken = Vec::new();
+        while live_bytes.saturating_add(self.counters.pooled_bytes).saturating_add(bytes) > most {
+            let oldest = |free: &[Free<B>]| free.iter().enumerate().map(|(at, free)| (free.freed, at)).min();
+            let found = self.free.iter().filter_map(|(&size, free)| oldest(free).map(|(freed, at)| (freed, size, at))).min();
+            let Some((_, size, at)) = found else { break };
+            let free = self.free.get_mut(&size).expect("it was found there");
+            taken.push(free.remove(at).buffer);
+            if free.is_empty() {
+                self.free.remove(&size);
+            }
+            self.counters.pooled_bytes -= size;
+        }
+        taken
     }
 
     /// Drops all free buffers and returns their numbers.
     pub(crate) fn trim(&mut self) -> Vec<u64> {
         self.counters.pooled_bytes = 0;
-        std::mem::take(&mut self.free).into_values().flatten().map(|(id, _)| id).collect()
+        std::mem::take(&mut self.free).into_values().flatten().map(|free| free.id).collect()
     }
 
     /// Limits the bytes of live buffers.
@@ -191,6 +224,23 @@ mod tests {
             let Counters { live_bytes, peak_bytes, pooled_bytes, buffers_created, .. } = pool.lock().unwrap().counters();
             assert_eq!([live_bytes, peak_bytes, pooled_bytes, buffers_created], [192, 192, 0, 3]);
         }
+    }
+
+    #[test]
+    fn what_is_free_beyond_the_peak_is_given_up_oldest_first() {
+        const MIB: u64 = 1 << 20;
+        let pool = Arc::new(Mutex::new(Pool::new("test", Reuse::LastFreed)));
+        for size in 1..=40 {
+            let given_up = pool.lock().unwrap().make_room(size * 10 * MIB);
+            let loan = pool.lock().unwrap().adopt(&pool, size, size * 10 * MIB);
+            drop(loan);
+            let Counters { peak_bytes, pooled_bytes, .. } = pool.lock().unwrap().counters();
+            assert!(pooled_bytes <= peak_bytes + peak_bytes / 4 + 64 * MIB, "{size}: {pooled_bytes}");
+            assert!(given_up.windows(2).all(|pair| pair[0] < pair[1]) && given_up.last().is_none_or(|last| *last < size), "{given_up:?}");
+        }
+        pool.lock().unwrap().set_budget(400 * MIB);
+        pool.lock().unwrap().make_room(100 * MIB);
+        assert!(pool.lock().unwrap().counters().pooled_bytes <= 300 * MIB, "free buffers and the new one are within the budget");
     }
 
     #[test]

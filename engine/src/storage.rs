@@ -103,7 +103,22 @@ impl Storage {
     /// Copies out; waits for the GPU.
     pub(crate) fn read(&self, offset_bytes: usize, size_bytes: usize) -> Result<Vec<u8>> {
         let bytes = match (&self.data, self.device.backend()) {
-            (Data::Cpu(buffer), _) => buffer.read().bytes()[offset_bytes..][..size_bytes].to_vec(),
+            (Data::Cpu(buffer), _) => {
+                let mut bytes = Vec::new();
+                if bytes.try_reserve_exact(size_bytes).is_err() {
+                    let (live_bytes, needed_bytes) = (self.device.counters().live_bytes, size_bytes as u64);
+                    let what = "reading a tensor (the system has no more)".to_owned();
+                    return Err(Error::OutOfMemory {
+                        device: self.device.to_string(),
+                        what,
+                        needed_bytes,
+                        live_bytes,
+                        budget_bytes: u64::MAX,
+                    });
+                }
+                bytes.extend_from_slice(&buffer.read().bytes()[offset_bytes..][..size_bytes]);
+                bytes
+            }
             (Data::Gpu(buffer), Backend::Gpu(gpu)) => gpu.download(buffer, offset_bytes, size_bytes)?,
             _ => {
                 self.device.check()?;

@@ -8,7 +8,7 @@ use crate::autograd::Edge;
 use crate::device::Device;
 use crate::dtype::{DType, Element};
 use crate::error::Result;
-use crate::layout::{Layout, MAX_AXES};
+use crate::layout::{Layout, MAX_AXES, elements};
 use crate::storage::Storage;
 
 /// An n-dimensional array on a device. Cheap to clone: clones share the memory. Values change only through the documented in-place operations
@@ -30,12 +30,8 @@ impl Tensor {
     /// If the number of values is not the product of `shape`, or for f64 on a GPU.
     #[track_caller]
     pub fn from_slice<T: Element>(device: &Device, values: &[T], shape: &[usize]) -> Tensor {
-        assert!(
-            values.len() == shape.iter().product::<usize>(),
-            "from_slice: {} values do not fill shape {shape:?} ({} elements)",
-            values.len(),
-            shape.iter().product::<usize>()
-        );
+        let elements = elements("from_slice", shape);
+        assert!(values.len() == elements, "from_slice: {} values do not fill shape {shape:?} ({elements} elements)", values.len());
         let tensor = Tensor::uninit(device, shape, T::DTYPE, "from_slice");
         tensor.0.storage.write(0, bytemuck::cast_slice(values));
         tensor
@@ -105,8 +101,8 @@ impl Tensor {
     pub(crate) fn uninit(device: &Device, shape: &[usize], dtype: DType, op: &'static str) -> Tensor {
         assert!(shape.len() <= MAX_AXES, "{op}: shape {shape:?} has more than {MAX_AXES} axes");
         assert!(dtype != DType::F64 || device.is_cpu(), "{op}: f64 is the oracle's type and lives on the CPU only, not on {device}");
+        elements(op, shape);
         let layout = Layout::contiguous(shape);
-        assert!(layout.len() <= u32::MAX as usize, "{op}: shape {shape:?} has 2^32 or more elements");
         let storage = Storage::new(device, layout.len() * dtype.size_bytes(), &|| format!("{op} {shape:?} {dtype}"));
         Tensor(Arc::new(Inner { storage: Arc::new(storage), layout, dtype, edge: None }))
     }

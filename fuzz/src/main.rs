@@ -104,7 +104,7 @@ fn wait(child: &mut Child, log: &Path) -> Result<bool> {
         if now != last {
             (last, since) = (now, Instant::now());
         }
-        if since.elapsed() > Duration::from_secs(20) {
+        if since.elapsed() > Duration::from_secs(10) {
             child.kill()?;
             return Ok(true);
         }

@@ -14,7 +14,7 @@ use crate::program::{command, end, percept, text, wait_until};
 use crate::trainer::start;
 
 /// Two methods and a variation, two seeds, a few small steps.
-fn file(folder: &Path) -> PathBuf {
+pub(crate) fn file(folder: &Path) -> PathBuf {
     let path = folder.join("small.toml");
     let text = format!(
         r#"
@@ -56,7 +56,7 @@ fn file(folder: &Path) -> PathBuf {
     path
 }
 
-fn cell(folder: &Path, name: &str) -> Cell {
+pub(crate) fn cell(folder: &Path, name: &str) -> Cell {
     let cell: Cell = serde_json::from_str(&std::fs::read_to_string(folder.join("cells").join(name).join("cell.json")).unwrap()).unwrap();
     // times differ, and the memory is that of the process so far
     let mut cell = cell;
@@ -64,7 +64,7 @@ fn cell(folder: &Path, name: &str) -> Cell {
     cell
 }
 
-fn same(a: &Cell, b: &Cell) -> bool {
+pub(crate) fn same(a: &Cell, b: &Cell) -> bool {
     serde_json::to_string(a).unwrap() == serde_json::to_string(b).unwrap()
 }
 

@@ -103,3 +103,33 @@ fn long_values_are_cut() {
         assert!(outcome == Outcome::BadInput && errors.len() < 8000, "{} bytes: {}", errors.len(), &errors[..1000]);
     }
 }
+
+/// A folder that is written into may be a stranger's, and its links lead anywhere.
+#[cfg(unix)]
+#[test]
+fn nothing_is_written_through_links() {
+    use std::os::unix::fs::symlink;
+    let folder = tempfile::tempdir().unwrap();
+    let (path, target, outside) = (data(folder.path(), "q"), folder.path().join("target"), folder.path().join("outside"));
+    fs::create_dir_all(target.join("images")).unwrap();
+    fs::create_dir(&outside).unwrap();
+    fs::write(outside.join("mine"), "mine").unwrap();
+    let import = || percept(&["data", "import", text(&path), "--to", text(&target), "--force"]);
+    let make = || percept(&["data", "make", "--problems", "1", "--to", text(&target), "--force"]);
+    symlink(outside.join("mine"), target.join("images/000000-0.png")).unwrap();
+    symlink(outside.join("mine"), target.join("images/000000.png")).unwrap();
+    symlink(outside.join("mine"), target.join("data.jsonl")).unwrap();
+    for (outcome, _, errors) in [import(), make()] {
+        assert!(outcome == Outcome::BadInput && errors.contains("images/000000") && errors.contains("a link"), "{errors}");
+    }
+    fs::remove_dir_all(target.join("images")).unwrap();
+    symlink(&outside, target.join("images")).unwrap();
+    for (outcome, _, errors) in [import(), make()] {
+        assert!(outcome == Outcome::BadInput && errors.contains("target/images: a link"), "{errors}");
+    }
+    // the table replaces a link
+    fs::remove_file(target.join("images")).unwrap();
+    assert_eq!(import().0, Outcome::Done);
+    assert_eq!(fs::read_to_string(outside.join("mine")).unwrap(), "mine");
+    assert_eq!(fs::read_dir(&outside).unwrap().count(), 1);
+}

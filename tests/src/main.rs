@@ -13,9 +13,7 @@ mod misuse_movement;
 mod movement;
 mod op_table;
 mod optim;
-mod own_data;
 mod products;
-mod repository;
 mod rust_source;
 mod safetensors;
 mod sampling;
@@ -23,8 +21,6 @@ mod sampling;
 mod shaders;
 mod structure;
 mod tune;
-mod update;
-mod users_day;
 
 #[cfg(feature = "model")]
 mod generate;
@@ -61,6 +57,8 @@ mod eval_command;
 mod hostile;
 #[cfg(feature = "cppo")]
 mod inspect;
+#[cfg(all(unix, feature = "cppo"))]
+mod kills;
 #[cfg(feature = "cppo")]
 mod losses;
 #[cfg(feature = "cppo")]
@@ -70,6 +68,8 @@ mod methods_golden;
 #[cfg(feature = "cppo")]
 mod other_family;
 #[cfg(feature = "cppo")]
+mod own_data;
+#[cfg(feature = "cppo")]
 mod pepo;
 #[cfg(feature = "cppo")]
 mod program;
@@ -77,6 +77,8 @@ mod program;
 mod reference;
 #[cfg(feature = "cppo")]
 mod report;
+#[cfg(feature = "cppo")]
+mod repository;
 #[cfg(feature = "cppo")]
 mod rewards;
 #[cfg(feature = "cppo")]
@@ -91,6 +93,10 @@ mod tasks;
 mod train_command;
 #[cfg(feature = "cppo")]
 mod trainer;
+#[cfg(feature = "cppo")]
+mod update;
+#[cfg(feature = "cppo")]
+mod users_day;
 #[cfg(feature = "cppo")]
 mod views;
 #[cfg(feature = "cppo")]

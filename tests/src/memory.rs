@@ -67,3 +67,113 @@ fn a_thousand_steps_on_the_cpu_create_nothing() {
 fn a_training_loop_on_the_gpu_creates_nothing_after_step_two() {
     stands_still(&crate::common::open(|selector| selector), 1000);
 }
+
+/// Each thread holds what the other wants, if locks are not taken in one order: it never ends.
+#[test]
+fn crosswise_copies_of_two_threads_end() {
+    let device = Device::new_cpu();
+    let [a, b] = [1.0, 2.0].map(|value| Tensor::full(&device, &[64, 64], value, DType::F32));
+    std::thread::scope(|scope| {
+        for (to, from) in [(&a, &b), (&b, &a)] {
+            scope.spawn(move || (0..5000).for_each(|_| to.copy_from_(from)));
+        }
+    });
+    let [a, b] = [a, b].map(|x| x.to_vec::<f32>().unwrap());
+    assert!(a.iter().chain(&b).all(|x| [1.0, 2.0].contains(x)));
+}
+
+/// The same tensor twice as an input, while another thread waits to write to it.
+#[test]
+fn a_tensor_is_read_twice_while_another_thread_writes_to_it() {
+    let device = Device::new_cpu();
+    let [a, b] = [1.0, 2.0].map(|value| Tensor::full(&device, &[64, 64], value, DType::F32));
+    std::thread::scope(|scope| {
+        scope.spawn(|| (0..5000).for_each(|_| a.copy_from_(&b)));
+        scope.spawn(|| (0..5000).for_each(|_| drop(a.mul(&a))));
+    });
+}
+
+#[cfg(unix)]
+const UNDER_A_LIMIT: &str = "PERCEPT_TEST_UNDER_A_LIMIT";
+
+/// The system gives no more memory: an error that names the op, and not the end of the process. What is free is given up first.
+#[cfg(unix)]
+#[test]
+fn memory_that_the_system_refuses_is_an_error() {
+    let program = std::env::current_exe().unwrap();
+    let script = "ulimit -v 1500000 && exec \"$0\" --exact memory::acts_under_a_limit --nocapture";
+    let output = std::process::Command::new("sh").args(["-c", script]).arg(program).env(UNDER_A_LIMIT, "1").output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.contains("survived"), "{said}");
+}
+
+/// No test but the process of the test above.
+#[cfg(unix)]
+#[test]
+fn acts_under_a_limit() {
+    if std::env::var(UNDER_A_LIMIT).is_err() {
+        return;
+    }
+    let device = Device::new_cpu();
+    let mib = |count: usize| Tensor::full(&device, &[count << 8, 1024], 1.0, DType::F32);
+    let mut held = Vec::new();
+    let error = loop {
+        held.push(mib(100));
+        if let Err(error) = device.check() {
+            break error.to_string();
+        }
+        assert!(held.len() < 100, "10 GB of 1.5");
+    };
+    assert!(error.contains("full [25600, 1024] f32 (the system has no more) needs 109051904 bytes"), "{error}");
+    // what is free goes back where another size needs it
+    held.clear();
+    let sum = mib(700).slice(0, 0, 1).sum(&[0, 1]).item().unwrap();
+    assert_eq!(sum, 1024.0);
+    let copy = mib(500);
+    let rest = mib(200);
+    match (copy.to_vec::<f32>(), rest.to_vec::<f32>()) {
+        (Ok(_), _) | (_, Ok(_)) => {}
+        (Err(error), _) => assert!(error.to_string().contains("out of memory on cpu"), "{error}"),
+    }
+    println!("survived");
+}
+
+/// Bytes of the process that are in memory.
+#[cfg(target_os = "linux")]
+fn resident_bytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    1024 * line.trim().trim_end_matches(" kB").parse::<u64>().unwrap()
+}
+
+/// cargo test -p percept-tests -- --ignored --exact memory::a_thousand_steps_of_varied_sizes_hold_little_more_than_they_need --nocapture
+#[cfg(target_os = "linux")]
+#[test]
+#[ignore = "minutes, and a process of its own"]
+fn a_thousand_steps_of_varied_sizes_hold_little_more_than_they_need() {
+    let device = Device::new_cpu();
+    let weights = [0.01, 0.02].map(|value| Tensor::full(&device, &[512, 512], value, DType::F32).parameter());
+    let mut most = 0;
+    for step in 0..1000u64 {
+        // from 300 to 20,000 rows, hardly two steps alike
+        let rows = 300 + (step.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) as usize % 19_700;
+        let mut x = Tensor::full(&device, &[rows, 512], 0.5, DType::F32);
+        if step % 10 == 0 {
+            x = x.matmul(&weights[0]).tanh().matmul(&weights[1]);
+        }
+        let x = x.slice(0, 0, rows / 7 * 7).reshape(&[7, rows / 7, 512]).mul(&weights[0].slice(0, 0, 1));
+        let loss = x.square().add(&x.tanh()).mean(&[0, 1, 2]);
+        loss.backward();
+        drop((loss, x));
+        most = most.max(resident_bytes());
+    }
+    let Counters { peak_bytes, pooled_bytes, buffers_created, .. } = device.counters();
+    let mb = |bytes: u64| bytes / 1_000_000;
+    println!(
+        "resident at most {} MB, live at most {} MB, free at the end {} MB, {buffers_created} buffers made",
+        mb(most),
+        mb(peak_bytes),
+        mb(pooled_bytes)
+    );
+    assert!(most as f64 <= 1.3 * peak_bytes as f64 + 150e6);
+}

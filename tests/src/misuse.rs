@@ -13,6 +13,7 @@ const CASES: &[Case] = &[
     // creation
     (|d| drop(Tensor::from_slice(d, &[1.0f32, 2.0], &[3])), "from_slice: 2 values do not fill shape [3] (3 elements)"),
     (|d| drop(zeros(d, &[1, 1, 1, 1, 1, 1, 1])), "from_slice: shape [1, 1, 1, 1, 1, 1, 1] has more than 6 axes"),
+    (|d| drop(Tensor::zeros(d, &[1 << 33, 1 << 31], DType::F32)), "full: shape [8589934592, 2147483648] has 2^32 or more elements"),
     (|d| drop(zeros(d, &[2]).to_vec::<u32>()), "to_vec: the tensor holds f32, asked for u32"),
     (|d| drop(zeros(d, &[2, 3]).item()), "item: shape [2, 3] has 6 elements, not one"),
     (|d| drop(indices(d, &[2]).parameter()), "parameter: u32 [2] cannot have a gradient"),
@@ -22,13 +23,22 @@ const CASES: &[Case] = &[
     (|d| assert_eq!(zeros(d, &[2, 3]).dim(2), 0), "dim: axis 2 of shape [2, 3] (2 axes)"),
     // views and copies
     (|d| drop(zeros(d, &[2, 3]).reshape(&[7])), "reshape: [2, 3] (6 elements) to [7] (7 elements)"),
+    (|d| drop(zeros(d, &[2, 3]).reshape(&[1 << 33, 1 << 31, 6])), "reshape: shape [8589934592, 2147483648, 6] has 2^32 or more elements"),
     (|d| drop(zeros(d, &[2, 3]).permute(&[0, 0])), "permute: [0, 0] is not a permutation of the axes of [2, 3]"),
     (|d| drop(zeros(d, &[2]).t()), "t: shape [2] has fewer than two axes"),
     (|d| drop(zeros(d, &[2, 3]).slice(-1, 2, 2)), "slice: 2..4 of axis 1 of [2, 3] (3 long)"),
     (|d| drop(zeros(d, &[2, 3]).slice(2, 0, 1)), "slice: axis 2 of shape [2, 3] (2 axes)"),
     (|d| drop(zeros(d, &[2, 3]).broadcast_to(&[2, 4])), "broadcast_to: [2, 3] does not broadcast to [2, 4]"),
+    (|d| drop(zeros(d, &[1]).broadcast_to(&[1 << 32])), "broadcast_to: shape [4294967296] has 2^32 or more elements"),
     (|d| drop(zeros(d, &[2, 3]).unsqueeze(4)), "unsqueeze: no axis 4 beside [2, 3]"),
     (|d| zeros(d, &[2, 3]).copy_from_(&zeros(d, &[3])), "copy_from_: [3] f32 into [2, 3] f32"),
+    (
+        |d| {
+            let x = zeros(d, &[4, 3]);
+            x.slice(0, 0, 2).copy_from_(&x.slice(0, 2, 2));
+        },
+        "copy.scatter: writes to memory that it also uses otherwise: [2, 3] and [2, 3] are views of one tensor",
+    ),
     (|d| zeros(d, &[2]).copy_from_(&indices(d, &[2])), "copy_from_: [2] u32 into [2] f32"),
     // element by element
     (|d| drop(indices(d, &[2]).exp()), "exp: arithmetic needs f32 (cast first): got u32 [2]"),

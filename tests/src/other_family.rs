@@ -65,3 +65,17 @@ fn pictures_of_any_size_are_trained_on() {
     let (merged, adapted) = (ask(&["--model", text(&last)]), ask(&["--model", text(&adapter), "--base", text(base)]));
     assert!((merged - adapted).abs() < 1e-4 && (merged - ask(&["--model", text(base)])).abs() > 1e-4, "{merged} and {adapted}");
 }
+
+#[test]
+fn a_gradient_reaches_every_weight() {
+    let tiny = concat!(env!("CARGO_MANIFEST_DIR"), "/../assets/tiny-vlm");
+    for (directory, weights) in [(tiny, 81), (text(whole_directory("flat").path()), 104)] {
+        let (outcome, out, errors) = percept(&["doctor", "--model", directory]);
+        assert_eq!(outcome, Outcome::Done, "{errors}{out}");
+        assert!(out.contains(&format!("a gradient reaches {weights} of {weights} weights")), "{out}");
+    }
+    // a head that is not used: all of it but its rows of probabilities is there, and told
+    let (outcome, out, _) = percept(&["doctor", "--model", tiny, "--json"]);
+    let report: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((outcome, &report["ok"], &report["missed"]), (Outcome::Done, &true.into(), &serde_json::json!([])));
+}

@@ -13,7 +13,7 @@ use crate::program::{assert_nothing_is_half_written, copy_folder, percept, recor
 use crate::program::{command, end, recorded_steps, wait_until};
 
 /// Four steps of warm start and four of reference responses, with a checkpoint of every second.
-fn arguments(folder: &Path, name: &str, overrides: &[&str]) -> Vec<String> {
+pub(crate) fn arguments(folder: &Path, name: &str, overrides: &[&str]) -> Vec<String> {
     let file = folder.join("sft.toml");
     let tokenizer = Path::new(env!("CARGO_MANIFEST_DIR")).join("../assets/tiny-tokenizer");
     let sft = "steps = 4\nbatch_size = 4\nwarm_start_steps = 4\nwarm_start_batch_size = 4\nsave_every = 2\nkeep_checkpoints = 9\n";
@@ -30,7 +30,7 @@ fn sft(folder: &Path, name: &str, overrides: &[&str]) -> (Outcome, String, Strin
 }
 
 /// The run that nothing happened to, and the folder that it is in.
-fn undisturbed() -> &'static (PathBuf, PathBuf) {
+pub(crate) fn undisturbed() -> &'static (PathBuf, PathBuf) {
     static RUN: OnceLock<(tempfile::TempDir, (PathBuf, PathBuf))> = OnceLock::new();
     let (_, paths) = RUN.get_or_init(|| {
         let folder = tempfile::tempdir().unwrap();
@@ -43,7 +43,7 @@ fn undisturbed() -> &'static (PathBuf, PathBuf) {
     paths
 }
 
-fn weights(folder: &Path) -> Vec<u8> {
+pub(crate) fn weights(folder: &Path) -> Vec<u8> {
     std::fs::read(folder.join("model/model.safetensors")).unwrap()
 }
 
@@ -60,7 +60,7 @@ fn resume_and_compare(run: &Path) {
 }
 
 /// All that is recorded but the list of checkpoints: one that was interrupted has one more.
-fn metrics(run: &Path) -> String {
+pub(crate) fn metrics(run: &Path) -> String {
     record(run).rsplit_once('[').unwrap().0.to_owned()
 }
 

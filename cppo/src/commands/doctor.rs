@@ -1,15 +1,21 @@
-//! `percept doctor`: which devices there are, and whether their kernels compute what they must.
+//! `percept doctor`: which devices there are, and whether their kernels compute what they must; with a model, whether a gradient reaches all of it.
 
 use std::io::Write;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use percept_engine::check::{OpVerdict, examine};
 use percept_engine::gpu::adapters;
 use percept_engine::tune::{self, Measurement, Precision, Tuning};
 use percept_engine::{AdapterReport, Device, GpuSelector};
+use percept_model::{Model, ModelFiles};
 use serde::Serialize;
+use serde_json::json;
 
 use super::outcome::Outcome;
+use super::place;
+use crate::problems::prompts::Encoder;
+use crate::studies::gradients::{Reach, reach};
 
 /// Arguments of `percept doctor`.
 #[derive(clap::Args)]
@@ -23,6 +29,9 @@ pub(super) struct Args {
     /// With --tune: let variants that round their inputs to f16 (matrix units) be chosen, too.
     #[arg(long, requires = "tune")]
     allow_f16: bool,
+    /// Check this model in place of the kernels: whether it answers about pictures, and a gradient reaches every one of its weights.
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["tune", "allow_f16"])]
+    model: Option<PathBuf>,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -53,6 +62,9 @@ struct DeviceReport {
 
 /// Exit code 1 if a kernel is wrong or an adapter does not open.
 pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome> {
+    if let Some(path) = &args.model {
+        return check_model(path, args, out);
+    }
     let adapters = adapters();
     if !args.json {
         print_devices(&adapters, out)?;
@@ -75,6 +87,34 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome> {
         print_summary(&devices, out)?;
     }
     Ok(if ok { Outcome::Done } else { Outcome::Failed })
+}
+
+/// On the adapter that is named, else on the CPU.
+fn check_model(path: &Path, args: &Args, out: &mut dyn Write) -> Result<Outcome> {
+    let device = match &args.adapter {
+        Some(text) => Device::gpu(&text.parse().unwrap_or_else(|never| match never {}))?,
+        None => Device::cpu(),
+    };
+    let place = place::find(path, None, &mut std::io::sink())?;
+    let encoder = Encoder::new(ModelFiles::read(&place.base)?)?;
+    let model = Model::load_from(&place, &device, percept_model::Precision::AsStored)?;
+    anyhow::ensure!(!model.has_lora(), "{}: expected a model, whose weights are trained, got an adapter", path.display());
+    let found = reach(&model, &encoder)?;
+    let Reach { reached, missed, not_finite } = &found;
+    if args.json {
+        let report = json!({ "device": device.to_string(), "reached": reached, "missed": missed, "not_finite": not_finite, "ok": found.is_complete() });
+        writeln!(out, "{report:#}")?;
+    } else {
+        writeln!(
+            out,
+            "{} on {device}: a gradient reaches {reached} of {} weights",
+            path.display(),
+            reached + missed.len() + not_finite.len()
+        )?;
+        missed.iter().try_for_each(|name| writeln!(out, "  {name}: no gradient"))?;
+        not_finite.iter().try_for_each(|name| writeln!(out, "  {name}: a gradient with NaN or infinity"))?;
+    }
+    Ok(if found.is_complete() { Outcome::Done } else { Outcome::Failed })
 }
 
 fn check_gpu(selector: &str, args: &Args, out: &mut dyn Write) -> Result<DeviceReport> {

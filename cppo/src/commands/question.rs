@@ -48,7 +48,7 @@ impl QuestionArgs {
     pub(super) fn ask(&self, errors: &mut dyn Write) -> Result<Asked> {
         let place = place::find(&self.model, self.base.as_deref(), errors)?;
         let mut files = ModelFiles::read(&place.base)?;
-        let images = self.image.iter().map(|path| image::open(path)).collect::<Result<Vec<_>, _>>()?;
+        let images = self.image.iter().map(image::open).collect::<Result<Vec<_>, _>>()?;
         match (self.split_image, self.no_split_image) {
             (true, _) => files = files.with_image_splitting(ImageSplitting::Tiles),
             (_, true) => files = files.with_image_splitting(ImageSplitting::Whole),

@@ -61,9 +61,15 @@ pub(super) fn moved(key: &str, known: &[String]) -> Option<String> {
     (!found.is_empty()).then(|| found.join(" or "))
 }
 
+/// Far longer than any key: what is longer is none with a slip of the pen.
+const LONGEST: usize = 200;
+
 /// The key most similar to `key`, compared as a whole or, in case it stands in the wrong section, by its last part.
 /// None if no key is similar.
 pub(super) fn nearest(key: &str, known: &[String]) -> Option<String> {
+    if key.len() > LONGEST {
+        return None;
+    }
     let last = |key: &str| key.rsplit('.').next().unwrap_or_default().to_owned();
     let distance = |candidate: &String| edits(key, candidate).min(edits(&last(key), &last(candidate)) + 1);
     let best = known.iter().min_by_key(|candidate| (distance(candidate), edits(key, candidate)))?;

@@ -30,16 +30,15 @@ const MAPPED_BYTES: u64 = 1 << 20;
 
 impl Lines {
     /// Zeros. Large buffers come from the system as zeros and need not be filled with them, and in huge pages where it has some: there are fewer
-    /// page faults, and kernels with large strides need fewer of the processor's page entries.
-    fn new(bytes: u64) -> Lines {
-        if bytes >= MAPPED_BYTES
-            && let Ok(map) = MmapMut::map_anon(bytes as usize)
-        {
-            #[cfg(target_os = "linux")]
-            let _ = map.advise(memmap2::Advice::HugePage); // advice: without it pages are small
-            return Lines::Many(map);
+    /// page faults, and kernels with large strides need fewer of the processor's page entries. None if the system has no more.
+    fn new(bytes: u64) -> Option<Lines> {
+        if bytes < MAPPED_BYTES {
+            return bytemuck::try_zeroed_vec((bytes / GRANULE_BYTES) as usize).ok().map(Lines::Few);
         }
-        Lines::Few(bytemuck::zeroed_vec((bytes / GRANULE_BYTES) as usize))
+        let map = MmapMut::map_anon(bytes as usize).ok()?;
+        #[cfg(target_os = "linux")]
+        let _ = map.advise(memmap2::Advice::HugePage); // advice: without it pages are small
+        Some(Lines::Many(map))
     }
 
     pub(crate) fn bytes(&self) -> &[u8] {
@@ -61,9 +60,9 @@ impl Lines {
 pub(crate) struct Memory(RwLock<Lines>);
 
 impl Memory {
-    /// Zeros; `bytes` is a multiple of the granule.
-    pub(super) fn new(bytes: u64) -> Memory {
-        Memory(RwLock::new(Lines::new(bytes)))
+    /// Zeros; `bytes` is a multiple of the granule. None if the system has no more.
+    pub(super) fn new(bytes: u64) -> Option<Memory> {
+        Lines::new(bytes).map(|lines| Memory(RwLock::new(lines)))
     }
 
     /// After a panic in a kernel the content is unreliable, the memory is not: it can be lent again.

@@ -8,7 +8,7 @@ use super::buffer::{CpuBuffer, GRANULE_BYTES, Lines, Memory};
 use crate::counters::Counters;
 use crate::dtype::DType;
 use crate::error::Result;
-use crate::kernel::{Bound, Dispatch};
+use crate::kernel::{Bound, Dispatch, MAX_BINDINGS};
 use crate::pool::{Pool, Reuse, size_class};
 
 /// The CPU.
@@ -39,7 +39,16 @@ impl CpuDevice {
             buffer.forget_panics();
             return Ok(buffer);
         }
-        Ok(pool.adopt(&self.pool, Memory::new(bytes), bytes))
+        // sizes vary from step to step: what was not used for longest goes back to the system
+        drop(pool.make_room(bytes));
+        let memory = Memory::new(bytes).or_else(|| {
+            pool.trim();
+            Memory::new(bytes)
+        });
+        match memory {
+            Some(memory) => Ok(pool.adopt(&self.pool, memory, bytes)),
+            None => Err(pool.out_of_memory(bytes, &|| format!("{} (the system has no more)", what()))),
+        }
     }
 
     pub(crate) fn counters(&self) -> Counters {
@@ -62,16 +71,36 @@ impl CpuDevice {
         let is_f64 = dispatch.bound().any(|bound| bound.dtype == DType::F64);
         let function = if is_f64 { kernel.cpu_f64 } else { kernel.cpu_f32 };
 
-        let (inputs, outputs) = (|| dispatch.bound().take(dispatch.inputs), || dispatch.bound().skip(dispatch.inputs));
-        let reads: Vec<RwLockReadGuard<'_, Lines>> = inputs().map(|bound| bound.storage.read()).collect();
-        let mut writes: Vec<RwLockWriteGuard<'_, Lines>> = outputs().map(|bound| bound.storage.write()).collect();
+        // Every thread locks buffers in the order of their numbers, each once: two that copy crosswise cannot wait for each other. No output is an input, as `Launch` checks.
+        let bound = || dispatch.bound().enumerate();
+        let mut order = [(u64::MAX, 0); MAX_BINDINGS];
+        bound().for_each(|(place, bound)| order[place] = (bound.storage.id(), place));
+        order.sort_unstable();
+        let mut reads: [Option<RwLockReadGuard<'_, Lines>>; MAX_BINDINGS] = Default::default();
+        let mut writes: [Option<RwLockWriteGuard<'_, Lines>>; MAX_BINDINGS] = Default::default();
+        let mut holders = [0; MAX_BINDINGS]; // of each input, the place whose lock it shares
+        let mut last = (u64::MAX, 0);
+        for (id, place) in order.into_iter().take(bound().count()) {
+            let (_, Bound { storage, .. }) = bound().nth(place).expect("a place of a binding");
+            if place >= dispatch.inputs {
+                writes[place] = Some(storage.write());
+            } else if id != last.0 {
+                (reads[place], last) = (Some(storage.read()), (id, place));
+            }
+            holders[place] = last.1;
+        }
         let range = |bound: &Bound<'_, CpuBuffer>| bound.offset_bytes..bound.offset_bytes + bound.size_bytes;
+        let input = |(place, bound): (usize, &Bound<'_, CpuBuffer>)| {
+            let lines = reads[holders[place]].as_ref().expect("locked above");
+            (bound.dtype, &lines.bytes()[range(bound)])
+        };
+        let (inputs, outputs) = (bound().take(dispatch.inputs), dispatch.bound().skip(dispatch.inputs));
         function(CpuArgs::new(
             kernel.name,
             dispatch.params,
             dispatch.constants,
-            inputs().zip(&reads).map(|(bound, lines)| (bound.dtype, &lines.bytes()[range(bound)])).collect(),
-            outputs().zip(&mut writes).map(|(bound, lines)| (bound.dtype, &mut lines.bytes_mut()[range(bound)])).collect(),
+            inputs.map(input).collect(),
+            outputs.zip(writes.iter_mut().flatten()).map(|(bound, lines)| (bound.dtype, &mut lines.bytes_mut()[range(bound)])).collect(),
         ));
     }
 

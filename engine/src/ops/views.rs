@@ -1,6 +1,6 @@
 //! Ops that move no data: reshape, permute, slice, broadcast. Their gradients are views or copies, too.
 
-use crate::layout::Layout;
+use crate::layout::{Layout, elements};
 use crate::tensor::Tensor;
 
 impl Tensor {
@@ -10,13 +10,8 @@ impl Tensor {
     /// If the number of elements differs.
     #[track_caller]
     pub fn reshape(&self, shape: &[usize]) -> Tensor {
-        assert!(
-            self.len() == shape.iter().product::<usize>(),
-            "reshape: {:?} ({} elements) to {shape:?} ({} elements)",
-            self.shape(),
-            self.len(),
-            shape.iter().product::<usize>()
-        );
+        let elements = elements("reshape", shape);
+        assert!(self.len() == elements, "reshape: {:?} ({} elements) to {shape:?} ({elements} elements)", self.shape(), self.len());
         if shape == self.shape() {
             return self.clone();
         }
@@ -96,6 +91,7 @@ impl Tensor {
     /// If the shapes do not broadcast.
     #[track_caller]
     pub fn broadcast_to(&self, shape: &[usize]) -> Tensor {
+        elements("broadcast_to", shape);
         let Some(layout) = self.layout().broadcast_to(shape) else {
             panic!("broadcast_to: {:?} does not broadcast to {shape:?}", self.shape())
         };

@@ -38,7 +38,11 @@ fn read_configuration(_: &Path) -> Reader {
         let lines: Vec<&str> = text.lines().collect();
         let set = lines.get(bytes.len() % lines.len().max(1)).map(|line| line.replace(" = ", "="));
         let of_file = Verdict::of(parse(&text, &[]), name);
-        of_file.and(set.map_or(Verdict::Read, |set| Verdict::of(parse("", &[set]), "")))
+        // a line alone is seldom a whole setting: what counts is how it is refused
+        match set.map(|set| Verdict::of(parse("", &[set]), "--set")) {
+            Some(nameless @ Verdict::Nameless(_)) => nameless,
+            _ => of_file,
+        }
     })
 }
 

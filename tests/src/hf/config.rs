@@ -170,7 +170,7 @@ fn bad_values_are_named() {
         (
             "/architectures",
             json!(["LlamaForCausalLM"]),
-            "architectures: expected Idefics3ForConditionalGeneration or SmolVLMForConditionalGeneration, got [\"LlamaForCausalLM\"]",
+            "architectures: expected Idefics3ForConditionalGeneration or SmolVLMForConditionalGeneration or Qwen2_5_VLForConditionalGeneration, got [\"LlamaForCausalLM\"]",
         ),
     ];
     for (pointer, value, expected) in cases {

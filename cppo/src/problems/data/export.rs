@@ -22,10 +22,12 @@ pub fn write_problems(folder: &Path, problems: &[Problem]) -> Result<(), DataErr
         move |source| DataError::Io { path, source }
     };
     std::fs::create_dir_all(&images).map_err(io(&images))?;
+    refuse_link(&images)?;
     let mut lines = String::new();
     for (number, problem) in problems.iter().enumerate() {
         let name = format!("images/{number:06}.png");
         let path = folder.join(&name);
+        refuse_link(&path)?;
         problem
             .picture
             .save_with_format(&path, ImageFormat::Png)
@@ -55,6 +57,7 @@ pub fn write_examples(folder: &Path, examples: &[Example]) -> Result<(), DataErr
     let images = folder.join("images");
     let io = |path: &Path, source| DataError::Io { path: path.to_owned(), source };
     std::fs::create_dir_all(&images).map_err(|e| io(&images, e))?;
+    refuse_link(&images)?;
     let mut lines = String::new();
     for (number, example) in examples.iter().enumerate() {
         let mut names = Vec::new();
@@ -63,12 +66,24 @@ pub fn write_examples(folder: &Path, examples: &[Example]) -> Result<(), DataErr
             let extension = Format::of(&bytes).map_or("bin", Format::extension);
             let name = format!("images/{number:06}-{picture}.{extension}");
             let path = folder.join(&name);
+            refuse_link(&path)?;
             std::fs::write(&path, &bytes).map_err(|e| io(&path, e))?;
             names.push(name);
         }
         lines += &format!("{}\n", json!({ "images": names, "problem": example.problem, "answer": example.answer }));
     }
     write_lines(folder, &lines)
+}
+
+/// Nothing is written through a link, which may lead anywhere: a folder that is written into (`--force`) may be somebody else's.
+fn refuse_link(path: &Path) -> Result<(), DataError> {
+    if !path.is_symlink() {
+        return Ok(());
+    }
+    Err(DataError::Format {
+        path: path.to_owned(),
+        problem: "a link, through which nothing is written: remove it, or write elsewhere".into(),
+    })
 }
 
 fn write_lines(folder: &Path, lines: &str) -> Result<(), DataError> {

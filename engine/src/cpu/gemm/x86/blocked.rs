@@ -217,6 +217,7 @@ impl<T: Stored> Product<'_, T> {
             let product = Product { beta: 0.0, out_row: columns, ..self.of_steps(first, steps) };
             product.serial(kernels, Out { all: &results, start: part * rows * columns });
         });
+        results.anew();
         split(rows, rows.min((parts.len() * rows * columns).div_ceil(TASK / 16)), |some| {
             for row in some {
                 // SAFETY: a row is added by one task
