@@ -225,6 +225,8 @@ fn every_shipped_configuration_can_be_read() {
         "compare-shift.toml",
         "digits-full.toml",
         "digits.toml",
+        "qwen2.5-vl-3b-geometry3k-lora.toml",
+        "qwen2.5-vl-3b-geometry3k.toml",
         "sft-digits-65.toml",
         "sft-digits-80.toml",
         "sft-digits-clean.toml",

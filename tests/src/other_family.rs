@@ -2,6 +2,10 @@
 
 use image::{Rgb, RgbImage};
 use percept_cppo::commands::Outcome;
+use percept_cppo::problems::prompts::Encoder;
+use percept_cppo::studies::gradients::reach;
+use percept_engine::Device;
+use percept_model::{Model, ModelFiles, Precision};
 
 use crate::model::qwen2_5_vl::whole_directory;
 use crate::program::{percept, text};
@@ -69,13 +73,19 @@ fn pictures_of_any_size_are_trained_on() {
 #[test]
 fn a_gradient_reaches_every_weight() {
     let tiny = concat!(env!("CARGO_MANIFEST_DIR"), "/../assets/tiny-vlm");
-    for (directory, weights) in [(tiny, 81), (text(whole_directory("flat").path()), 104)] {
+    for (directory, weights) in [(tiny, 92), (text(whole_directory("flat").path()), 104)] {
         let (outcome, out, errors) = percept(&["doctor", "--model", directory]);
         assert_eq!(outcome, Outcome::Done, "{errors}{out}");
         assert!(out.contains(&format!("a gradient reaches {weights} of {weights} weights")), "{out}");
     }
-    // a head that is not used: all of it but its rows of probabilities is there, and told
     let (outcome, out, _) = percept(&["doctor", "--model", tiny, "--json"]);
     let report: serde_json::Value = serde_json::from_str(&out).unwrap();
     assert_eq!((outcome, &report["ok"], &report["missed"]), (Outcome::Done, &true.into(), &serde_json::json!([])));
+    // a final norm of zeros lets nothing through but the gradient of its own
+    let directory = whole_directory("flat");
+    let model = Model::load(directory.path(), &Device::cpu(), Precision::Float32).unwrap();
+    let norm = model.parameters().find(|(name, _)| *name == "model.norm.weight").unwrap().1;
+    norm.write_slice(&vec![0.0_f32; norm.len()]);
+    let found = reach(&model, &Encoder::new(ModelFiles::read(directory.path()).unwrap()).unwrap()).unwrap();
+    assert_eq!((found.reached, found.missed.len(), found.is_complete()), (1, 103, false));
 }

@@ -90,6 +90,8 @@ fn download(name: &str) -> Option<String> {
         !word.is_empty() && !word.starts_with(['.', '-']) && word.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
     };
     let (owner, model) = name.split_once('/')?;
-    (is_word(owner) && is_word(model))
+    // where people put what they have downloaded
+    let is_folder = ["models", "checkpoints", "runs"].contains(&owner);
+    (!is_folder && is_word(owner) && is_word(model))
         .then(|| format!("if it is a model on the Hub, download it first: hf download {name} --local-dir {model}"))
 }

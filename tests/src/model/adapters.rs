@@ -266,7 +266,7 @@ fn a_name_of_the_hub_gets_the_command_that_downloads_it() {
         error.starts_with("HuggingFaceTB/SmolVLM-256M-Instruct: expected a model directory, got nothing") && error.ends_with(command),
         "{error}"
     );
-    for path in ["runs/old/model", "./here", "no-such-model", "../a/b", "/a/b"] {
+    for path in ["runs/old/model", "models/gone", "./here", "no-such-model", "../a/b", "/a/b"] {
         assert!(!find(path).contains("hf download"), "{path}");
     }
     let error = ModelFiles::read(Path::new("org/name")).unwrap_err().to_string();
