@@ -81,7 +81,10 @@ fn table([first, last]: [&Evaluation; 2]) -> Option<String> {
     }
     let title = match last.decoding.as_str() {
         "greedy" => "Greedy: the most likely token each time".to_owned(),
-        _ => format!("Sampled: {n} responses to each problem at temperature {}", last.temperature),
+        _ => {
+            let responses = if n == 1 { "response" } else { "responses" };
+            format!("Sampled: {n} {responses} to each problem at temperature {}", last.temperature)
+        }
     };
     let legend = if errors { error_legend(last.distinct_categories()) } else { String::new() };
     Some(format!(
