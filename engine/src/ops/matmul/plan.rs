@@ -82,13 +82,13 @@ const THIN_BAND: usize = 64;
 /// has more than 1,024 products of a row and a column to add. Each slice of the result is written and read once more.
 pub(super) fn slices(wanted: usize, sizes: ProductSizes, cut: Cut) -> usize {
     const LONGEST: usize = 1024;
-    let for_each = |tile| wanted.div_ceil(workgroups(sizes, tile).max(1));
-    let enough = for_each([32, 32]);
+    let enough_of = |tile| wanted.div_ceil(workgroups(sizes, tile).max(1));
+    let enough = enough_of([32, 32]);
     // shorter slices save no more than the launch of their sum costs
     let (best, shortest) = match cut {
         Cut::Never => return 1,
         Cut::Forward => (enough, 512),
-        Cut::Gradient => (enough.max(sizes.k.div_ceil(LONGEST).min(for_each([64, 64]))), 256),
+        Cut::Gradient => (enough.max(sizes.k.div_ceil(LONGEST).min(enough_of([64, 64]))), 256),
     };
     let best = best.min(sizes.k / shortest).max(1);
     // slightly more of them if they then are of one length, and nothing is left for a launch of its own
