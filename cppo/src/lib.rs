@@ -2,6 +2,7 @@
 //! `training`, `studies`), their configuration (`config`) and the commands that use them (`commands`).
 
 pub mod error;
+mod files;
 pub mod methods;
 pub mod random;
 pub mod terminal;

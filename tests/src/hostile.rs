@@ -123,6 +123,23 @@ fn a_report_runs_nothing() {
     crate::report::well_formed(&page);
 }
 
+/// Opened, a pipe would wait for somebody who writes into it.
+#[cfg(unix)]
+#[test]
+fn pipes_in_a_run_are_refused() {
+    for name in ["config.toml", "metrics.jsonl", "evaluations.jsonl", "samples.jsonl", "starts.jsonl"] {
+        let folder = tempfile::tempdir().unwrap();
+        let run = crate::run::made_up::run(folder.path(), 4);
+        let path = run.path().join(name);
+        let _ = fs::remove_file(&path);
+        assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+        let (outcome, _, errors) = percept(&["report", text(run.path())]);
+        assert!(outcome != Outcome::Done && errors.contains(&format!("{name}: expected a regular file, got a pipe")), "{errors}");
+    }
+    let (outcome, _, errors) = percept(&["eval", "--compare", "/dev/zero", "/dev/zero"]);
+    assert!(outcome != Outcome::Done && errors.contains("/dev/zero: expected a regular file"), "{errors}");
+}
+
 /// A folder that is written into may be a stranger's, and its links lead anywhere.
 #[cfg(unix)]
 #[test]
