@@ -2,7 +2,6 @@
 //! `training`, `studies`), their configuration (`config`) and the commands that use them (`commands`).
 
 pub mod error;
-mod files;
 pub mod methods;
 pub mod random;
 pub mod terminal;
@@ -54,6 +53,7 @@ pub mod problems {
 
 /// What is written down: the folder of a run, its metrics, samples and report, and the statistics in them.
 pub mod records {
+    pub(crate) mod files;
     pub mod predictions;
     pub mod report;
     pub mod run;

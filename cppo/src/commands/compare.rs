@@ -20,7 +20,7 @@ use super::outcome::{Advised, Outcome};
 use super::resumed::AcceptArgs;
 use super::train::{Start, train_run};
 use crate::config::{Budget, CompareConfig, Config, ConfigError, Row, Settings, cell_name};
-use crate::files;
+use crate::records::files;
 use crate::records::run::RunFolder;
 use crate::studies::compare::cell::{Measured, open, weight_change};
 use crate::studies::compare::{Cell, Comparison, Training, figure, measure, page, table};

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::run::RunError;
 use super::statistics::MeanInterval;
-use crate::files;
 use crate::problems::answer::answers_equal;
+use crate::records::files;
 
 /// A problem and the responses to it under one way of decoding.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

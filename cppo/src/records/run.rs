@@ -48,7 +48,7 @@ use percept_model::atomic;
 
 use super::statistics::{average_at_n, pass_at_k};
 use crate::config::{ConfigError, Settings, rfc3339};
-use crate::files;
+use crate::records::files;
 
 /// The folder of one run.
 #[derive(Clone, Debug, PartialEq, Eq)]

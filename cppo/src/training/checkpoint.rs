@@ -21,7 +21,7 @@ use percept_model::{Model, ModelError, ModelFiles, atomic};
 use serde::{Deserialize, Serialize};
 
 use crate::error::TrainError;
-use crate::files;
+use crate::records::files;
 use crate::records::run::crc32;
 
 /// How far a run has come.

@@ -4,7 +4,7 @@ use std::path::{Component, Path};
 
 use super::html::escape;
 use super::tokens::{Shown, Token, figure, legend, shift_scale, signed, token};
-use crate::files;
+use crate::records::files;
 use crate::records::run::{Sample, TokenRole};
 
 /// What is said of chosen tokens.

@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::RunError;
-use crate::files;
+use crate::records::files;
 
 /// Adds whole lines to a file.
 pub struct LineWriter {

@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use super::checksums::crc32;
 use super::{RunError, RunFolder, entries};
 use crate::config::{ConfigError, Settings, changed, value_of};
-use crate::files;
 use crate::problems::data::{DataError, Dataset};
+use crate::records::files;
 
 const START: &str = "start.json";
 
