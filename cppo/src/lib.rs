@@ -53,6 +53,7 @@ pub mod problems {
 
 /// What is written down: the folder of a run, its metrics, samples and report, and the statistics in them.
 pub mod records {
+    pub(crate) mod files;
     pub mod predictions;
     pub mod report;
     pub mod run;

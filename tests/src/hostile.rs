@@ -104,6 +104,42 @@ fn long_values_are_cut() {
     }
 }
 
+/// Whatever a run's files say is text in its report, in the titles of its figures, too.
+#[test]
+fn a_report_runs_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = crate::run::made_up::run(folder.path(), 8);
+    const SCRIPT: &str = "<script>alert(1)</script>\"'&";
+    let quoted = serde_json::to_string(SCRIPT).unwrap();
+    for (file, old) in [("evaluations.jsonl", "\"sampled\""), ("samples.jsonl", "\"How many"), ("metrics.jsonl", "\"reward\"")] {
+        let path = run.path().join(file);
+        let lines = fs::read_to_string(&path).unwrap();
+        fs::write(path, lines.replace(old, &quoted)).unwrap();
+    }
+    let (outcome, _, errors) = percept(&["report", text(run.path())]);
+    assert_eq!(outcome, Outcome::Done, "{errors}");
+    let page = fs::read_to_string(run.path().join("report.html")).unwrap();
+    assert!(page.contains("<title>&lt;script&gt;alert(1)") && !page.contains("<script>alert"), "an evaluation's name stands in a title");
+    crate::report::well_formed(&page);
+}
+
+/// Opened, a pipe would wait for somebody who writes into it.
+#[cfg(unix)]
+#[test]
+fn pipes_in_a_run_are_refused() {
+    for name in ["config.toml", "metrics.jsonl", "evaluations.jsonl", "samples.jsonl", "starts.jsonl"] {
+        let folder = tempfile::tempdir().unwrap();
+        let run = crate::run::made_up::run(folder.path(), 4);
+        let path = run.path().join(name);
+        let _ = fs::remove_file(&path);
+        assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+        let (outcome, _, errors) = percept(&["report", text(run.path())]);
+        assert!(outcome != Outcome::Done && errors.contains(&format!("{name}: expected a regular file, got a pipe")), "{errors}");
+    }
+    let (outcome, _, errors) = percept(&["eval", "--compare", "/dev/zero", "/dev/zero"]);
+    assert!(outcome != Outcome::Done && errors.contains("/dev/zero: expected a regular file"), "{errors}");
+}
+
 /// A folder that is written into may be a stranger's, and its links lead anywhere.
 #[cfg(unix)]
 #[test]

@@ -250,8 +250,8 @@ fn settings_are_found_in_either_file_of_a_directory() {
     assert!(error.contains(expected), "{error}");
     let sizes = r#"{"max_image_size": {"longest_edge": 64}, "size": {"longest_edge": 0}}"#;
     write("processor_config.json", &format!(r#"{{"image_processor": {sizes}}}"#));
-    let processor = ModelFiles::read(directory.path()).unwrap().image_processor();
-    assert!(matches!(processor, Err(ImageError::Config { .. })));
+    let error = read().unwrap_err().to_string();
+    assert!(error.contains("processor_config.json: image_processor.size.longest_edge: expected 1 to 4294967295 pixels, got 0"), "{error}");
 }
 
 #[test]

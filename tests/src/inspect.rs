@@ -218,7 +218,7 @@ fn a_terminal_shows_pictures_and_colours_and_cannot_be_commanded() {
     // what is left without our own colours, which end with an m
     let uncoloured: String =
         out.split("\x1b[").enumerate().map(|(i, part)| if i == 0 { part } else { part.split_once('m').expect("a colour").1 }).collect();
-    assert!(uncoloured.contains("I see 3 and ·[2J↵8.<"), "{:?}", uncoloured.lines().last());
+    assert!(uncoloured.contains("I see 3 and \\u001b[2J↵8.<"), "{:?}", uncoloured.lines().last());
     assert!(!uncoloured.contains('\x1b'));
     assert_eq!(out.matches('▀').count(), 3 * 32 * 16, "three pictures of 32 × 32 pixels");
     assert!(out.contains("chosen as perception token") && out.contains("response wrong"));

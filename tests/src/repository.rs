@@ -183,7 +183,7 @@ fn the_page_on_methods_quotes_the_code() {
 #[test]
 fn a_wing_is_a_folder_and_there_are_few() {
     let entries: Vec<_> = std::fs::read_dir(root().join("cppo/src")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-    assert!(entries.len() <= 12, "{} entries in cppo/src: {entries:?}", entries.len());
+    assert!(entries.len() <= 13, "{} entries in cppo/src: {entries:?}", entries.len());
 }
 
 /// Every environment variable that the code reads stands in the table of switches.

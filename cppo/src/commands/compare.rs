@@ -21,6 +21,7 @@ use super::place::checkpoint_of;
 use super::resumed::AcceptArgs;
 use super::train::{Start, train_run};
 use crate::config::{Budget, CompareConfig, Config, ConfigError, Row, Settings, cell_name};
+use crate::records::files;
 use crate::records::run::RunFolder;
 use crate::studies::compare::cell::{Measured, open, weight_change};
 use crate::studies::compare::{Cell, Comparison, Training, figure, measure, page, table};
@@ -315,7 +316,7 @@ fn write_results(args: &Args, config: &CompareConfig, out: &mut dyn Write) -> Re
     let mut cells = Vec::new();
     for name in names(config).iter().filter(|name| is_done(config, name)) {
         let path = folder_of(config, name).join(CELL);
-        let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+        let text = files::read_to_string(&path).with_context(|| path.display().to_string())?;
         let anew = |problem: String| input_error(path.display().to_string(), format!("{problem}; remove it to measure the cell anew"));
         let cell: Cell = serde_json::from_str(&text).map_err(|error| anew(error.to_string()))?;
         let (row, seed) = row_and_seed(config, name).expect("it is one of the names");

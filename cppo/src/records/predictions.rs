@@ -1,6 +1,5 @@
 //! What a model said to each problem of an evaluation: a file of JSON lines (`percept eval --log-samples`), and what can be told from it.
 
-use std::fs;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -8,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::run::RunError;
 use super::statistics::MeanInterval;
 use crate::problems::answer::answers_equal;
+use crate::records::files;
 
 /// A problem and the responses to it under one way of decoding.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -84,7 +84,7 @@ pub fn accuracy_by_picture(predictions: &[&Prediction]) -> MeanInterval {
 /// # Errors
 /// If it cannot be read, or a line is not a prediction.
 pub fn read_predictions(path: &Path) -> Result<Vec<Prediction>, RunError> {
-    let text = fs::read_to_string(path).map_err(|error| RunError::io(path, error))?;
+    let text = files::read_to_string(path).map_err(|error| RunError::io(path, error))?;
     let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
     let read = |(number, line): (usize, &str)| {
         serde_json::from_str(line).map_err(|error| RunError::Damaged {

@@ -48,6 +48,7 @@ use percept_model::atomic;
 
 use super::statistics::{average_at_n, pass_at_k};
 use crate::config::{ConfigError, Settings, rfc3339};
+use crate::records::files;
 
 /// The folder of one run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,10 +99,8 @@ impl RunFolder {
     /// If there is no `config.toml` in it.
     pub fn open(path: &Path) -> Result<RunFolder, RunError> {
         let config = path.join(CONFIG);
-        match fs::metadata(&config) {
-            Ok(_) => Ok(RunFolder { path: path.to_owned() }),
-            Err(e) => Err(RunError::io(&config, e)),
-        }
+        files::check(&config).map_err(|e| RunError::io(&config, e))?;
+        Ok(RunFolder { path: path.to_owned() })
     }
 
     /// The folder.
@@ -115,7 +114,7 @@ impl RunFolder {
     /// If it cannot be read.
     pub fn config_text(&self) -> Result<String, RunError> {
         let path = self.path.join(CONFIG);
-        fs::read_to_string(&path).map_err(|e| RunError::io(&path, e))
+        files::read_to_string(&path).map_err(|e| RunError::io(&path, e))
     }
 
     /// Where the checkpoint of `step` is or goes.
@@ -357,7 +356,7 @@ impl Recorder {
             return Ok(());
         }
         let path = self.folder.path.join(image);
-        let png = fs::read(&path).map_err(|e| RunError::io(&path, e))?;
+        let png = files::read(&path).map_err(|e| RunError::io(&path, e))?;
         // a PNG says its width and height at bytes 16 and 20
         let side = |at: usize| png.get(at..at + 4).map_or(0, |bytes| u32::from_be_bytes(bytes.try_into().expect("four bytes")));
         self.events.append_picture(now, *step, &format!("samples/{number}"), &png, [side(16), side(20)])

@@ -21,6 +21,7 @@ use percept_model::{Model, ModelError, ModelFiles, atomic};
 use serde::{Deserialize, Serialize};
 
 use crate::error::TrainError;
+use crate::records::files;
 use crate::records::run::crc32;
 
 /// How far a run has come.
@@ -136,7 +137,7 @@ pub fn read_progress(directory: &Path) -> Result<Progress, TrainError> {
 
 fn read_saved(directory: &Path) -> Result<Saved, TrainError> {
     let path = directory.join(PROGRESS);
-    let read = std::fs::read_to_string(&path).map_err(|error| error.to_string());
+    let read = files::read_to_string(&path).map_err(|error| error.to_string());
     let parsed = read.and_then(|text| serde_json::from_str(&text).map_err(|error| error.to_string()));
     let checked = parsed.and_then(|saved: Saved| {
         let found = crc32_of(&saved.progress);

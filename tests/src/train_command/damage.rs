@@ -5,6 +5,7 @@ use std::path::Path;
 
 use percept_cppo::commands::Outcome;
 use percept_cppo::records::run::RunFolder;
+use percept_cppo::training::checkpoint::is_finite;
 use percept_engine::safetensors::{Checkpoint, save};
 use percept_engine::{Device, Tensor};
 
@@ -99,6 +100,11 @@ fn numbers_that_are_none_end_the_run() {
     assert!(errors.starts_with("error: step ") && errors.contains("is not a number"), "{errors}");
     assert!(errors.contains("lower learning rate"), "{errors}");
     assert_nothing_is_half_written(&folder.path().join("overflow"));
+    // what is kept, and what the advice names, can be gone on from
+    let run = RunFolder::open(&folder.path().join("overflow")).unwrap();
+    for step in run.checkpoints().unwrap() {
+        assert!(is_finite(&run.checkpoint(step)).unwrap(), "{step}: {errors}");
+    }
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::path::{Component, Path};
 
 use super::html::escape;
 use super::tokens::{Shown, Token, figure, legend, shift_scale, signed, token};
+use crate::records::files;
 use crate::records::run::{Sample, TokenRole};
 
 /// What is said of chosen tokens.
@@ -62,7 +63,7 @@ fn read_inside(folder: &Path, name: &str) -> Result<Vec<u8>, String> {
     if !is_plain {
         return Err("is not a file of this run".to_owned());
     }
-    std::fs::read(folder.join(name)).map_err(|error| error.to_string())
+    files::read(&folder.join(name)).map_err(|error| error.to_string())
 }
 
 fn row(sample: &Sample, scale: f32) -> String {

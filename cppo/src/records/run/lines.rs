@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::RunError;
+use crate::records::files;
 
 /// Adds whole lines to a file.
 pub struct LineWriter {
@@ -86,7 +87,7 @@ fn parse<T: DeserializeOwned>(path: &Path, number: usize, line: &str) -> Result<
 }
 
 fn whole_lines(path: &Path) -> Result<String, RunError> {
-    let mut bytes = match std::fs::read(path) {
+    let mut bytes = match files::read(path) {
         Ok(bytes) => bytes,
         Err(e) if e.kind() == ErrorKind::NotFound => Vec::new(),
         Err(e) => return Err(RunError::io(path, e)),

@@ -1,7 +1,6 @@
 //! What decides the bits of a run besides its seed: the model it starts from, its data, its settings. They are noted when it begins, and a run that goes on is compared with them.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::path::Path;
 
 use percept_model::ModelPlace;
@@ -11,6 +10,7 @@ use super::checksums::crc32;
 use super::{RunError, RunFolder, entries};
 use crate::config::{ConfigError, Settings, changed, value_of};
 use crate::problems::data::{DataError, Dataset};
+use crate::records::files;
 
 const START: &str = "start.json";
 
@@ -103,7 +103,7 @@ impl RunFolder {
     /// If the note cannot be read or is damaged.
     pub fn beginning(&self) -> Result<Option<Beginning>, RunError> {
         let path = self.path().join(START);
-        let text = match fs::read_to_string(&path) {
+        let text = match files::read_to_string(&path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             text => text.map_err(|error| RunError::io(&path, error))?,
         };
