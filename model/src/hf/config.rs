@@ -27,8 +27,9 @@ impl ModelConfig {
         let top = Fields::new(path, &loaded);
         let (family, architecture) = families::named_in(&top)?;
         let config = Self { dtype: read_dtype(&top)?, ..(family.read_config)(architecture, &top)? };
+        let config = Self { loaded, ..config };
         config.validate(path)?;
-        Ok(Self { loaded, ..config })
+        Ok(config)
     }
 
     /// Checks that the sizes fit each other; errors name the field as it is called in `path`.

@@ -263,7 +263,7 @@ fn what_does_not_fit_is_named() {
             "nested",
             "/text_config/rope_parameters/mrope_section",
             json!([2, 3, 4]),
-            "mrope_section: expected three numbers with the sum 8 (half a head), got [2, 3, 4]",
+            "text_config.rope_parameters.mrope_section: expected three numbers with the sum 8 (half a head), got [2, 3, 4]",
         ),
         ("flat", "/rope_scaling/type", json!("yarn"), "rope_scaling.type: expected mrope or default, got \"yarn\""),
         ("flat", "/use_sliding_window", json!(true), "use_sliding_window: expected false, got true"),
