@@ -41,7 +41,7 @@ use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use image::RgbImage;
 use percept_model::atomic;
@@ -79,6 +79,10 @@ impl RunFolder {
         let mut config = config.clone();
         let folder = RunFolder { path: config.run().folder.join(name) };
         let exists = || RunError::Exists { path: folder.path.clone() };
+        // looked for before the lock is tried, which may be that of a run at work
+        if folder.path.join(CONFIG).exists() {
+            return Err(exists());
+        }
         fs::create_dir_all(&folder.path).map_err(|e| RunError::io(&folder.path, e))?;
         let _locked = folder.lock().map_err(|error| if matches!(error, RunError::Busy { .. }) { exists() } else { error })?;
         if folder.path.join(CONFIG).exists() {
@@ -159,7 +163,7 @@ impl RunFolder {
     /// # Errors
     /// Another process that is at work on the run, a file that cannot be written, or a line up to `step` that is damaged.
     pub fn record_after(&self, step: u64) -> Result<Recorder, RunError> {
-        let lock = self.lock()?;
+        let lock = self.lock_patiently()?;
         self.remove_unfinished()?;
         if step == 0 {
             self.remove_events()?;
@@ -173,6 +177,18 @@ impl RunFolder {
             events: EventWriter::create(&self.path, seconds_since_1970(), step)?,
             shown: Vec::new(),
         })
+    }
+
+    /// A process that wants to make a folder of this name holds the lock for a moment, until it sees that the folder is there.
+    fn lock_patiently(&self) -> Result<File, RunError> {
+        const TRIES: usize = 20;
+        for _ in 1..TRIES {
+            match self.lock() {
+                Err(RunError::Busy { .. }) => std::thread::sleep(Duration::from_millis(10)),
+                locked => return locked,
+            }
+        }
+        self.lock()
     }
 
     /// Held as long as the file is open; the system takes it back when the process ends, however it ends.
