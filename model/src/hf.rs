@@ -8,7 +8,6 @@ pub(crate) mod directory;
 mod files;
 pub(crate) mod generation_config;
 pub(crate) mod json;
-mod panics;
 pub(crate) mod place;
 pub(crate) mod question;
 pub(crate) mod tensors;

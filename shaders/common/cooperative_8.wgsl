@@ -1,4 +1,5 @@
 // Cooperative matrices of 8x8, f16 times f16 into f32 (Apple).
+// A piece, without an entry point: the operations are in common/cooperative.wgsl, math, layout and dispatch in matmul_cooperative.wgsl.
 enable f16;
 enable wgpu_cooperative_matrix;
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use percept_cppo::commands::Outcome;
 use percept_cppo::problems::prompts::{Encoder, test_prompts};
 use percept_cppo::problems::tasks::{Task, TaskConfig};
-use percept_cppo::training::evaluate::{Decoding, evaluate};
+use percept_cppo::training::evaluate::{Decoding, Measuring, evaluate};
 use percept_engine::Device;
 use percept_model::{Model, ModelFiles, Precision};
 
@@ -79,7 +79,8 @@ fn draws_do_not_repeat_from_one_part_to_the_next() {
     // a problem that is sometimes solved
     let prompts = vec![test_prompts(&task, 0..1).remove(0); 256];
     let decoding = Decoding::Sampled { temperature: 1.0, samples: 1 };
-    let measured = evaluate(&model, &encoder, prompts, decoding, 48, 0, 0).unwrap();
+    let how = Measuring { decoding, max_new_tokens: 48, step: 0, seed: 0 };
+    let measured = evaluate(&model, &encoder, prompts, how, |_, _| {}).unwrap();
     let correct = &measured.categories[0].correct;
     assert_eq!(correct.len(), 256);
     assert!(correct.contains(&0) && correct.contains(&1), "{correct:?}");

@@ -24,7 +24,7 @@ use crate::records::predictions::{Comparison, Predicted, Prediction, accuracy_by
 use crate::records::run::CategoryResult;
 use crate::records::statistics::{Estimate, average_at_n, pass_at_k};
 use crate::studies::robustness::{Changed, Robustness, measure};
-use crate::training::evaluate::{Decoding, category_of, evaluate_each};
+use crate::training::evaluate::{Decoding, Measuring, category_of, evaluate};
 use crate::training::group::{Group, Response};
 use crate::training::policy::load_encoder;
 
@@ -129,7 +129,8 @@ pub(super) fn run(args: &Args, out: &mut dyn Write, errors: &mut dyn Write) -> R
     for decoding in [Decoding::Greedy, sampled] {
         let first = predictions.len();
         let note = |number: usize, group: &Group| predictions.push(prediction(&name, decoding, number, group));
-        let measured = evaluate_each(&model, &encoder, prompts.clone(), decoding, config.rollout.max_new_tokens, 0, config.run.seed, note)?;
+        let how = Measuring { decoding, max_new_tokens: config.rollout.max_new_tokens, step: 0, seed: config.run.seed };
+        let measured = evaluate(&model, &encoder, prompts.clone(), how, note)?;
         rows.extend(measured.distinct_categories().iter().map(|category| row(&measured.decoding, category, &predictions[first..])));
     }
     if let Some(path) = &args.log_samples {

@@ -21,7 +21,7 @@ use crate::problems::prompts::{Encoder, Problems};
 use crate::problems::reading::Reader;
 use crate::problems::tasks::Task;
 use crate::records::run::{Beginning, Metrics, RunFolder};
-use crate::training::evaluate::{Decoding, evaluate};
+use crate::training::evaluate::{Decoding, Measuring, evaluate};
 use crate::training::policy::{directory, open_for_sft};
 use crate::training::sft::SftTrainer;
 
@@ -162,7 +162,8 @@ fn train(
             for decoding in [Decoding::Greedy, Decoding::Sampled { temperature: 1.0, samples: 1 }] {
                 let prompts = unseen.prompts(config.eval_problems as usize)?;
                 let max_new_tokens = RolloutConfig::default().max_new_tokens;
-                let measured = at_step(step, evaluate(model, encoder, prompts, decoding, max_new_tokens, step, config.run.seed))?;
+                let how = Measuring { decoding, max_new_tokens, step, seed: config.run.seed };
+                let measured = at_step(step, evaluate(model, encoder, prompts, how, |_, _| {}))?;
                 session.evaluation(&measured)?;
             }
         }

@@ -20,7 +20,7 @@ use crate::config::{Config, ConfigError, Settings, changed};
 use crate::error::TrainError;
 use crate::problems::reading::Reader;
 use crate::records::run::{Beginning, RunFolder};
-use crate::training::evaluate::{Decoding, evaluate};
+use crate::training::evaluate::{Decoding, Measuring, evaluate};
 use crate::training::policy::{directory, load_encoder, load_policy};
 use crate::training::trainer::{StepOutput, Trainer};
 
@@ -288,7 +288,8 @@ fn measure(config: &Config, trainer: &mut Trainer, source: Option<&Unseen>, coun
     let mut accuracy = 0.0;
     for decoding in [Decoding::Greedy, sampled] {
         let (model, encoder) = (trainer.model(), trainer.encoder());
-        let measured = evaluate(model, encoder, prompts.clone(), decoding, config.rollout.max_new_tokens, step, config.run.seed);
+        let how = Measuring { decoding, max_new_tokens: config.rollout.max_new_tokens, step, seed: config.run.seed };
+        let measured = evaluate(model, encoder, prompts.clone(), how, |_, _| {});
         let measured = measured.map_err(anyhow::Error::from).map_err(|error| error.context(format!("evaluation after step {step}")))?;
         accuracy = session.evaluation(&measured)?;
     }

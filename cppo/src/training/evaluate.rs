@@ -38,7 +38,20 @@ impl Decoding {
 /// Problems whose prompts are in memory at once.
 const PROBLEMS_AT_ONCE: usize = 128;
 
-/// Grades responses of `model` to `prompts`. The draws are a function of `seed` and a prompt's place among `prompts`.
+/// How a model is measured.
+#[derive(Clone, Copy, Debug)]
+pub struct Measuring {
+    /// How tokens are chosen.
+    pub decoding: Decoding,
+    /// Longest response.
+    pub max_new_tokens: usize,
+    /// Steps that the model was trained for, for the record.
+    pub step: u64,
+    /// The draws are a function of it and of a prompt's place among the prompts.
+    pub seed: u64,
+}
+
+/// Grades responses of `model` to `prompts`, and hands each prompt with its graded responses to `each`, with its number among the prompts.
 ///
 /// # Errors
 /// If a prompt does not fit the model, or the device fails.
@@ -46,28 +59,10 @@ pub fn evaluate(
     model: &Model,
     encoder: &Encoder,
     prompts: Vec<Prompt>,
-    decoding: Decoding,
-    max_new_tokens: usize,
-    step: u64,
-    seed: u64,
-) -> Result<Evaluation, TrainError> {
-    evaluate_each(model, encoder, prompts, decoding, max_new_tokens, step, seed, |_, _| {})
-}
-
-/// [`evaluate`], and hands over each prompt with its graded responses, and its number among the prompts.
-///
-/// # Errors
-/// As [`evaluate`].
-pub fn evaluate_each(
-    model: &Model,
-    encoder: &Encoder,
-    prompts: Vec<Prompt>,
-    decoding: Decoding,
-    max_new_tokens: usize,
-    step: u64,
-    seed: u64,
+    how: Measuring,
     mut each: impl FnMut(usize, &Group),
 ) -> Result<Evaluation, TrainError> {
+    let Measuring { decoding, max_new_tokens, step, seed } = how;
     let (temperature, samples) = match decoding {
         Decoding::Greedy => (0.0, 1),
         Decoding::Sampled { temperature, samples } => (temperature, samples),

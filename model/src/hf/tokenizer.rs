@@ -3,8 +3,8 @@
 use crate::config::ModelConfig;
 use crate::error::ModelError;
 use crate::families;
+use crate::foreign;
 use crate::hf::files;
-use crate::hf::panics::caught;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -169,7 +169,7 @@ impl Detokenizer<'_> {
 /// Errors and panics of the tokenizer's crate: what its file says may be more than it checks.
 fn guarded<T>(path: &Path, run: impl FnOnce() -> Result<T, tokenizers::Error>) -> Result<T, ModelError> {
     let error = |message: String| ModelError::Tokenizer { path: path.to_path_buf(), message };
-    match caught(run) {
+    match foreign::contain(run) {
         Ok(result) => result.map_err(|failed| error(failed.to_string())),
         Err(panic) => Err(error(format!("the tokenizer cannot do what its file asks for ({panic})"))),
     }

@@ -13,7 +13,7 @@ use crate::records::run::{CategoryResult, Metrics};
 use crate::records::statistics::average_at_n;
 use crate::studies::inspect::{InspectError, ResponseSource, detectors};
 use crate::studies::robustness::{self, Robustness, nan_as_null};
-use crate::training::evaluate::{Decoding, evaluate};
+use crate::training::evaluate::{Decoding, Measuring, evaluate};
 use crate::training::policy::{directory, load_encoder};
 
 /// A cell: a row of the comparison with a seed, trained and measured.
@@ -169,7 +169,8 @@ pub fn measure(model: &Model, encoder: &Encoder, config: &Config, compare: &Comp
     let sampled = Decoding::Sampled { temperature: config.eval.temperature, samples: compare.samples };
     let max_new_tokens = config.rollout.max_new_tokens;
     // the draws are the same for all cells
-    let of = |decoding| evaluate(model, encoder, prompts.clone(), decoding, max_new_tokens, 0, 0);
+    let how = |decoding| Measuring { decoding, max_new_tokens, step: 0, seed: 0 };
+    let of = |decoding| evaluate(model, encoder, prompts.clone(), how(decoding), |_, _| {});
     let [greedy, sampled] = [of(Decoding::Greedy)?, of(sampled)?].map(|evaluation| Accuracy::of(&evaluation.categories[0]));
     let robustness = match compare.robustness_problems {
         0 => None,

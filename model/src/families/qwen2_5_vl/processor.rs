@@ -6,6 +6,7 @@ use crate::config::ModelConfig;
 use crate::error::ModelError;
 use crate::hf::json::Fields;
 use crate::image::{Filter, ImageError, ImageProcessor, Normalisation, RgbImage, Tiling, resize};
+use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 /// Longer sides may be so many times the shorter.
@@ -87,21 +88,28 @@ fn read_filter(fields: &Fields) -> Result<Filter, ModelError> {
     }
 }
 
+/// What is used of the settings.
+#[derive(Deserialize)]
+struct Used {
+    min_pixels: u64,
+    max_pixels: u64,
+    image_mean: [f64; 3],
+    image_std: [f64; 3],
+    rescale_factor: f64,
+    resample: Filter,
+}
+
 /// The processor of a directory's settings.
 pub(super) fn from_settings(config: &ModelConfig, settings: &Map<String, Value>) -> Result<ImageProcessor, ImageError> {
+    let used: Used = serde_json::from_value(Value::Object(settings.clone())).expect("the settings were read before");
     let vision = &Qwen25Vl::of(config).vision;
-    let (patch, factor) = (vision.patch_size, vision.factor());
-    let read = || "the settings were read before";
-    let pixels = ["min_pixels", "max_pixels"].map(|key| settings[key].as_u64().unwrap_or_else(|| panic!("{}", read())));
-    let triple = |key: &str| -> [f64; 3] { serde_json::from_value(settings[key].clone()).unwrap_or_else(|_| panic!("{}", read())) };
-    let (mean, std) = (triple("image_mean"), triple("image_std"));
-    let factor_of_bytes = settings["rescale_factor"].as_f64().unwrap_or_else(|| panic!("{}", read()));
-    let filter: Filter = serde_json::from_value(settings["resample"].clone()).unwrap_or_else(|_| panic!("{}", read()));
-    let normalisation =
-        Normalisation::new(move |channel, byte| ((f64::from(byte) * factor_of_bytes) as f32 - mean[channel] as f32) / std[channel] as f32);
+    let (patch, factor, bounds) = (vision.patch_size, vision.factor(), [used.min_pixels, used.max_pixels]);
+    let normalisation = Normalisation::new(|channel, byte| {
+        ((f64::from(byte) * used.rescale_factor) as f32 - used.image_mean[channel] as f32) / used.image_std[channel] as f32
+    });
     let process = move |image: &RgbImage| {
-        let [height, width] = smart_resize([image.height() as usize, image.width() as usize], factor, pixels);
-        normalisation.patches(Tiling::WHOLE, &[resize(image, width, height, filter)], patch)
+        let [height, width] = smart_resize([image.height() as usize, image.width() as usize], factor, bounds);
+        normalisation.patches(Tiling::WHOLE, &[resize(image, width, height, used.resample)], patch)
     };
     Ok(ImageProcessor::new(process).with_aspects_up_to(MAX_ASPECT))
 }
