@@ -99,8 +99,9 @@ fn sample(at: Invocation) {
         var cumulative = before;
         var last = first;
         for (var i = first; i < end && cumulative <= target_mass; i += 1u) {
-            if sort_key(logits[i]) >= threshold {
-                cumulative += exp((logits[i] - largest) * params.inverse_temperature);
+            let p = exp((logits[i] - largest) * params.inverse_temperature);
+            if sort_key(logits[i]) >= threshold && p > 0.0 {
+                cumulative += p;
                 last = i;
             }
         }
@@ -111,13 +112,18 @@ fn sample(at: Invocation) {
         var token = chosen;
         if params.is_greedy == 1u || token == 0xffffffffu {
             token = 0u;
-            while token + 1u < params.vocab && sort_key(logits[row * params.vocab + token]) < threshold {
+            while token + 1u < params.vocab && !is_possible(logits[row * params.vocab + token], threshold, largest) {
                 token += 1u;
             }
         }
         tokens[row] = token;
         log_probs[row] = (logits[row * params.vocab + token] - largest) * params.inverse_temperature - ln(mass);
     }
+}
+
+// A suppressed token has no probability, even where nothing is cut.
+fn is_possible(logit: f32, threshold: u32, largest: f32) -> bool {
+    return sort_key(logit) >= threshold && exp((logit - largest) * params.inverse_temperature) > 0.0;
 }
 
 fn kept_mass(first: u32, end: u32, threshold: u32, largest: f32) -> f32 {

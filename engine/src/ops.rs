@@ -12,6 +12,7 @@ pub(crate) mod concat;
 pub(crate) mod copy;
 pub(crate) mod embedding;
 pub(crate) mod fill;
+pub(crate) mod head;
 pub(crate) mod layer_norm;
 pub(crate) mod linear_kl;
 pub(crate) mod linear_log_probs;
@@ -31,7 +32,8 @@ pub(crate) mod views;
 pub(crate) mod where_;
 
 pub use attention::{Mask, Segment, Segments};
-pub use linear_kl::{Head, linear_kl};
+pub use head::Head;
+pub use linear_kl::linear_kl;
 pub use matmul::{Cut, FEW_ROWS, ProductPlan, ProductSizes, RightAxis, RowRule, product_plan, with_row_rule};
 pub use rope::RopeTable;
 pub use sample::Sampling;

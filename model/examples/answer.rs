@@ -20,7 +20,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     let directory = Path::new(directory);
     let files = ModelFiles::read(directory)?; // tokenizer, chat template, image processor
-    let model = Model::load(directory, &Device::best(), Precision::AsStored)?;
+    let mut model = Model::load(directory, &Device::best(), Precision::AsStored)?;
+    model.suppress_tokens(&files.tokens_never_said()); // marks of pictures are for prompts
     let question = Question::new(&files, &files.image_processor()?, &[image::open(Path::new(picture))?], question)?;
 
     let options = GenerationOptions {

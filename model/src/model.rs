@@ -16,7 +16,7 @@ use crate::packing::batch::{PackedBatch, ResponseRows};
 use crate::positions::Positions;
 use encoded::{EncodedPictures, Stage};
 use percept_engine::ops::Segments;
-use percept_engine::{DType, Device, Indices, Result, RopeTable, Tensor, no_grad, random};
+use percept_engine::{DType, Device, Head, Indices, Result, RopeTable, Tensor, no_grad, random};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -29,6 +29,8 @@ pub struct Model {
     weights: Weights,
     activations: Activations,
     network: Network,
+    head: Head,
+    suppressed: Arc<[u32]>,
     encoded: Arc<EncodedPictures>,
 }
 
@@ -75,7 +77,8 @@ impl Model {
             weights.lay_in_order(&group);
         }
         let network = (family.build)(&config, &Scope::load(&weights));
-        Model { config, family, device, dtype, weights, activations, network, encoded: Arc::default() }
+        let head = Head::new(&network.decoder.head);
+        Model { config, family, device, dtype, weights, activations, network, head, suppressed: Arc::default(), encoded: Arc::default() }
     }
 
     /// Hidden states of every token, after the final norm. `-> [tokens, hidden]`
@@ -94,18 +97,18 @@ impl Model {
     }
 
     /// Log-probability of each response token and entropy of the distribution it was drawn from, in nats, logits divided by `temperature`. Never
-    /// holds the logits of all tokens. `hidden [tokens, hidden] -> (log_probs [targets], entropy [targets])`
+    /// holds the logits of all tokens. Suppressed tokens have no probability. `hidden [tokens, hidden] -> (log_probs [targets], entropy [targets])`
     #[track_caller]
     pub fn log_probs(&self, hidden: &Tensor, response: &ResponseRows, temperature: f32) -> (Tensor, Tensor) {
         let count = [response.len()];
         let hidden = hidden.index_select(&Indices::new(&self.device, &response.rows, &count));
         let targets = Tensor::from_slice(&self.device, &response.targets, &count);
-        hidden.linear_log_probs(self.head_weight(), &targets, temperature)
+        hidden.linear_log_probs(&self.head, &targets, temperature)
     }
 
-    /// Logits of some hidden states. `[n, hidden] -> [n, vocab]`
+    /// Logits of some hidden states, as the weights give them: suppressed tokens have theirs. `[n, hidden] -> [n, vocab]`
     pub fn logits(&self, hidden: &Tensor) -> Tensor {
-        hidden.matmul(&self.head_weight().t())
+        hidden.matmul(&self.head.weight().t())
     }
 
     /// The decoder's input: token embeddings, and visual tokens in the place of image tokens. `-> [tokens, hidden]`
@@ -175,9 +178,25 @@ impl Model {
         no_grad(|| self.network.decoder.forward_cached(&embeddings.detach(), rope, segments, cache, rows))
     }
 
-    /// The head's weight `[vocab, hidden]`; the embedding table if it is tied.
-    pub fn head_weight(&self) -> &Tensor {
-        &self.network.decoder.head
+    /// The output head; its weight `[vocab, hidden]` is the embedding table if it is tied.
+    pub fn head(&self) -> &Head {
+        &self.head
+    }
+
+    /// From here on these tokens, and no others, have probability 0: they are never sampled, and log-probabilities and entropies are those of the remaining ones.
+    /// [`ModelFiles::tokens_never_said`](crate::ModelFiles::tokens_never_said) lists those that only a prompt may have.
+    ///
+    /// # Panics
+    /// If one is not in the vocabulary, or none would be left.
+    #[track_caller]
+    pub fn suppress_tokens(&mut self, tokens: &[u32]) {
+        self.head = Head::new(&self.network.decoder.head).suppressing(tokens);
+        self.suppressed = tokens.into();
+    }
+
+    /// The tokens that have probability 0.
+    pub fn suppressed_tokens(&self) -> &[u32] {
+        &self.suppressed
     }
 
     /// Sizes and token ids.
@@ -256,7 +275,7 @@ impl Model {
         for tensor in weights.all_mut() {
             *tensor = tensor.detach();
         }
-        Ok(Model::assemble(self.config.clone(), self.device.clone(), self.dtype, weights, Activations::Keep))
+        Ok(self.assemble_like(self.device.clone(), self.dtype, weights, Activations::Keep))
     }
 
     /// A copy on a device with its matrices stored in `dtype`; what is trained stays trained. Goes through the host.
@@ -269,7 +288,7 @@ impl Model {
     #[track_caller]
     pub fn to(&self, device: &Device, dtype: DType) -> Result<Model> {
         let weights = self.weights.try_map(|tensor| converted(tensor, device, stored_dtype(dtype, tensor.shape())))?;
-        Ok(Model::assemble(self.config.clone(), device.clone(), dtype, weights, self.activations))
+        Ok(self.assemble_like(device.clone(), dtype, weights, self.activations))
     }
 
     pub(crate) fn weights(&self) -> &Weights {
@@ -283,7 +302,13 @@ impl Model {
 
     /// The same layers around other tensors.
     pub(crate) fn with_weights(&self, weights: Weights) -> Model {
-        Model::assemble(self.config.clone(), self.device.clone(), self.dtype, weights, self.activations)
+        self.assemble_like(self.device.clone(), self.dtype, weights, self.activations)
+    }
+
+    fn assemble_like(&self, device: Device, dtype: DType, weights: Weights, activations: Activations) -> Model {
+        let mut model = Model::assemble(self.config.clone(), device, dtype, weights, activations);
+        model.suppress_tokens(&self.suppressed);
+        model
     }
 
     /// Whether a weight whose name `is_meant` picks is trained.

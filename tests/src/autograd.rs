@@ -1,7 +1,7 @@
 //! Reverse mode itself: accumulation, reuse, checkpointing, freeing, and what it refuses.
 
 use percept_engine::ops::Segments;
-use percept_engine::{DType, Device, Gradients, Indices, Sampling, Tensor, checkpoint, no_grad, random};
+use percept_engine::{DType, Device, Gradients, Head, Indices, Sampling, Tensor, checkpoint, no_grad, random};
 
 fn parameter(stream: u64, shape: &[usize]) -> Tensor {
     let values = random::normal(3, stream, shape.iter().product(), 0.5);
@@ -140,7 +140,7 @@ fn language_model_bits(device: &Device) -> Vec<u32> {
     let part = |i: usize| heads.slice(1, 2 * i, 2);
     let attended = part(0).attention(&part(1), &part(2), &Segments::causal(&[17, 20]), 0.35).reshape(&[tokens, width]);
     let hidden = x.add(&attended);
-    let (log_probs, entropy) = hidden.linear_log_probs(&embedding, &Tensor::from_slice(device, &ids, &[tokens]), 1.0);
+    let (log_probs, entropy) = hidden.linear_log_probs(&Head::new(&embedding), &Tensor::from_slice(device, &ids, &[tokens]), 1.0);
     let gradients = log_probs.sub(&entropy).mean(&[0]).backward();
 
     let logits = hidden.detach().matmul(&embedding.detach().t());

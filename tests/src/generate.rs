@@ -98,6 +98,65 @@ fn greedy_uncached(model: &Model, prompt: &[u32], pictures: &[Patches], new_toke
     (tokens, log_probs)
 }
 
+/// What a sampler draws is what the loss sees: tokens that are suppressed never come, and the others have the probability that they had among themselves.
+#[test]
+fn suppressed_tokens_are_never_drawn_and_have_no_probability() {
+    let batch = Batch::new();
+    for (mut model, tolerance) in [(oracle(), 1e-6), (load(&Device::cpu()), 2e-5), (load(&gpu()), 2e-5)] {
+        let sampling = Sampling { temperature: 0.8, ..Sampling::plain(3) };
+        let free = generate(&model, &batch.requests(), &options(10, sampling)).unwrap().concat();
+        let mut suppressed: Vec<u32> = free.iter().flat_map(|completion| completion.tokens.clone()).collect();
+        suppressed.push(model.config().text.vocab_size as u32 - 1); // the last id of the vocabulary too
+        suppressed.sort_unstable();
+        suppressed.dedup();
+        model.suppress_tokens(&suppressed);
+
+        for sampling in [sampling, Sampling::GREEDY, Sampling { top_k: Some(5), ..sampling }, Sampling { top_p: 0.7, ..sampling }] {
+            let drawn = generate(&model, &batch.requests(), &options(10, sampling)).unwrap();
+            for (i, completion) in drawn.iter().enumerate().flat_map(|(i, completions)| completions.iter().map(move |of| (i, of))) {
+                assert!(!completion.tokens.iter().any(|token| suppressed.contains(token)), "{:?} of {suppressed:?}", completion.tokens);
+                let mut packing = Packing::new(model.config());
+                let rows = packing.row(&batch.prompts[i], &batch.pictures[i], &completion.tokens).unwrap();
+                let hidden = no_grad(|| model.hidden(&packing.into_batch(&model)));
+                let temperature = if sampling.temperature == 0.0 { 1.0 } else { sampling.temperature };
+                let log_probs = no_grad(|| model.log_probs(&hidden, &rows, temperature)).0.to_f32_vec().unwrap();
+                assert_close(&completion.log_probs, &log_probs, tolerance);
+
+                // the definition: the softmax of the logits of all other tokens
+                let at: Vec<f64> = no_grad(|| model.logits(&hidden.slice(0, rows.rows[0] as usize, 1))).to_f64_vec().unwrap();
+                let total: f64 = (0..at.len() as u32)
+                    .filter(|token| !suppressed.contains(token))
+                    .map(|token| (at[token as usize] / f64::from(temperature)).exp())
+                    .sum();
+                let first = at[completion.tokens[0] as usize] / f64::from(temperature) - total.ln();
+                assert_close(&completion.log_probs[..1], &[first as f32], tolerance);
+            }
+        }
+
+        // copies do not forget
+        let copies = [model.frozen_copy().unwrap(), model.to(&Device::cpu(), DType::F32).unwrap()];
+        assert!(copies.iter().all(|copy| copy.suppressed_tokens() == suppressed));
+    }
+}
+
+/// Pictures stand in prompts, and so do their marks; what is left of the vocabulary can be said.
+#[test]
+fn marks_of_pictures_and_ids_without_a_token_are_never_said() {
+    let of = |directory: &str| {
+        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join(directory);
+        let files = ModelFiles::read(&directory).unwrap();
+        let never = files.tokens_never_said();
+        let name = |id: &u32| files.tokenizer.id_to_token(*id);
+        let named: Vec<String> = never.iter().filter_map(name).collect();
+        let nameless = never.iter().filter(|id| name(id).is_none()).count();
+        (named, nameless, files)
+    };
+    let (named, nameless, files) = of("../assets/tiny-vlm");
+    assert_eq!(named[..3], ["<fake_token_around_image>", "<image>", "<global-img>"]);
+    assert!(named.len() == 3 + 16 && named[3..].iter().all(|name| name.starts_with("<row_")), "{named:?}");
+    assert_eq!(nameless, files.config.text.vocab_size - files.tokenizer.vocab_size());
+}
+
 #[test]
 fn cached_decoding_is_the_uncached_forward() {
     let batch = Batch::new();

@@ -4,7 +4,7 @@ use percept_cppo::methods::cppo::{ContrastiveConfig, Objective, contrastive_loss
 use percept_cppo::methods::divergence::{Divergence, full_kl, k1, k3};
 use percept_cppo::methods::policy::{PolicyConfig, policy_loss};
 use percept_cppo::methods::term::{Counts, Over, Term, total_loss};
-use percept_engine::{DType, Device, Gradients, Indices, Tensor};
+use percept_engine::{DType, Device, Gradients, Head, Indices, Tensor};
 use serde_json::Value;
 
 fn golden() -> Value {
@@ -49,7 +49,7 @@ impl<'a> Inputs<'a> {
     fn log_probs(&self, logits: &Tensor, identity: &Tensor) -> Tensor {
         let tokens: Vec<u32> = numbers(&self.json["tokens"]).iter().map(|&t| t as u32).collect();
         let targets = Tensor::from_slice(&Device::cpu(), &tokens, &[tokens.len()]);
-        logits.linear_log_probs(identity, &targets, 1.0).0
+        logits.linear_log_probs(&Head::new(identity), &targets, 1.0).0
     }
 
     fn pick(&self, x: &Tensor, tokens: &[u32]) -> Tensor {
@@ -110,7 +110,8 @@ fn check_case(case: &Value, all_inputs: &Value, dtype: DType, tolerance: f64) {
             Divergence::K1 => [k1(&l, &l_preserved), k1(&l, &l_removed)],
             Divergence::Full => {
                 let [h, preserved, removed] = views.each_ref().map(|logits| inputs.pick(logits, &inputs.real));
-                [full_kl(&h, &preserved, &identity, 1.0), full_kl(&h, &removed, &identity, 1.0)]
+                let head = Head::new(&identity);
+                [full_kl(&h, &preserved, &head, 1.0), full_kl(&h, &removed, &head, 1.0)]
             }
         };
         let cpl = contrastive_loss(&d_preserved, &d_removed, &contrastive_config);

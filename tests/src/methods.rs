@@ -19,7 +19,7 @@ use percept_cppo::methods::{AnyMethod, Method, Preset};
 use percept_cppo::problems::reward::Reward;
 use percept_cppo::training::group::{Group, GroupView, Response, set_advantages};
 use percept_cppo::training::update::{score, views_with};
-use percept_engine::{DType, Device, Tensor};
+use percept_engine::{DType, Device, Head, Tensor};
 
 use crate::update::{MOMENT, TEMPERATURE, assert_same_gradients, compute, gradients, groups, model};
 
@@ -347,7 +347,7 @@ fn dapo_punishes_long_responses() {
 fn jensen_shannon_and_the_nucleus_are_those_of_small_distributions() {
     let device = Device::cpu();
     let rows = |values: &[f64]| Tensor::from_f64(&device, values, &[values.len() / 3, 3], DType::F64);
-    let eye = rows(&[1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0]);
+    let eye = Head::new(&rows(&[1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0]));
     let (p, q) = (rows(&[0.0, 0.0, -40.0, 1.0, 2.0, 3.0]), rows(&[-40.0, 0.0, 0.0, 1.0, 2.0, 3.0]));
     let got = jensen_shannon(&p, &q, &eye, 1.0).to_f64_vec().unwrap();
     assert!((got[0] - 0.5 * 2f64.ln()).abs() < 1e-6 && got[1].abs() < 1e-9, "{got:?}");

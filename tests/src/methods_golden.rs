@@ -16,7 +16,7 @@ use percept_cppo::problems::reward::Reward;
 use percept_cppo::problems::views::diffusion::kept_variance;
 use percept_cppo::training::group::{Group, Response, set_advantages};
 use percept_cppo::training::update::views_with;
-use percept_engine::{DType, Device, Indices, Tensor};
+use percept_engine::{DType, Device, Head, Indices, Tensor};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -162,7 +162,9 @@ impl Inputs {
     /// Log-probabilities of the sampled tokens on both pictures. `hidden [2 · tokens, vocab] -> [2 · tokens]`
     fn log_probs(&self, hidden: &Tensor) -> Tensor {
         let targets = self.tokens.repeat(2);
-        hidden.linear_log_probs(&identity(hidden.dim(1)), &Tensor::from_slice(&Device::cpu(), &targets, &[targets.len()]), 1.0).0
+        hidden
+            .linear_log_probs(&Head::new(&identity(hidden.dim(1))), &Tensor::from_slice(&Device::cpu(), &targets, &[targets.len()]), 1.0)
+            .0
     }
 
     /// The forward pass of some responses, from log-probabilities and hidden states of all.
@@ -185,7 +187,7 @@ impl Inputs {
             views.push((view, first..rows.len()));
         }
         let log_probs = log_probs.index_select(&Indices::new(&Device::cpu(), &rows, &[rows.len()]));
-        let (entropy, head) = (log_probs.detach(), identity(hidden.dim(1)));
+        let (entropy, head) = (log_probs.detach(), Head::new(&identity(hidden.dim(1))));
         let packed_tokens = hidden.dim(0);
         Pass { items, views, log_probs, entropy, hidden: hidden.clone(), rows, head, temperature: 1.0, packed_tokens }
     }
@@ -261,7 +263,7 @@ fn divergences_and_nucleus_entropies_match_numpy() {
             let values = numbers(logits);
             Tensor::from_f64(&Device::cpu(), &values, &[tokens, values.len() / tokens], DType::F64)
         });
-        let (head, t) = (identity(p.dim(1)), of.temperature);
+        let (head, t) = (Head::new(&identity(p.dim(1))), of.temperature);
         for (got, expected, what) in [
             (full_kl(&p, &q, &head, t), &of.full, "full_kl"),
             (jensen_shannon(&p, &q, &head, t), &of.jensen_shannon, "jensen_shannon"),

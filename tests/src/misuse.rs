@@ -76,21 +76,21 @@ const CASES: &[Case] = &[
     (|d| drop(indices(d, &[2, 3]).matmul(&zeros(d, &[3, 2]))), "matmul: the left side is f32, the right f32, f16 or bf16: got u32 [2, 3]"),
     (|d| zeros(d, &[2, 2]).add_matmul_(&zeros(d, &[2, 3]), &zeros(d, &[3, 4])), "add_matmul_: a product [2, 4] f32 into [2, 2] f32"),
     (
-        |d| drop(zeros(d, &[2, 3]).linear_log_probs(&zeros(d, &[5, 4]), &indices(d, &[2]), 1.0)),
+        |d| drop(zeros(d, &[2, 3]).linear_log_probs(&Head::new(&zeros(d, &[5, 4])), &indices(d, &[2]), 1.0)),
         "linear_log_probs: hidden [2, 3] and weight [5, 4] are not [tokens, hidden] and [vocab, hidden]",
     ),
     (
-        |d| drop(zeros(d, &[2, 3]).linear_log_probs(&zeros(d, &[5, 3]), &indices(d, &[4]), 1.0)),
+        |d| drop(zeros(d, &[2, 3]).linear_log_probs(&Head::new(&zeros(d, &[5, 3])), &indices(d, &[4]), 1.0)),
         "linear_log_probs: hidden [2, 3] needs targets u32 [tokens], got u32 [4]",
     ),
     (
-        |d| drop(zeros(d, &[2, 3]).linear_log_probs(&zeros(d, &[5, 3]), &indices(d, &[2]), 0.0)),
+        |d| drop(zeros(d, &[2, 3]).linear_log_probs(&Head::new(&zeros(d, &[5, 3])), &indices(d, &[2]), 0.0)),
         "linear_log_probs: temperature 0 is not positive",
     ),
     (
         |d| {
             let (hidden, other, weight) = (zeros(d, &[2, 3]), zeros(d, &[4, 3]), zeros(d, &[5, 3]));
-            drop(linear_kl(Head { hidden: &hidden, weight: &weight }, Head { hidden: &other, weight: &weight }, 1.0));
+            drop(linear_kl((&hidden, &Head::new(&weight)), (&other, &Head::new(&weight)), 1.0));
         },
         "linear_kl: hidden [2, 3] with weight [5, 3] beside hidden [4, 3] with weight [5, 3]",
     ),

@@ -70,6 +70,18 @@ fn pictures_of_any_size_are_trained_on() {
     assert!((merged - adapted).abs() < 1e-4 && (merged - ask(&["--model", text(base)])).abs() > 1e-4, "{merged} and {adapted}");
 }
 
+/// Its tokenizer has fewer tokens than its embedding table has rows.
+#[test]
+fn marks_of_pictures_and_rows_beyond_the_tokenizer_are_never_said() {
+    let files = ModelFiles::read(whole_directory("nested").path()).unwrap();
+    let never = files.tokens_never_said();
+    let marks = ["<|image_pad|>", "<|vision_start|>", "<|vision_end|>"].map(|mark| files.tokenizer.token_to_id(mark).unwrap());
+    assert!(marks.iter().all(|mark| never.contains(mark)), "{never:?}");
+    let (known, rows) = (files.tokenizer.vocab_size() as u32, files.config.text.vocab_size as u32);
+    assert!(known < rows && (known..rows).all(|id| never.contains(&id)), "{known} of {rows}: {never:?}");
+    assert!(!never.contains(&files.tokenizer.token_to_id("a").unwrap()) && !never.contains(&files.generation.eos_token_ids[0]));
+}
+
 #[test]
 fn a_gradient_reaches_every_weight() {
     let tiny = concat!(env!("CARGO_MANIFEST_DIR"), "/../assets/tiny-vlm");

@@ -96,6 +96,17 @@ pub(crate) fn weights(trainer: &Trainer) -> Vec<f32> {
     trainer.model().parameters().flat_map(|(_, tensor)| tensor.to_vec::<f32>().unwrap()).collect()
 }
 
+/// A policy cannot give a token that only prompts have; nor can a data set ask it to.
+#[test]
+fn a_policy_in_training_never_says_what_only_prompts_have() {
+    let trainer = trainer("cppo", |_| {});
+    let never = trainer.encoder().never_said();
+    assert!(never.contains(&trainer.model().config().image_token_id));
+    assert_eq!(trainer.model().suppressed_tokens(), never);
+    let error = trainer.encoder().response("I see a <image>.").unwrap_err().to_string();
+    assert_eq!(error, "response: expected text, got <image> (token 4), which only prompts have");
+}
+
 #[test]
 fn the_warm_start_learns_to_see() {
     let (model, encoder, task) = (Model::random(&tiny_config(), &Device::cpu(), 0, DType::F32), encoder(), task());

@@ -111,8 +111,9 @@ pub(super) fn run(args: &Args, out: &mut dyn Write, errors: &mut dyn Write) -> R
     let place = place::find(&config.model.path, args.base.as_deref(), errors)?;
     config.model.path = place.base.clone();
     let device = open_device(&config.run.device)?;
-    let model = Model::load_from(&place, &device, Precision::AsStored)?;
+    let mut model = Model::load_from(&place, &device, Precision::AsStored)?;
     let encoder = load_encoder(&config.model)?;
+    model.suppress_tokens(encoder.never_said());
     if args.robustness {
         return robustness(args, &config, &model, &encoder, out);
     }

@@ -38,7 +38,8 @@ pub(super) struct Args {
 
 /// The answer goes to `out` as it comes, how long it took to `errors`.
 pub(super) fn run(args: &Args, out: &mut dyn Write, errors: &mut dyn Write) -> Result<Outcome> {
-    let Asked { files, model, question } = args.question.ask(errors)?;
+    let Asked { files, mut model, question } = args.question.ask(errors)?;
+    model.suppress_tokens(&files.tokens_never_said());
     let prompt_tokens = question.tokens.len();
     let room = model.config().text.max_position_embeddings.saturating_sub(prompt_tokens);
     let default = files.generation.max_new_tokens.unwrap_or(MAX_NEW_TOKENS).min(room.max(1));

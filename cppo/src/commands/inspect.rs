@@ -95,7 +95,8 @@ pub(super) fn run(args: &Args, terminal: &mut dyn Write, errors: &mut dyn Write)
     let encoder = load_encoder(&config.model)?;
     let device = open_device(&config.run.device)?;
     writeln!(errors, "on {device}")?;
-    let model = Model::load_from(&place, &device, Precision::AsStored)?;
+    let mut model = Model::load_from(&place, &device, Precision::AsStored)?;
+    model.suppress_tokens(encoder.never_said());
     if args.evaluate {
         let out = &mut Shown::new(terminal);
         let report = evaluate(&model, &encoder, prompts, &source, &config)?;

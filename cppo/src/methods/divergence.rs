@@ -49,25 +49,25 @@ pub fn k1(log_probs: &Tensor, other_log_probs: &Tensor) -> Tensor {
     log_probs.sub(other_log_probs).clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT)
 }
 
-/// The KL divergence over the whole vocabulary, `Σ_v p_v (log p_v − log p'_v)`, from the hidden states of both and the head's weight
-/// `[vocab, hidden]`. `hidden [tokens, hidden], other_hidden [tokens, hidden] -> [tokens]`
+/// The KL divergence over the whole vocabulary, `Σ_v p_v (log p_v − log p'_v)`, from the hidden states of both and the head
+/// that reads them. `hidden [tokens, hidden], other_hidden [tokens, hidden] -> [tokens]`
 ///
 /// # Panics
 /// If the shapes do not fit, or the temperature is not positive.
 #[track_caller]
-pub fn full_kl(hidden: &Tensor, other_hidden: &Tensor, weight: &Tensor, temperature: f32) -> Tensor {
-    linear_kl(Head { hidden, weight }, Head { hidden: other_hidden, weight }, temperature)
+pub fn full_kl(hidden: &Tensor, other_hidden: &Tensor, head: &Head, temperature: f32) -> Tensor {
+    linear_kl((hidden, head), (other_hidden, head), temperature)
 }
 
 /// Tokens whose distributions are in memory at once.
 const TOKENS_AT_ONCE: usize = 512;
 
-/// The Jensen–Shannon divergence over the whole vocabulary, `½ KL(p ‖ m) + ½ KL(p' ‖ m)` with `m = ½ (p + p')`, from the hidden states of both and the head's weight
-/// `[vocab, hidden]`. It is symmetric, between 0 and ln 2, and the mutual information in nats between a token drawn from either distribution and which one it was (Lin 1991, "Divergence
+/// The Jensen–Shannon divergence over the whole vocabulary, `½ KL(p ‖ m) + ½ KL(p' ‖ m)` with `m = ½ (p + p')`, from the hidden states of both and the head
+/// that reads them. It is symmetric, between 0 and ln 2, and the mutual information in nats between a token drawn from either distribution and which one it was (Lin 1991, "Divergence
 /// measures based on the Shannon entropy"). `hidden [tokens, hidden], other_hidden [tokens, hidden] -> [tokens]`
-pub fn jensen_shannon(hidden: &Tensor, other_hidden: &Tensor, weight: &Tensor, temperature: f32) -> Tensor {
+pub fn jensen_shannon(hidden: &Tensor, other_hidden: &Tensor, head: &Head, temperature: f32) -> Tensor {
     let of_rows = |rows: Range<usize>| {
-        let [p, q] = [hidden, other_hidden].map(|hidden| distributions(hidden, weight, temperature, rows.clone()));
+        let [p, q] = [hidden, other_hidden].map(|hidden| distributions(hidden, head, temperature, rows.clone()));
         let log_mean = p.add(&q).affine(0.5, TINY).log();
         let half = |p: &Tensor| p.mul(&p.add_scalar(TINY).log().sub(&log_mean)).sum(&[1]);
         half(&p).add(&half(&q)).mul_scalar(0.5)
@@ -77,9 +77,9 @@ pub fn jensen_shannon(hidden: &Tensor, other_hidden: &Tensor, weight: &Tensor, t
 
 /// The entropy of each token's distribution when only the most probable tokens that together have the probability `top_p` are kept, and scaled to one: nats. The least probability that is
 /// kept is found by bisection. `hidden [tokens, hidden] -> [tokens]`
-pub fn nucleus_entropy(hidden: &Tensor, weight: &Tensor, temperature: f32, top_p: f32) -> Tensor {
+pub fn nucleus_entropy(hidden: &Tensor, head: &Head, temperature: f32, top_p: f32) -> Tensor {
     let of_rows = |rows: Range<usize>| {
-        let p = distributions(hidden, weight, temperature, rows);
+        let p = distributions(hidden, head, temperature, rows);
         let wide = |bound: &Tensor| bound.reshape(&[bound.len(), 1]);
         // a share of the probability of at least top_p lies above `low`, less of it above `high`
         let (mut low, mut high) = (p.max(&[1]).mul_scalar(0.0), p.max(&[1]));
@@ -105,10 +105,8 @@ const TINY: f32 = 1e-20;
 const BISECTIONS: usize = 40;
 
 /// The distributions of some rows. `-> [rows, vocab]`
-fn distributions(hidden: &Tensor, weight: &Tensor, temperature: f32, rows: Range<usize>) -> Tensor {
-    let weight = if weight.dtype() == hidden.dtype() { weight.clone() } else { weight.cast(hidden.dtype()) };
-    let logits = hidden.slice(0, rows.start, rows.len()).matmul(&weight.t());
-    logits.mul_scalar(1.0 / temperature).softmax()
+fn distributions(hidden: &Tensor, head: &Head, temperature: f32, rows: Range<usize>) -> Tensor {
+    head.distribution(&hidden.slice(0, rows.start, rows.len()), temperature)
 }
 
 /// `of` for blocks of rows, one after the other. `hidden [tokens, hidden] -> [tokens]`

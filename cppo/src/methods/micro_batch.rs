@@ -8,7 +8,7 @@
 
 use std::ops::Range;
 
-use percept_engine::{DType, Indices, Tensor};
+use percept_engine::{DType, Head, Indices, Tensor};
 
 use super::divergence::{Divergence, full_kl, jensen_shannon, k1, k3, nucleus_entropy};
 use super::signal::{NUCLEUS, Signal};
@@ -28,8 +28,8 @@ pub struct Pass {
     pub hidden: Tensor,
     /// The row of `hidden` that predicts each token. `[tokens on all pictures]`
     pub rows: Vec<u32>,
-    /// Weight of the output head, which turns hidden states into logits. `[vocab, hidden]`
-    pub head: Tensor,
+    /// The output head, which turns hidden states into logits.
+    pub head: Head,
     /// Temperature: logits are divided by it.
     pub temperature: f32,
     /// Number of tokens that went through the decoder.
@@ -51,14 +51,14 @@ pub struct Item {
 
 impl Pass {
     /// A pass without any response.
-    pub fn empty(head: &Tensor, dtype: DType, temperature: f32) -> Pass {
-        let none = |shape: &[usize]| Tensor::zeros(head.device(), shape, dtype);
+    pub fn empty(head: &Head, dtype: DType, temperature: f32) -> Pass {
+        let none = |shape: &[usize]| Tensor::zeros(head.weight().device(), shape, dtype);
         Pass {
             items: Vec::new(),
             views: vec![(View::Original, 0..0)],
             log_probs: none(&[0]),
             entropy: none(&[0]),
-            hidden: none(&[0, head.dim(1)]),
+            hidden: none(&[0, head.weight().dim(1)]),
             rows: Vec::new(),
             head: head.clone(),
             temperature,

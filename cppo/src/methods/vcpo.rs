@@ -21,7 +21,7 @@
 //!
 //! Departures: there is no paper. The consistency term is that of unsupervised data augmentation (Xie et al. 2020, arXiv 1904.12848, equation 1), restricted to rewarded responses.
 
-use percept_engine::{Head, Tensor, linear_kl};
+use percept_engine::{Tensor, linear_kl};
 use serde::{Deserialize, Serialize};
 
 use super::Method;
@@ -110,8 +110,7 @@ impl Vcpo {
             Divergence::JensenShannon => unreachable!("check refuses it: it is symmetric, so it has no side that could be fixed"),
             Divergence::Full => {
                 let (target, head) = (pass.hidden_at(anchor).detach(), pass.head.detach());
-                let target = Head { hidden: &target, weight: &head };
-                linear_kl(target, Head { hidden: &pass.hidden_at(changed), weight: &pass.head }, pass.temperature)
+                linear_kl((&target, &head), (&pass.hidden_at(changed), &pass.head), pass.temperature)
             }
         }
     }

@@ -87,6 +87,7 @@ pub struct Encoder {
     files: ModelFiles,
     processor: ImageProcessor,
     instruction: String,
+    never_said: Vec<u32>,
 }
 
 /// A question as tokens and pixels.
@@ -142,7 +143,8 @@ impl Encoder {
     /// If the settings of the image processor are out of range.
     pub fn new(files: ModelFiles) -> Result<Encoder, TrainError> {
         let processor = files.image_processor()?;
-        Ok(Encoder { files, processor, instruction: String::new() })
+        let never_said = files.tokens_never_said();
+        Ok(Encoder { files, processor, instruction: String::new(), never_said })
     }
 
     /// Puts `instruction` after every question, on a line of its own; nothing if it is empty.
@@ -179,9 +181,13 @@ impl Encoder {
     /// A whole response as the tokens the model should give, with the one that ends it.
     ///
     /// # Errors
-    /// Those of the tokenizer, or if the model has no token that ends a response.
+    /// Those of the tokenizer; if the text has a token that only prompts have; or if the model has no token that ends a response.
     pub fn response(&self, text: &str) -> Result<Vec<u32>, TrainError> {
         let mut tokens = self.files.tokenizer.encode(text)?;
+        if let Some(&token) = tokens.iter().find(|token| self.never_said.binary_search(token).is_ok()) {
+            let name = self.files.tokenizer.id_to_token(token).unwrap_or_default();
+            return Err(TrainError::Unsupported(format!("response: expected text, got {name} (token {token}), which only prompts have")));
+        }
         let end = self.files.generation.eos_token_ids.first();
         tokens.push(*end.ok_or_else(|| TrainError::Unsupported("generation_config.json: eos_token_id: expected one, got none".into()))?);
         Ok(tokens)
@@ -204,6 +210,11 @@ impl Encoder {
         let ended = tokens.last().is_some_and(|last| self.end_tokens().contains(last));
         let content = if ended { ranges[ranges.len() - 1].start } else { text.len() };
         Ok(Spelling { text, ranges, content })
+    }
+
+    /// Tokens that no response may have, in order: [`ModelFiles::tokens_never_said`].
+    pub fn never_said(&self) -> &[u32] {
+        &self.never_said
     }
 
     /// Tokens that end a response.

@@ -59,11 +59,17 @@ pub fn load_encoder(config: &ModelConfig) -> Result<Encoder, TrainError> {
 /// If a file is missing or damaged.
 pub fn open_for_sft(config: &SftRunConfig, device: &Device) -> Result<(Model, Encoder), TrainError> {
     if let Some(model) = &config.model {
-        return Ok((load_policy(model, device, config.run.seed)?, load_encoder(model)?));
+        return Ok(silenced(load_policy(model, device, config.run.seed)?, load_encoder(model)?));
     }
     let sizes = config.preset.model_config();
     let encoder = Encoder::new(ModelFiles::read_with_config(&directory(&config.tokenizer)?, sizes.clone())?)?;
-    Ok((Model::random(&sizes, device, config.run.seed, DType::F32), encoder))
+    Ok(silenced(Model::random(&sizes, device, config.run.seed, DType::F32), encoder))
+}
+
+/// The model gives no token that only prompts have.
+fn silenced(mut model: Model, encoder: Encoder) -> (Model, Encoder) {
+    model.suppress_tokens(encoder.never_said());
+    (model, encoder)
 }
 
 /// The directory on disk behind a path of a configuration: what the program brings along is unpacked.

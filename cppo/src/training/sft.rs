@@ -16,7 +16,7 @@ pub use trainer::SftTrainer;
 
 use std::time::Instant;
 
-use percept_engine::{AdamW, Gradients, ParamGroup, Tensor, no_grad, random};
+use percept_engine::{AdamW, Gradients, Head, ParamGroup, Tensor, no_grad, random};
 use percept_model::image::{Grid, ImageSplitting, Patches};
 use percept_model::{Model, Packing, ResponseRows};
 use rayon::prelude::*;
@@ -91,7 +91,7 @@ impl<'a> WarmStart<'a> {
         let pictures = self.model.patch_batch(&tiles).expect("a step has pictures");
         let features = self.model.image_features(&pictures); // [pictures·visual tokens, hidden]
         let targets = Tensor::from_slice(self.model.device(), &labels, &[labels.len()]);
-        let (log_probs, _) = features.linear_log_probs(&self.head, &targets, 1.0);
+        let (log_probs, _) = features.linear_log_probs(&Head::new(&self.head), &targets, 1.0);
         let loss = log_probs.mean(&[0]).neg();
         let gradients = loss.backward();
         let lr = self.optim.learning_rate_at(self.step, self.config.warm_start_steps);

@@ -50,11 +50,12 @@ pub struct StepOutput {
 }
 
 impl Trainer {
-    /// Starts from `model`, which is also the reference policy if there is one.
+    /// Starts from `model`, which is also the reference policy if there is one. Tokens that only prompts have get no probability ([`Encoder::never_said`]).
     ///
     /// # Errors
     /// Those of the device, or a reward whose program does not exist.
-    pub fn new(model: Model, encoder: Encoder, problems: Problems, config: Config) -> Result<Trainer, TrainError> {
+    pub fn new(mut model: Model, encoder: Encoder, problems: Problems, config: Config) -> Result<Trainer, TrainError> {
+        model.suppress_tokens(encoder.never_said());
         let reference = match () {
             () if config.method.policy.kl_coef == 0.0 => None,
             () if model.has_lora() => Some(model.without_lora()),

@@ -138,7 +138,7 @@ pub fn compute_update(
     let (mut readings, mut unread, wanted) = (Vec::new(), Vec::new(), Wanted { uses: &uses, measures: &[] });
     if parts.is_empty() {
         // for their names: every update has the same metrics
-        let pass = Pass::empty(model.head_weight(), model.arithmetic_dtype(), config.temperature);
+        let pass = Pass::empty(model.head(), model.arithmetic_dtype(), config.temperature);
         let reference_log_probs = reference.map(|_| pass.log_probs.clone());
         let terms = config.method.terms(&MicroBatch { pass: &pass, signals: Vec::new(), reference_log_probs }, config.policy);
         unread.push(Loss::new(&terms, &pass, None));

@@ -13,7 +13,8 @@ use crate::tensor::Tensor;
 use crate::{kernel, kernel_params, parallel, wgsl};
 
 use super::ELEMENTS_PER_GROUP;
-use super::linear_log_probs::{HeadGradients, LANES, assert_head, chunks, softmax_sums};
+use super::head::Head;
+use super::linear_log_probs::{Chunk, HeadGradients, LANES, assert_head, chunks, softmax_sums};
 
 kernel_params! {
     /// A chunk of `rows` rows of logits, the first of which is row `first_row` of the outputs.
@@ -25,35 +26,29 @@ static FORWARD: Kernel = kernel!(SHADER, "forward", Params, forward);
 static BACKWARD: Kernel = kernel!(SHADER, "backward", Params, backward);
 pub(crate) const KERNELS: &[&Kernel] = &[&FORWARD, &BACKWARD];
 
-/// A linear head: what goes into it, and its weight.
-#[derive(Clone, Copy, Debug)]
-pub struct Head<'a> {
-    /// The hidden states, `[tokens, hidden]`.
-    pub hidden: &'a Tensor,
-    /// The weight, `[vocab, hidden]`, f32 or a half.
-    pub weight: &'a Tensor,
-}
-
-/// For each token, how far the distribution of head `q` is from that of head `p`: the divergence KL(p ‖ q) in nats, with logits divided by
-/// `temperature`. Gradients flow to both sides. `-> [tokens]`
+/// For each token, how far the distribution `q` is from the distribution `p`: the divergence KL(p ‖ q) in nats, with logits divided by
+/// `temperature`. A side is hidden states `[tokens, hidden]` and the head that reads them; tokens that both heads suppress count as equal. Gradients flow to both sides. `-> [tokens]`
 ///
 /// # Panics
 /// If shapes or types do not fit, or the temperature is not positive.
 #[track_caller]
-pub fn linear_kl(p: Head<'_>, q: Head<'_>, temperature: f32) -> Tensor {
-    assert_head("linear_kl", p.hidden, p.weight, temperature);
-    assert_head("linear_kl", q.hidden, q.weight, temperature);
+pub fn linear_kl(p: (&Tensor, &Head), q: (&Tensor, &Head), temperature: f32) -> Tensor {
+    for (hidden, head) in [p, q] {
+        assert_head("linear_kl", hidden, head, temperature);
+    }
+    let ((p_hidden, p_head), (q_hidden, q_head)) = (p, q);
     assert!(
-        p.hidden.shape()[0] == q.hidden.shape()[0] && p.weight.shape()[0] == q.weight.shape()[0],
+        p_hidden.dim(0) == q_hidden.dim(0) && p_head.weight().dim(0) == q_head.weight().dim(0),
         "linear_kl: hidden {:?} with weight {:?} beside hidden {:?} with weight {:?}",
-        p.hidden.shape(),
-        p.weight.shape(),
-        q.hidden.shape(),
-        q.weight.shape()
+        p_hidden.shape(),
+        p_head.weight().shape(),
+        q_hidden.shape(),
+        q_head.weight().shape()
     );
-    let (tokens, vocab) = (p.hidden.shape()[0], p.weight.shape()[0]);
-    let saved = [p.hidden.detach().contiguous(), p.weight.detach(), q.hidden.detach().contiguous(), q.weight.detach()];
-    let new = || Tensor::uninit(p.hidden.device(), &[tokens], p.hidden.dtype(), "linear_kl");
+    let (tokens, vocab) = (p_hidden.dim(0), p_head.weight().dim(0));
+    let saved = [p, q].map(|(hidden, head)| (hidden.detach().contiguous(), head.detach()));
+    let logits = |saved: &[(Tensor, Head); 2], chunk: &Chunk| saved.each_ref().map(|(hidden, head)| head.logits_of(&chunk.of(hidden)));
+    let new = || Tensor::uninit(p_hidden.device(), &[tokens], p_hidden.dtype(), "linear_kl");
     let (kl, lse_p, lse_q) = (new(), new(), new());
     let params = move |first: usize, rows: usize| Params {
         rows: rows as u32,
@@ -62,25 +57,25 @@ pub fn linear_kl(p: Head<'_>, q: Head<'_>, temperature: f32) -> Tensor {
         inverse_temperature: 1.0 / temperature,
     };
     for chunk in chunks(tokens, vocab) {
-        let [logits_p, logits_q] = [0, 2].map(|i| chunk.of(&saved[i]).matmul(&saved[i + 1].t()));
+        let [logits_p, logits_q] = logits(&saved, &chunk);
         let launch = params(chunk.first, chunk.rows);
         let launch = FORWARD.launch(&launch).input(&logits_p).input(&logits_q);
         launch.output(&kl).output(&lse_p).output(&lse_q).groups(chunk.rows).run();
     }
-    let inputs = [p.hidden, p.weight, q.hidden, q.weight];
+    let inputs = [p_hidden, p_head.weight(), q_hidden, q_head.weight()];
     let needs = inputs.map(Tensor::requires_grad);
     let saved_kl = kl.clone();
     kl.with_grads("linear_kl", &inputs, move |d_kl| {
         let d_kl = d_kl.contiguous();
-        let mut gradients_p = HeadGradients::new(&saved[0], &saved[1], needs[0], needs[1]);
-        let mut gradients_q = HeadGradients::new(&saved[2], &saved[3], needs[2], needs[3]);
+        let [mut gradients_p, mut gradients_q] =
+            [0, 1].map(|side| HeadGradients::new(&saved[side].0, &saved[side].1, needs[2 * side], needs[2 * side + 1]));
         for chunk in chunks(tokens, vocab) {
-            let [logits_p, logits_q] = [0, 2].map(|i| chunk.of(&saved[i]).matmul(&saved[i + 1].t()));
+            let [logits_p, logits_q] = logits(&saved, &chunk);
             let launch = params(chunk.first, chunk.rows);
             let launch = BACKWARD.launch(&launch).input(&saved_kl).input(&lse_p).input(&lse_q).input(&d_kl);
             launch.output(&logits_p).output(&logits_q).groups(logits_p.len().div_ceil(ELEMENTS_PER_GROUP)).run();
-            gradients_p.add(&chunk, &saved[0], &saved[1], &logits_p);
-            gradients_q.add(&chunk, &saved[2], &saved[3], &logits_q);
+            gradients_p.add(&chunk, &saved[0].0, &saved[0].1, &logits_p);
+            gradients_q.add(&chunk, &saved[1].0, &saved[1].1, &logits_q);
         }
         [gradients_p.into_vec(), gradients_q.into_vec()].concat()
     })

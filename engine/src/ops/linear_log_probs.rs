@@ -19,6 +19,7 @@ use crate::tensor::Tensor;
 use crate::{kernel, kernel_params, parallel, wgsl};
 
 use super::ELEMENTS_PER_GROUP;
+use super::head::Head;
 use super::matmul::{add_gradient, gradient_into};
 
 kernel_params! {
@@ -32,16 +33,17 @@ static BACKWARD: Kernel = kernel!(SHADER, "backward", Params, backward);
 pub(crate) const KERNELS: &[&Kernel] = &[&FORWARD, &BACKWARD];
 
 impl Tensor {
-    /// The log-probability of each target and the entropy of its distribution, in nats, under a linear head with weight `[vocab, hidden]` and logits divided
-    /// by `temperature`. `hidden [tokens, hidden], weight [vocab, hidden], targets [tokens] u32 -> (log_probs [tokens], entropy [tokens])`
+    /// The log-probability of each target and the entropy of its distribution, in nats, under a head `[vocab, hidden]` and logits divided
+    /// by `temperature`. `hidden [tokens, hidden], targets [tokens] u32 -> (log_probs [tokens], entropy [tokens])`
     ///
-    /// The weight may be f16 or bf16. Gradients flow to hidden and weight from both outputs; `[tokens, vocab]` never exists.
+    /// Gradients flow to hidden and the head's weight from both outputs; `[tokens, vocab]` never exists. A target that the head suppresses has no probability: its
+    /// log-probability is below -1e29.
     ///
     /// # Panics
     /// If shapes or types do not fit, or the temperature is not positive.
     #[track_caller]
-    pub fn linear_log_probs(&self, weight: &Tensor, targets: &Tensor, temperature: f32) -> (Tensor, Tensor) {
-        assert_head("linear_log_probs", self, weight, temperature);
+    pub fn linear_log_probs(&self, head: &Head, targets: &Tensor, temperature: f32) -> (Tensor, Tensor) {
+        assert_head("linear_log_probs", self, head, temperature);
         assert!(
             targets.shape() == [self.shape()[0]] && targets.dtype() == DType::U32,
             "linear_log_probs: hidden {:?} needs targets u32 [tokens], got {} {:?}",
@@ -49,7 +51,7 @@ impl Tensor {
             targets.dtype(),
             targets.shape()
         );
-        let (hidden, weight_saved, targets) = (self.detach().contiguous(), weight.detach(), targets.contiguous());
+        let (hidden, saved_head, targets) = (self.detach().contiguous(), head.detach(), targets.contiguous());
         let tokens = hidden.shape()[0];
         let new = || Tensor::uninit(self.device(), &[tokens], self.dtype(), "linear_log_probs");
         let (log_probs, entropy, lse) = (new(), new(), new());
@@ -59,27 +61,27 @@ impl Tensor {
             first_row: chunk.first as u32,
             inverse_temperature: 1.0 / temperature,
         };
-        let vocab = weight.shape()[0];
+        let vocab = head.weight().dim(0);
         for chunk in chunks(tokens, vocab) {
-            let logits = chunk.of(&hidden).matmul(&weight_saved.t());
+            let logits = saved_head.logits_of(&chunk.of(&hidden));
             let launch = params(&chunk, vocab);
             let launch = FORWARD.launch(&launch).input(&logits).input(&targets);
             launch.output(&log_probs).output(&entropy).output(&lse).groups(chunk.rows).run();
         }
-        let (needs_hidden, needs_weight) = (self.requires_grad(), weight.requires_grad());
+        let (needs_hidden, needs_weight) = (self.requires_grad(), head.weight().requires_grad());
         let saved_entropy = entropy.clone();
-        let outputs = with_grads_of([log_probs, entropy], "linear_log_probs", &[self, weight], move |upstream| {
-            let weight = weight_saved;
+        let outputs = with_grads_of([log_probs, entropy], "linear_log_probs", &[self, head.weight()], move |upstream| {
+            let head = saved_head;
             let zeros = || Tensor::zeros(hidden.device(), &[tokens], hidden.dtype());
             let [d_log_probs, d_entropy] = [0, 1].map(|i| upstream[i].as_ref().map_or_else(zeros, Tensor::contiguous));
-            let mut gradients = HeadGradients::new(&hidden, &weight, needs_hidden, needs_weight);
+            let mut gradients = HeadGradients::new(&hidden, &head, needs_hidden, needs_weight);
             for chunk in chunks(tokens, vocab) {
-                let logits = chunk.of(&hidden).matmul(&weight.t());
+                let logits = head.logits_of(&chunk.of(&hidden));
                 let launch = params(&chunk, vocab);
                 let launch =
                     BACKWARD.launch(&launch).input(&targets).input(&lse).input(&saved_entropy).input(&d_log_probs).input(&d_entropy);
                 launch.output(&logits).groups(logits.len().div_ceil(ELEMENTS_PER_GROUP)).run();
-                gradients.add(&chunk, &hidden, &weight, &logits);
+                gradients.add(&chunk, &hidden, &head, &logits);
             }
             gradients.into_vec()
         });
@@ -115,16 +117,16 @@ pub(super) struct HeadGradients {
 }
 
 impl HeadGradients {
-    pub(super) fn new(hidden: &Tensor, weight: &Tensor, needs_hidden: bool, needs_weight: bool) -> HeadGradients {
+    pub(super) fn new(hidden: &Tensor, head: &Head, needs_hidden: bool, needs_weight: bool) -> HeadGradients {
         let d_hidden = || Tensor::uninit(hidden.device(), hidden.shape(), hidden.dtype(), "linear_log_probs");
-        let d_weight = || Tensor::zeros(hidden.device(), weight.shape(), hidden.dtype());
+        let d_weight = || Tensor::zeros(hidden.device(), head.weight().shape(), hidden.dtype());
         HeadGradients { hidden: needs_hidden.then(d_hidden), weight: needs_weight.then(d_weight) }
     }
 
     /// Adds a chunk, each chunk once. As z = h Wᵀ, the gradients are dh = dz W and dW = dzᵀ h.
-    pub(super) fn add(&mut self, chunk: &Chunk, hidden: &Tensor, weight: &Tensor, d_logits: &Tensor) {
+    pub(super) fn add(&mut self, chunk: &Chunk, hidden: &Tensor, head: &Head, d_logits: &Tensor) {
         if let Some(d_hidden) = &self.hidden {
-            gradient_into(&chunk.of(d_hidden), d_logits, weight);
+            gradient_into(&chunk.of(d_hidden), d_logits, head.weight());
         }
         if let Some(d_weight) = &self.weight {
             add_gradient(d_weight, &d_logits.t(), &chunk.of(hidden));
@@ -137,10 +139,11 @@ impl HeadGradients {
 }
 
 #[track_caller]
-pub(super) fn assert_head(op: &str, hidden: &Tensor, weight: &Tensor, temperature: f32) {
+pub(super) fn assert_head(op: &str, hidden: &Tensor, head: &Head, temperature: f32) {
     super::assert_arithmetic(op, &[hidden]);
+    let weight = head.weight();
     assert!(
-        hidden.rank() == 2 && weight.rank() == 2 && hidden.shape()[1] == weight.shape()[1] && weight.shape()[0] > 0,
+        hidden.rank() == 2 && hidden.shape()[1] == weight.shape()[1],
         "{op}: hidden {:?} and weight {:?} are not [tokens, hidden] and [vocab, hidden]",
         hidden.shape(),
         weight.shape()

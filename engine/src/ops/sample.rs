@@ -128,8 +128,9 @@ fn sample_row<F: Float>(params: &Params, logits: &[F], stream: u32) -> (u32, F) 
             cumulative += weights[i];
             cumulative > target
         };
-        // rounding may leave the sum a hair below the total: then the last kept one
-        (0..logits.len()).filter(|&i| kept(i)).find(crossing).unwrap_or_else(|| (0..logits.len()).rfind(|&i| kept(i)).unwrap_or(0))
+        // rounding may leave the sum a hair below the total: then the last kept one that has a probability
+        let possible = |&i: &usize| kept(i) && weights[i] > F::ZERO;
+        (0..logits.len()).filter(|&i| kept(i)).find(crossing).unwrap_or_else(|| (0..logits.len()).rfind(possible).unwrap_or(0))
     };
     let log_prob = (logits[token] - largest) * scale - reduce::sum(&weights).fast_ln();
     (token as u32, log_prob)

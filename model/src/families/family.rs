@@ -23,6 +23,8 @@ pub(crate) struct Family {
     pub(crate) image_token: &'static str,
     /// Tokens without which a tokenizer is not one of this family's.
     pub(crate) required_tokens: &'static [&'static str],
+    /// Whether a token only ever stands in prompts, for pictures and films and around them. A policy that gave one could not be read again as text.
+    pub(crate) is_only_for_prompts: fn(&str) -> bool,
     /// What the names of the vision tower's weights begin with.
     pub(crate) vision: &'static str,
     /// What the names of the connector's weights begin with. They are not the tower's, even where this begins like the tower's.

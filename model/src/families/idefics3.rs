@@ -27,6 +27,7 @@ pub(super) static FAMILY: Family = Family {
     processor_class: "Idefics3Processor",
     image_token: IMAGE_TOKEN,
     required_tokens: &[IMAGE_TOKEN, FAKE_TOKEN_AROUND_IMAGE],
+    is_only_for_prompts: prompt::is_of_pictures,
     vision: "model.vision_model",
     connector: "model.connector",
     decoder: "model.text_model",

@@ -23,6 +23,9 @@ pub(super) static FAMILY: Family = Family {
     processor_class: "Qwen2_5_VLProcessor",
     image_token: prompt::IMAGE_TOKEN,
     required_tokens: &[prompt::IMAGE_TOKEN, "<|vision_start|>", "<|vision_end|>"],
+    is_only_for_prompts: |token| {
+        [prompt::IMAGE_TOKEN, "<|video_pad|>", "<|vision_start|>", "<|vision_end|>", "<|vision_pad|>"].contains(&token)
+    },
     vision: "visual",
     connector: "visual.merger",
     decoder: "model",

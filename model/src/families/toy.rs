@@ -27,6 +27,7 @@ pub(super) static FAMILY: Family = Family {
     processor_class: "ToyProcessor",
     image_token: "<pad>",
     required_tokens: &["<pad>"],
+    is_only_for_prompts: |token| token == "<pad>",
     vision: "visual",
     connector: "merger",
     decoder: "model",

@@ -142,7 +142,7 @@ impl<'a> Decoding<'a> {
     /// Draws the next token of every running sequence. `-> (tokens [running] u32, log_probs [running])`
     fn draw(&mut self) -> (Tensor, Tensor) {
         let hidden = self.hidden.take();
-        let logits = with_row_rule(RowRule::Few, || self.model.logits(&hidden.unwrap_or_else(|| self.read_last()))); // [running, vocab]
+        let logits = with_row_rule(RowRule::Few, || self.model.head().logits(&hidden.unwrap_or_else(|| self.read_last()))); // [running, vocab]
         let (tokens, log_probs) = logits.sample(&self.streams, self.step as u32, &self.options.sampling);
         self.step += 1;
         self.last = Some(tokens.clone());

@@ -5,6 +5,7 @@ use crate::error::ModelError;
 use crate::families;
 use crate::foreign;
 use crate::hf::files;
+use std::collections::HashMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -96,6 +97,11 @@ impl Tokenizer {
     /// One more than the largest id.
     pub fn vocab_size(&self) -> usize {
         self.inner.get_vocab(true).into_values().max().map_or(0, |id| id as usize + 1)
+    }
+
+    /// Every token in the vocabulary's own spelling, by its id.
+    pub(crate) fn tokens_by_id(&self) -> HashMap<u32, String> {
+        self.inner.get_vocab(true).into_iter().map(|(token, id)| (id, token)).collect()
     }
 
     /// The id of `token`, if it is one token.

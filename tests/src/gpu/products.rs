@@ -2,7 +2,7 @@
 
 use percept_engine::ops::{Cut, ProductPlan, ProductSizes, RightAxis, RowRule, product_plan, with_row_rule};
 use percept_engine::tune::MatmulVariant;
-use percept_engine::{DType, Device, Tensor, random};
+use percept_engine::{DType, Device, Head, Tensor, random};
 
 use crate::common::{gpu, open};
 
@@ -113,7 +113,7 @@ fn a_gradient_summed_over_a_vocabulary_is_right_however_it_is_cut() {
         let x = Tensor::from_f64(device, &x, &[tokens, hidden], dtype).parameter();
         let w = Tensor::from_f64(device, &w, &[vocab, hidden], dtype);
         let targets = Tensor::from_slice(device, &(0..tokens as u32).map(|i| i * 41).collect::<Vec<_>>(), &[tokens]);
-        let y = if fused { x.linear_log_probs(&w, &targets, 1.0).0 } else { x.matmul(&w.t()).mul(&x.matmul(&w.t())) };
+        let y = if fused { x.linear_log_probs(&Head::new(&w), &targets, 1.0).0 } else { x.matmul(&w.t()).mul(&x.matmul(&w.t())) };
         y.sum_all().backward().get(&x).unwrap().to_f64_vec().unwrap()
     };
     for fused in [true, false] {

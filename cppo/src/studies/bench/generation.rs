@@ -17,8 +17,9 @@ const TOKENS: usize = 24;
 /// # Errors
 /// If the model cannot be loaded or the device fails.
 pub fn generation(config: &Config, device: &Device, limits: &Limits, effort: Effort) -> anyhow::Result<Section> {
-    let model = load_policy(&config.model, device, config.run.seed)?;
+    let mut model = load_policy(&config.model, device, config.run.seed)?;
     let encoder = load_encoder(&config.model)?;
+    model.suppress_tokens(encoder.never_said());
     let problems = test_prompts(&Task::new(&config.task)?, 0..32);
     let prompts = problems.iter().map(|prompt| encoder.encode(prompt)).collect::<Result<Vec<_>, _>>()?;
     let mut rows = Vec::new();

@@ -197,5 +197,7 @@ pub fn open(config: &Config, path: &std::path::Path, device: &Device) -> Result<
     let mut policy = Model::load(&directory, device, percept_model::Precision::AsStored).map_err(TrainError::from)?;
     // training began with the adapter merged
     policy.merge_lora().map_err(TrainError::from)?;
-    Ok((policy, load_encoder(&model)?))
+    let encoder = load_encoder(&model)?;
+    policy.suppress_tokens(encoder.never_said());
+    Ok((policy, encoder))
 }

@@ -58,7 +58,7 @@ pub(super) fn forward(model: &Model, groups: &[Group], part: &Part, uses: &[View
     let hidden = model.hidden(&packing.into_batch(model));
     let rows = ResponseRows::concat(rows.iter().flatten());
     let (log_probs, entropy) = model.log_probs(&hidden, &rows, temperature);
-    let head = model.head_weight().clone();
+    let head = model.head().clone();
     Ok(Pass { items, views: ranges, log_probs, entropy, hidden, rows: rows.rows, head, temperature, packed_tokens })
 }
 

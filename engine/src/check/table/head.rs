@@ -4,7 +4,7 @@ use crate::dtype::DType;
 use crate::ops::{self, Head, linear_kl};
 use crate::tensor::Tensor;
 
-use super::{OpRow, Rng, Sample};
+use super::{Input, OpRow, Rng, Sample};
 
 pub(super) fn rows() -> Vec<OpRow> {
     vec![
@@ -18,6 +18,7 @@ pub(super) fn rows() -> Vec<OpRow> {
                 log_probs(rng, tokens, hidden, vocab, DType::F32)
             },
         },
+        OpRow { name: "suppress", kernels: ops::head::KERNELS, samples: suppress_samples, random: random_suppress },
         OpRow {
             name: "linear_kl",
             kernels: ops::linear_kl::KERNELS,
@@ -44,6 +45,7 @@ fn log_probs_samples() -> Vec<Sample> {
         // three chunks of 64, 64 and 2 rows
         log_probs(&mut rng, 130, 2, 9000, DType::F32),
         composite(&mut rng),
+        suppressed_log_probs(&mut rng),
     ]
 }
 
@@ -53,7 +55,7 @@ fn log_probs(rng: &mut Rng, tokens: usize, hidden: usize, vocab: usize, dtype: D
     let weight = if dtype == DType::F32 { weight } else { weight.fixed() };
     let inputs = vec![rng.input(&[tokens, hidden], -2.0, 2.0), weight, rng.indices(&[tokens], vocab)];
     Sample::new(format!("[{tokens}, {hidden}] x {vocab} {dtype}"), inputs, |x| {
-        let (log_probs, entropy) = x[0].linear_log_probs(&x[1], &x[2], 0.7);
+        let (log_probs, entropy) = x[0].linear_log_probs(&Head::new(&x[1]), &x[2], 0.7);
         vec![log_probs, entropy]
     })
 }
@@ -62,7 +64,7 @@ fn log_probs(rng: &mut Rng, tokens: usize, hidden: usize, vocab: usize, dtype: D
 fn composite(rng: &mut Rng) -> Sample {
     let inputs = vec![rng.input(&[9, 6], -2.0, 2.0), rng.input(&[33, 6], -1.0, 1.0), rng.indices(&[9], 33)];
     Sample::new("minus the composite", inputs, |x| {
-        let (_, entropy) = x[0].linear_log_probs(&x[1], &x[2], 0.5);
+        let (_, entropy) = x[0].linear_log_probs(&Head::new(&x[1]), &x[2], 0.5);
         let log_p = x[0].matmul(&x[1].t()).mul_scalar(2.0).log_softmax();
         let composite = log_p.exp().mul(&log_p).sum(&[-1]).neg();
         // beside the entropy itself, which sets the scale
@@ -80,6 +82,7 @@ fn kl_samples() -> Vec<Sample> {
         two_chunks(&mut rng),
         same_weight(&mut rng),
         kl(&mut rng, 4, 1, 9),
+        suppressed_kl(&mut rng),
     ]
 }
 
@@ -87,8 +90,7 @@ fn kl(rng: &mut Rng, tokens: usize, hidden: usize, vocab: usize) -> Sample {
     let side = |rng: &mut Rng| [rng.input(&[tokens, hidden], -1.0, 1.0), rng.input(&[vocab, hidden], -1.0, 1.0)];
     let inputs = [side(rng), side(rng)].concat();
     Sample::new(format!("[{tokens}, {hidden}] x {vocab}"), inputs, |x| {
-        let head = |i: usize| Head { hidden: &x[i], weight: &x[i + 1] };
-        vec![linear_kl(head(0), head(2), 0.8)]
+        vec![linear_kl((&x[0], &Head::new(&x[1])), (&x[2], &Head::new(&x[3])), 0.8)]
     })
 }
 
@@ -104,6 +106,52 @@ fn two_chunks(rng: &mut Rng) -> Sample {
 fn same_weight(rng: &mut Rng) -> Sample {
     let inputs = vec![rng.input(&[4, 5], -1.0, 1.0), rng.input(&[4, 5], -1.0, 1.0), rng.input(&[21, 5], -1.0, 1.0)];
     Sample::new("two inputs of one head", inputs, |x| {
-        vec![linear_kl(Head { hidden: &x[0], weight: &x[2] }, Head { hidden: &x[1], weight: &x[2] }, 1.0)]
+        let head = Head::new(&x[2]);
+        vec![linear_kl((&x[0], &head), (&x[1], &head), 1.0)]
     })
+}
+
+/// Tokens at both ends and between are suppressed, none of them a target.
+fn suppressed_log_probs(rng: &mut Rng) -> Sample {
+    let inputs =
+        vec![rng.input(&[9, 6], -2.0, 2.0), rng.input(&[301, 6], -1.0, 1.0), Input::indices(vec![1, 5, 150, 299, 2, 3, 4, 1, 1], &[9])];
+    Sample::new("[9, 6] x 301 of which 3 are suppressed", inputs, |x| {
+        let (log_probs, entropy) = x[0].linear_log_probs(&Head::new(&x[1]).suppressing(&[300, 0, 151]), &x[2], 0.7);
+        vec![log_probs, entropy]
+    })
+}
+
+fn suppressed_kl(rng: &mut Rng) -> Sample {
+    let inputs = vec![rng.input(&[9, 6], -1.0, 1.0), rng.input(&[9, 6], -1.0, 1.0), rng.input(&[70, 6], -1.0, 1.0)];
+    Sample::new("two inputs of one head, 2 of 70 tokens suppressed", inputs, |x| {
+        let head = Head::new(&x[2]).suppressing(&[69, 3]);
+        vec![linear_kl((&x[0], &head), (&x[1], &head), 0.8)]
+    })
+}
+
+fn suppress_samples() -> Vec<Sample> {
+    let mut rng = Rng::new(42);
+    vec![
+        suppress(&mut rng, 5, 11, vec![0, 10]),
+        suppress(&mut rng, 1, 2, vec![1]),
+        suppress(&mut rng, 0, 3, vec![2]),
+        suppress(&mut rng, 3, 301, vec![300]),
+        suppress(&mut rng, 2, 700, (1..650).collect()),
+    ]
+}
+
+fn random_suppress(rng: &mut Rng) -> Sample {
+    let (rows, vocab) = (rng.length(40), 2 + rng.length(90));
+    let tokens = (0..vocab as u32).filter(|token| token % 3 == 1).collect();
+    suppress(rng, rows, vocab, tokens)
+}
+
+/// The distribution, which says what is left, and the logits themselves, whose lowest are cut so that they do not set the scale.
+fn suppress(rng: &mut Rng, rows: usize, vocab: usize, tokens: Vec<u32>) -> Sample {
+    let inputs = vec![rng.input(&[rows, 4], -2.0, 2.0).fixed(), rng.input(&[vocab, 4], -1.0, 1.0).fixed()];
+    Sample::new(format!("{} of {vocab} tokens in {rows} rows", tokens.len()), inputs, move |x| {
+        let head = Head::new(&x[1]).suppressing(&tokens);
+        vec![head.distribution(&x[0], 0.8), head.logits(&x[0]).clamp(-20.0, 20.0)]
+    })
+    .forward_only()
 }

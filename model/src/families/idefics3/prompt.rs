@@ -12,6 +12,12 @@ pub const FAKE_TOKEN_AROUND_IMAGE: &str = "<fake_token_around_image>";
 /// Marks the picture as a whole, among or without tiles.
 pub const GLOBAL_IMAGE_TOKEN: &str = "<global-img>";
 
+/// Whether a token stands for a picture or marks a part of one.
+pub(super) fn is_of_pictures(token: &str) -> bool {
+    let is_place = || token.strip_prefix("<row_").and_then(|rest| rest.strip_suffix('>')).is_some_and(|rest| rest.contains("_col_"));
+    [IMAGE_TOKEN, FAKE_TOKEN_AROUND_IMAGE, GLOBAL_IMAGE_TOKEN].contains(&token) || is_place()
+}
+
 /// Tokens that a picture takes in a prompt: `image_seq_len` `<image>` for each tile and for the whole, and the tokens
 /// around them.
 ///
