@@ -83,6 +83,7 @@ pub mod studies {
     pub mod compare;
     pub mod gradients;
     pub mod inspect;
+    pub mod plan;
     pub mod robustness;
 }
 
@@ -105,6 +106,7 @@ pub mod commands {
     mod outcome;
     mod overview;
     mod place;
+    mod plan;
     mod question;
     mod report;
     mod resumed;

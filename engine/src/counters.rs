@@ -48,4 +48,6 @@ pub struct Counters {
     pub submissions: u64,
     /// Times that the host waited for the GPU to read from it; always 0 on the CPU.
     pub read_backs: u64,
+    /// Time that the kernels would take on the device that a meta device plans for ([`Rates`](crate::Rates)); 0 on all others.
+    pub planned_nanoseconds: u64,
 }

@@ -7,6 +7,7 @@ use crate::counters::{Counters, Work};
 use crate::cpu::CpuDevice;
 use crate::error::{Error, Failure, Result};
 use crate::gpu::{AdapterReport, Gpu, GpuSelector};
+use crate::meta::{MetaDevice, Rates};
 use crate::trace::{KernelTime, Trace};
 use crate::tune::Tuning;
 
@@ -26,6 +27,7 @@ struct Inner {
 pub(crate) enum Backend {
     Cpu(CpuDevice),
     Gpu(Box<Gpu>),
+    Meta(MetaDevice),
 }
 
 impl Device {
@@ -38,6 +40,12 @@ impl Device {
     /// A CPU device of its own, with its own pool, counters and budget (tests of memory use).
     pub fn new_cpu() -> Device {
         Device::new(Backend::Cpu(CpuDevice::new()), Arc::default(), Arc::default())
+    }
+
+    /// A device that computes nothing and holds nothing: it keeps the account of memory and of time that a device with these rates would need, see [`meta`](crate::meta). What is
+    /// read from it is 0.
+    pub fn meta(rates: Rates) -> Device {
+        Device::new(Backend::Meta(MetaDevice::new(rates)), Arc::default(), Arc::default())
     }
 
     /// Opens a GPU. Each call opens the adapter anew, with its own pool and pipelines: open once and clone.
@@ -76,15 +84,20 @@ impl Device {
         *self.0.tuning.write().expect("tuning") = tuning;
     }
 
-    /// True if this is the CPU.
+    /// True if this is the CPU, or a meta device, which plans for it.
     pub fn is_cpu(&self) -> bool {
-        matches!(self.0.backend, Backend::Cpu(_))
+        matches!(self.0.backend, Backend::Cpu(_) | Backend::Meta(_))
+    }
+
+    /// True if this is a meta device.
+    pub fn is_meta(&self) -> bool {
+        matches!(self.0.backend, Backend::Meta(_))
     }
 
     /// What the adapter is and can do; `None` on the CPU.
     pub fn adapter(&self) -> Option<&AdapterReport> {
         match &self.0.backend {
-            Backend::Cpu(_) => None,
+            Backend::Cpu(_) | Backend::Meta(_) => None,
             Backend::Gpu(gpu) => Some(gpu.report()),
         }
     }
@@ -116,6 +129,7 @@ impl Device {
         self.0.work.on_top_of(match &self.0.backend {
             Backend::Cpu(cpu) => cpu.counters(),
             Backend::Gpu(gpu) => gpu.counters(),
+            Backend::Meta(meta) => meta.counters(),
         })
     }
 
@@ -124,6 +138,7 @@ impl Device {
         match &self.0.backend {
             Backend::Cpu(cpu) => cpu.set_budget(bytes),
             Backend::Gpu(gpu) => gpu.set_budget(bytes),
+            Backend::Meta(meta) => meta.set_budget(bytes),
         }
     }
 
@@ -132,6 +147,7 @@ impl Device {
         match &self.0.backend {
             Backend::Cpu(cpu) => cpu.reset_peak(),
             Backend::Gpu(gpu) => gpu.reset_peak(),
+            Backend::Meta(meta) => meta.reset_peak(),
         }
     }
 
@@ -170,7 +186,7 @@ impl Device {
     /// Offsets of packed tensors in their storage are multiples of this.
     pub(crate) fn offset_alignment_bytes(&self) -> usize {
         match &self.0.backend {
-            Backend::Cpu(_) => 1,
+            Backend::Cpu(_) | Backend::Meta(_) => 1,
             Backend::Gpu(gpu) => gpu.report().storage_offset_alignment,
         }
     }
@@ -198,6 +214,7 @@ impl std::fmt::Display for Device {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match &self.0.backend {
             Backend::Cpu(_) => f.write_str("cpu"),
+            Backend::Meta(_) => f.write_str("meta"),
             Backend::Gpu(gpu) => f.write_str(&gpu.report().name),
         }
     }

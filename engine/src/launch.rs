@@ -157,10 +157,12 @@ impl<'a> Launch<'a> {
             return device.fail(Error::Poisoned { op: name.to_string(), shape, at: caller.to_string() });
         }
         let bytes = |binding: &Binding<'_>| (binding.tensor.len() * binding.tensor.dtype().size_bytes()) as u64;
-        device.work().add(self.bindings().map(bytes).sum(), self.multiply_adds);
+        let bytes = self.bindings().map(bytes).sum();
+        device.work().add(bytes, self.multiply_adds);
         match device.backend() {
             Backend::Cpu(cpu) => device.trace().time(name, || cpu.run(&self.dispatch(Storage::cpu))),
             Backend::Gpu(gpu) => gpu.run(&self.dispatch(Storage::gpu)),
+            Backend::Meta(meta) => meta.run(bytes, self.cost),
         }
         if device.checks_finite() {
             self.check_outputs(device, caller);

@@ -3,6 +3,7 @@
 //! Here stands what the models of all families have. What only one family has, its vision tower above all, is a type of that family's, kept in
 //! [`ModelConfig`] as [`FamilySettings`].
 
+use percept_engine::DType;
 use serde_json::{Map, Value};
 use std::any::Any;
 use std::sync::Arc;
@@ -116,6 +117,16 @@ pub enum WeightDtype {
     F16,
     /// bfloat16.
     Bf16,
+}
+
+impl From<WeightDtype> for DType {
+    fn from(dtype: WeightDtype) -> DType {
+        match dtype {
+            WeightDtype::F32 => DType::F32,
+            WeightDtype::F16 => DType::F16,
+            WeightDtype::Bf16 => DType::BF16,
+        }
+    }
 }
 
 impl WeightDtype {

@@ -60,6 +60,18 @@ impl Model {
         Model::of(config.clone(), device, dtype, tensors)
     }
 
+    /// A model on a meta device ([`Device::meta`]), whose weights have a place and no values: to learn what it would need. Matrices are stored in `dtype`. All are trainable.
+    ///
+    /// # Panics
+    /// On another device.
+    #[track_caller]
+    pub fn planned(config: &ModelConfig, device: &Device, dtype: DType) -> Model {
+        assert!(device.is_meta(), "planned: expected a meta device, got {device}");
+        let zeros = |shape: &[usize]| Tensor::zeros(device, shape, stored_dtype(dtype, shape));
+        let tensors = parameters(config).into_iter().map(|parameter| (parameter.name, zeros(&parameter.shape))).collect();
+        Model::of(config.clone(), device, dtype, tensors)
+    }
+
     /// From tensors whose names and shapes are those of [`parameters`], all trainable.
     pub(crate) fn of(config: ModelConfig, device: &Device, dtype: DType, tensors: BTreeMap<String, Tensor>) -> Model {
         let tensors = tensors.into_iter().map(|(name, tensor)| (name, tensor.parameter())).collect();
@@ -341,9 +353,10 @@ pub(crate) fn stored_dtype(dtype: DType, shape: &[usize]) -> DType {
     if shape.len() > 1 { dtype } else { arithmetic_dtype(dtype) }
 }
 
-/// A copy in another type, rounded on the host; a parameter stays one.
+/// A copy, in another type rounded on the host; a parameter stays one.
 pub(crate) fn converted(tensor: &Tensor, device: &Device, dtype: DType) -> Result<Tensor> {
     let copy = match (tensor.dtype(), dtype) {
+        (from, to) if from == to && tensor.device() == device => tensor.deep_copy(),
         (DType::F32, DType::F32) => Tensor::from_slice(device, &tensor.to_vec::<f32>()?, tensor.shape()),
         _ => Tensor::from_f64(device, &tensor.to_f64_vec()?, tensor.shape(), dtype),
     };

@@ -72,6 +72,8 @@ mod own_data;
 #[cfg(feature = "cppo")]
 mod pepo;
 #[cfg(feature = "cppo")]
+mod plan;
+#[cfg(feature = "cppo")]
 mod program;
 #[cfg(feature = "cppo")]
 mod reference;

@@ -7,7 +7,7 @@ use anyhow::Result;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use super::outcome::{Outcome, in_words, is_broken_pipe, outcome_of};
-use super::{bench, compare, completions, config, data, doctor, eval, export, generate, inspect, report, score, sft, train};
+use super::{bench, compare, completions, config, data, doctor, eval, export, generate, inspect, plan, report, score, sft, train};
 use crate::methods::AnyMethod;
 use crate::terminal::{Shown, cut};
 
@@ -46,6 +46,8 @@ enum Command {
     /// are the tokens that the configured selection takes as perception tokens, and those that truly name something seen. Training only
     /// selects tokens in responses that are better than their group; this gate does not apply to a single response.
     Inspect(inspect::Args),
+    /// What a run will need: memory by kind and time by phase, before it starts and before any weight is read.
+    Plan(plan::Args),
     /// Rebuild the report of a run.
     Report(report::Args),
     /// Log-probability and entropy of every token of a given answer to a question about a picture.
@@ -107,6 +109,7 @@ fn run_shown(command: Command, out: &mut dyn Write, errors: &mut dyn Write) -> R
         Command::Export(args) => export::run(&args, out, errors),
         Command::Generate(args) => generate::run(&args, out, errors),
         Command::Inspect(args) => inspect::run(&args, out, errors),
+        Command::Plan(args) => plan::run(&args, out, errors),
         Command::Report(args) => report::run(&args, out),
         Command::Score(args) => score::run(&args, out, errors),
         Command::Sft(args) => sft::run(&args, out),

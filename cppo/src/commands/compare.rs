@@ -19,7 +19,7 @@ use super::interrupt;
 use super::outcome::{Advised, Outcome};
 use super::place::checkpoint_of;
 use super::resumed::AcceptArgs;
-use super::train::{Start, train_run};
+use super::train::{Planning, Start, train_run};
 use crate::config::{Budget, CompareConfig, Config, ConfigError, Row, Settings, cell_name};
 use crate::records::files;
 use crate::records::run::RunFolder;
@@ -198,7 +198,7 @@ fn one_cell(config: &CompareConfig, name: &str, out: &mut dyn Write) -> Result<O
     if let Some(folder) = &old {
         same_settings(folder, &of_cell)?;
     }
-    match train_run(&of_cell, old, AcceptArgs::default(), out)? {
+    match train_run(&of_cell, old, AcceptArgs::default(), Planning::None, out)? {
         Outcome::Done => measure_cell(config, &of_cell, name, &row.name, Some(&RunFolder::open(&path)?)),
         other => Ok(other),
     }
@@ -294,7 +294,7 @@ fn steps_of(config: &CompareConfig, out: &mut dyn Write) -> Result<Vec<(String, 
         let of_row = config.cell(row, config.compare.seeds[0])?;
         steps = if row.name == config.compare.base { of_row.train.steps } else { steps };
         let device = open_device(&of_row.run.device)?;
-        let Start { mut trainer, .. } = Start::new(&of_row, &device, out)?;
+        let Start { mut trainer, .. } = Start::new(&of_row, &device, Planning::None, out)?;
         let mut seconds = Vec::new();
         for step in 0..2 * PROBE_STEPS {
             let output = trainer.step()?;

@@ -21,10 +21,9 @@ pub(super) fn overview(config: &Config, trainer: &Trainer) -> Vec<String> {
     let Config { model, method, rollout, optim, train, .. } = config;
     let (trained, frozen) = parameters(trainer.model());
     let path = format!("{}{}", model.path.display(), shipped::source(&model.path).note());
-    let frozen = if frozen > 0 { format!(", {} frozen", millions(frozen)) } else { String::new() };
     let updates = if train.updates_per_step > 1 { format!(", {} updates", train.updates_per_step) } else { String::new() };
     vec![
-        format!("model: {path}, {} parameters trained{frozen}", millions(trained)),
+        format!("model: {path}, {}", parameters_in_words(trained, frozen)),
         format!("data: {}", data(config, trainer.problems())),
         format!(
             "step: {} prompts × {} responses of at most {} tokens{updates}",
@@ -35,14 +34,16 @@ pub(super) fn overview(config: &Config, trainer: &Trainer) -> Vec<String> {
 }
 
 /// Everything that can be known of a run before it begins.
-pub(super) fn print_dry_run(config: &Config, name: &str, trainer: &Trainer, measured: &str, out: &mut dyn Write) -> Result<()> {
+pub(super) fn print_dry_run(config: &Config, name: &str, trainer: &Trainer, further: &[String], out: &mut dyn Write) -> Result<()> {
     writeln!(out, "# {name}: what would be in force\n")?;
     write!(out, "{}", reference_pages::in_force(config))?;
     writeln!(out, "device: {}", trainer.model().device())?;
     for line in overview(config, trainer) {
         write!(out, "{}", wrapped("", "  ", &line))?;
     }
-    write!(out, "{}", wrapped("", "  ", measured))?;
+    for line in further {
+        write!(out, "{}", wrapped("", "  ", line))?;
+    }
     prompts(config, trainer, out)
 }
 
@@ -51,6 +52,12 @@ fn parameters(model: &Model) -> (usize, usize) {
     let trained = model.trainable().iter().map(|(_, tensor)| tensor.len()).sum();
     let frozen = model.parameters().filter(|(_, tensor)| !tensor.requires_grad()).map(|(_, tensor)| tensor.len()).sum();
     (trained, frozen)
+}
+
+/// `0.46 M parameters trained, 1.2 M frozen`.
+pub(super) fn parameters_in_words(trained: usize, frozen: usize) -> String {
+    let frozen = if frozen > 0 { format!(", {} frozen", millions(frozen)) } else { String::new() };
+    format!("{} parameters trained{frozen}", millions(trained))
 }
 
 fn millions(count: usize) -> String {

@@ -19,7 +19,7 @@ use crate::records::statistics::average_at_n;
 use crate::training::checkpoint::is_finite;
 
 /// How long a run is, and what it keeps.
-pub(super) struct Plan {
+pub(super) struct Course {
     /// The subcommand, for the advice to go on with it.
     pub(super) command: &'static str,
     pub(super) steps: u64,
@@ -33,22 +33,22 @@ pub(super) struct Plan {
 pub(super) struct Session<'a> {
     folder: RunFolder,
     recorder: Recorder,
-    plan: Plan,
+    course: Course,
     bar: ProgressBar,
     out: &'a mut dyn Write,
 }
 
 impl<'a> Session<'a> {
     /// Goes on in `folder` after `step`: what is recorded beyond it is cut off. From here on Ctrl-C is noted.
-    pub(super) fn new(folder: RunFolder, plan: Plan, step: u64, device: &Device, out: &'a mut dyn Write) -> Result<Session<'a>> {
+    pub(super) fn new(folder: RunFolder, course: Course, step: u64, device: &Device, out: &'a mut dyn Write) -> Result<Session<'a>> {
         let recorder = folder.record_after(step)?;
         let mut notices = of_another_machine(&folder, device)?;
         notices.extend(missing_steps(&folder, step)?);
-        folder.note_start(step, plan.command, &device.to_string())?;
+        folder.note_start(step, course.command, &device.to_string())?;
         interrupt::watch()?;
-        let bar = ProgressBar::new(plan.steps).with_position(step);
+        let bar = ProgressBar::new(course.steps).with_position(step);
         bar.set_style(ProgressStyle::with_template("{bar:12} {pos}/{len}  {elapsed}, {eta} left  {wide_msg}").expect("a valid template"));
-        let mut session = Session { folder, recorder, plan, bar, out };
+        let mut session = Session { folder, recorder, course, bar, out };
         if step > 0 {
             session.say(format_args!("going on after step {step}"));
             notices.iter().for_each(|notice| session.say(notice));
@@ -88,7 +88,7 @@ impl<'a> Session<'a> {
         if let Some(skipped) = metrics.get("updates/skipped").filter(|skipped| *skipped > 0.0) {
             self.say(format_args!("step {step}: {skipped} updates skipped: the gradient is not finite"));
         }
-        let steps = self.plan.steps;
+        let steps = self.course.steps;
         if self.bar.is_hidden() && (step.is_multiple_of(10) || step == steps) {
             self.say(format_args!("step {step}/{steps}  {summary}"));
         }
@@ -115,7 +115,7 @@ impl<'a> Session<'a> {
 
     /// Whether a checkpoint is due after `step`, whatever else happened.
     pub(super) fn is_save_due(&self, step: u64) -> bool {
-        let Plan { steps, save_every, .. } = self.plan;
+        let Course { steps, save_every, .. } = self.course;
         step == steps || (save_every > 0 && step.is_multiple_of(save_every))
     }
 
@@ -138,7 +138,7 @@ impl<'a> Session<'a> {
         // before others go: no link points at one that is gone
         self.folder.link_checkpoints(best)?;
         let saved = self.folder.checkpoints()?;
-        let keep_from = saved.len().saturating_sub(self.plan.keep_checkpoints.max(1));
+        let keep_from = saved.len().saturating_sub(self.course.keep_checkpoints.max(1));
         for step in saved[..keep_from].iter().filter(|step| Some(**step) != best) {
             self.folder.remove_checkpoint(*step)?;
         }
@@ -148,15 +148,15 @@ impl<'a> Session<'a> {
     /// Ends a run that stands after `step` as it was planned, or as [`interrupt::requested`].
     pub(super) fn finish(&mut self, step: u64) -> Result<Outcome> {
         self.bar.finish_and_clear();
-        if step == self.plan.steps {
+        if step == self.course.steps {
             self.check_learnt()?;
         }
         let report = write_report(self.folder.path())?;
         self.say(format_args!("report: {}", report.display()));
-        if step == self.plan.steps {
+        if step == self.course.steps {
             return Ok(Outcome::Done);
         }
-        let (command, folder) = (self.plan.command, self.folder.path().display().to_string());
+        let (command, folder) = (self.course.command, self.folder.path().display().to_string());
         self.say(format_args!("stopped after step {step}; go on with: percept {command} --resume {folder}"));
         Ok(Outcome::Interrupted)
     }
@@ -164,7 +164,7 @@ impl<'a> Session<'a> {
     /// A run whose updates were all skipped has learnt nothing, and is no success.
     pub(super) fn check_learnt(&self) -> Result<()> {
         let steps = self.folder.metrics()?;
-        let is_skipped = |step: &Metrics| step.get("updates/skipped").is_some_and(|skipped| skipped >= self.plan.updates_per_step as f64);
+        let is_skipped = |step: &Metrics| step.get("updates/skipped").is_some_and(|skipped| skipped >= self.course.updates_per_step as f64);
         if !steps.is_empty() && steps.iter().all(is_skipped) {
             return Err(TrainError::NotANumber { what: "every update was skipped, nothing was learnt: the gradient".into() }.into());
         }
@@ -189,8 +189,8 @@ impl<'a> Session<'a> {
                 )
             }
             _ if is_not_a_number => "start anew with a lower learning rate, or with another model".to_owned(),
-            (Some(last), None) => format!("saved up to step {last}; go on with: percept {} --resume {folder}", self.plan.command),
-            (None, None) => format!("there is no checkpoint yet; start again with: percept {} --resume {folder}", self.plan.command),
+            (Some(last), None) => format!("saved up to step {last}; go on with: percept {} --resume {folder}", self.course.command),
+            (None, None) => format!("there is no checkpoint yet; start again with: percept {} --resume {folder}", self.course.command),
         };
         Advised { error, advice, outcome: Outcome::Failed }.into()
     }

@@ -12,7 +12,7 @@ use super::interrupt;
 use super::outcome::Outcome;
 use super::place::checkpoint_of;
 use super::resumed::{AcceptArgs, compare_beginning};
-use super::session::{Plan, Session, at_step, restore_last};
+use super::session::{Course, Session, at_step, restore_last};
 use super::sources::{Unseen, read};
 use crate::config::{ConfigError, RolloutConfig, SftRunConfig};
 use crate::error::TrainError;
@@ -77,7 +77,7 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome> {
     restore_last(&folder, |checkpoint| trainer.restore(checkpoint))?;
     folder.note_beginning(&beginning)?;
 
-    let plan = Plan {
+    let course = Course {
         command: "sft",
         steps: config.sft.warm_start_steps + config.sft.steps,
         save_every: config.sft.save_every,
@@ -85,7 +85,7 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome> {
         updates_per_step: 1,
     };
     let path = folder.path().display().to_string();
-    let mut session = Session::new(folder, plan, trainer.progress().step, &device, out)?;
+    let mut session = Session::new(folder, course, trainer.progress().step, &device, out)?;
     session.say(format_args!("sft on {device}; run folder {path}"));
     notices.iter().for_each(|notice| session.say(notice));
     train(&config, &mut trainer, (&model, &encoder, unseen.as_ref()), &mut session).map_err(|error| session.advise(error))

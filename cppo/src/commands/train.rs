@@ -4,22 +4,25 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use anyhow::Result;
-use percept_engine::Device;
 use percept_engine::trace::trace_table;
+use percept_engine::{Device, Rates};
 
 use super::arguments::ConfigArgs;
 use super::device::open_device;
 use super::interrupt;
-use super::outcome::Outcome;
+use super::outcome::{Advised, Outcome};
 use super::overview::{overview, print_dry_run};
 use super::place::checkpoint_of;
+use super::plan::{Available, verdict};
 use super::resumed::{AcceptArgs, compare_beginning};
-use super::session::{Plan, Session, at_step, restore_last};
+use super::session::{Course, Session, at_step, restore_last};
 use super::sources::{Sources, Unseen};
 use crate::config::{Config, ConfigError, Settings, changed};
 use crate::error::TrainError;
+use crate::problems::prompts::{Encoder, Problems};
 use crate::problems::reading::Reader;
 use crate::records::run::{Beginning, RunFolder};
+use crate::studies::plan::Plan;
 use crate::training::evaluate::{Decoding, Measuring, evaluate};
 use crate::training::policy::{directory, load_encoder, load_policy};
 use crate::training::trainer::{StepOutput, Trainer};
@@ -37,28 +40,47 @@ pub(super) struct Args {
     /// Write nothing: say what would be in force, what is trained on what, how long prompts are, and show the first.
     #[arg(long, conflicts_with = "resume")]
     dry_run: bool,
+    /// Start without planning, and so also where memory will not be enough; see `percept plan`.
+    #[arg(long)]
+    no_plan: bool,
+}
+
+/// Whether a run is planned before it starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Planning {
+    /// It is, and one that cannot fit does not start.
+    First,
+    /// It is not.
+    None,
 }
 
 /// Trains, measures before, during and after, and writes the report.
 pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome> {
+    let planning = if args.no_plan { Planning::None } else { Planning::First };
     let Some(path) = &args.resume else {
         let mut config = args.config.load()?;
         config.model.path = checkpoint_of(&config.model.path, out)?;
         return if args.dry_run {
-            dry_run(&config, &args.config.name(), out)
+            dry_run(&config, &args.config.name(), planning, out)
         } else {
-            train_run(&config, None, AcceptArgs::default(), out)
+            train_run(&config, None, AcceptArgs::default(), planning, out)
         };
     };
     let folder = RunFolder::open(path)?;
     let config = continued(&folder, &args.config.overrides, args.accept)?;
-    train_run(&config, Some(folder), args.accept, out)
+    train_run(&config, Some(folder), args.accept, planning, out)
 }
 
 /// Trains in the folder `old`, from its last checkpoint on, or in a new one.
-pub(super) fn train_run(config: &Config, old: Option<RunFolder>, accept: AcceptArgs, out: &mut dyn Write) -> Result<Outcome> {
+pub(super) fn train_run(
+    config: &Config,
+    old: Option<RunFolder>,
+    accept: AcceptArgs,
+    planning: Planning,
+    out: &mut dyn Write,
+) -> Result<Outcome> {
     let device = open_device(&config.run.device)?;
-    let Start { mut trainer, unseen, beginning } = Start::new(config, &device, out)?;
+    let Start { mut trainer, unseen, beginning, plan: memory } = Start::new(config, &device, planning, out)?;
     // a folder is made when there is something to put into it
     let (folder, before) = match old {
         Some(folder) => {
@@ -79,7 +101,7 @@ pub(super) fn train_run(config: &Config, old: Option<RunFolder>, accept: AcceptA
 
     beginning.config = config.to_toml();
     folder.note_beginning(&beginning)?;
-    let plan = Plan {
+    let course = Course {
         command: "train",
         steps: config.train.steps,
         save_every: config.train.save_every,
@@ -87,11 +109,12 @@ pub(super) fn train_run(config: &Config, old: Option<RunFolder>, accept: AcceptA
         updates_per_step: config.train.updates_per_step,
     };
     let path = folder.path().display().to_string();
-    let mut session = Session::new(folder, plan, done, &device, out)?;
+    let mut session = Session::new(folder, course, done, &device, out)?;
     session.say(format_args!("{} on {device}; run folder {path}", config.method.own.name()));
     notices.iter().for_each(|notice| session.say(notice));
     overview(config, &trainer).iter().for_each(|line| session.say(line));
     session.say(measured_on(config, unseen.as_ref()));
+    memory.iter().for_each(|line| session.say(line));
     if before.train.steps != config.train.steps {
         session.say(lengthened(&before, config, done));
     }
@@ -149,10 +172,11 @@ fn lengthened(before: &Config, config: &Config, done: u64) -> String {
 }
 
 /// Says what a run would do, and writes nothing.
-fn dry_run(config: &Config, name: &str, out: &mut dyn Write) -> Result<Outcome> {
+fn dry_run(config: &Config, name: &str, planning: Planning, out: &mut dyn Write) -> Result<Outcome> {
     let device = open_device(&config.run.device)?;
-    let Start { trainer, unseen, .. } = Start::new(config, &device, out)?;
-    print_dry_run(config, name, &trainer, &measured_on(config, unseen.as_ref()), out)?;
+    let Start { trainer, unseen, plan, .. } = Start::new(config, &device, planning, out)?;
+    let lines: Vec<String> = [measured_on(config, unseen.as_ref())].into_iter().chain(plan).collect();
+    print_dry_run(config, name, &trainer, &lines, out)?;
     Ok(Outcome::Done)
 }
 
@@ -161,16 +185,42 @@ pub(super) struct Start {
     pub(super) trainer: Trainer,
     pub(super) unseen: Option<Unseen>,
     beginning: Beginning,
+    /// The line that says what memory it needs, if it was planned.
+    plan: Option<String>,
 }
 
 impl Start {
-    /// Loads the model and reads the problems.
-    pub(super) fn new(config: &Config, device: &Device, out: &mut dyn Write) -> Result<Start> {
-        let model = load_policy(&config.model, device, config.run.seed)?;
+    /// Reads the problems, plans, and loads the model.
+    ///
+    /// # Errors
+    /// Of the files, or if memory is known not to be enough.
+    pub(super) fn new(config: &Config, device: &Device, planning: Planning, out: &mut dyn Write) -> Result<Start> {
         let encoder = load_encoder(&config.model)?;
-        let reader = Reader { encoder: &encoder, model: model.config(), max_new_tokens: config.rollout.max_new_tokens };
+        let reader = Reader { encoder: &encoder, model: &encoder.files().config, max_new_tokens: config.rollout.max_new_tokens };
         let Sources { training, unseen, beginning } = Sources::open(config, reader, out)?;
-        Ok(Start { trainer: Trainer::new(model, encoder, training, config.clone())?, unseen, beginning })
+        let plan = match planning {
+            Planning::First => Some(planned(config, &encoder, &training, device)?),
+            Planning::None => None,
+        };
+        let model = load_policy(&config.model, device, config.run.seed)?;
+        Ok(Start { trainer: Trainer::new(model, encoder, training, config.clone())?, unseen, beginning, plan })
+    }
+}
+
+/// What memory a run needs, in a line.
+///
+/// # Errors
+/// If that is more than there is.
+fn planned(config: &Config, encoder: &Encoder, problems: &Problems, device: &Device) -> Result<String> {
+    let plan = Plan::new(config, encoder, problems, Rates::INFINITE)?;
+    let available = Available::on(device);
+    let said = verdict(&plan, config, available);
+    match available.fits(&plan) {
+        Some(false) => {
+            let advice = "percept plan says what needs it; --no-plan starts all the same".to_owned();
+            Err(Advised { error: anyhow::anyhow!("memory: {said}"), advice, outcome: Outcome::Failed }.into())
+        }
+        _ => Ok(format!("memory: {said}")),
     }
 }
 

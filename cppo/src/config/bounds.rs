@@ -9,6 +9,7 @@ use super::keys::leaves;
 const MOST: &[(&str, i64)] = &[
     ("rollout.prompts_per_step", 1 << 16),
     ("rollout.max_new_tokens", 1 << 20),
+    ("rollout.sequences_at_once", 1 << 20),
     ("method.group_size", 1 << 12),
     ("longest_length", 1 << 20),
     ("max_refills", 1000),

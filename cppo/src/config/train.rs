@@ -72,11 +72,13 @@ pub struct RolloutConfig {
     pub temperature: f32,
     /// Sample only from the most probable tokens that together have this probability, in (0, 1]. Default 1: all tokens.
     pub top_p: f32,
+    /// At most this many sequences are decoded side by side, and further ones after them: memory for keys and values against speed. What is sampled does not depend on it, but for rounding. Default 1024.
+    pub sequences_at_once: usize,
 }
 
 impl Default for RolloutConfig {
     fn default() -> Self {
-        Self { prompts_per_step: 32, max_new_tokens: 48, temperature: 1.0, top_p: 1.0 }
+        Self { prompts_per_step: 32, max_new_tokens: 48, temperature: 1.0, top_p: 1.0, sequences_at_once: 1024 }
     }
 }
 
@@ -187,6 +189,7 @@ impl Settings for Config {
         let checks = [
             (rollout.prompts_per_step > 0, "rollout.prompts_per_step: expected at least 1", rollout.prompts_per_step.to_string()),
             (rollout.max_new_tokens > 0, "rollout.max_new_tokens: expected at least 1", rollout.max_new_tokens.to_string()),
+            (rollout.sequences_at_once > 0, "rollout.sequences_at_once: expected at least 1", rollout.sequences_at_once.to_string()),
             (positive(rollout.temperature), "rollout.temperature: expected above 0", rollout.temperature.to_string()),
             (rollout.top_p > 0.0 && rollout.top_p <= 1.0, "rollout.top_p: expected above 0 and at most 1", rollout.top_p.to_string()),
             (

@@ -152,6 +152,16 @@ impl Encoder {
         Encoder { instruction: instruction.into(), ..self }
     }
 
+    /// The same encoder with a model whose responses never end before they are as long as they may be.
+    ///
+    /// # Errors
+    /// As [`new`](Encoder::new).
+    pub fn without_end(&self) -> Result<Encoder, TrainError> {
+        let mut files = self.files.clone();
+        files.generation.eos_token_ids.clear();
+        Ok(Encoder::new(files)?.with_instruction(&self.instruction))
+    }
+
     /// The files of the model directory.
     pub fn files(&self) -> &ModelFiles {
         &self.files

@@ -7,6 +7,7 @@ pub mod batch;
 mod counts;
 mod generation;
 mod products;
+mod rates;
 mod scaling;
 mod training;
 
@@ -18,6 +19,7 @@ use serde::Serialize;
 pub use counts::counts;
 pub use generation::generation;
 pub use products::products;
+pub use rates::rates;
 pub use scaling::{exponent, scaling};
 pub use training::training;
 

@@ -36,7 +36,7 @@ impl Decoding {
 }
 
 /// Problems whose prompts are in memory at once.
-const PROBLEMS_AT_ONCE: usize = 128;
+pub const PROBLEMS_AT_ONCE: usize = 128;
 
 /// How a model is measured.
 #[derive(Clone, Copy, Debug)]

@@ -31,6 +31,11 @@ pub fn load_policy(config: &ModelConfig, device: &Device, seed: u64) -> Result<M
         model.merge_lora()?;
         model.unfreeze();
     }
+    Ok(prepared(model, config, seed))
+}
+
+/// The model as the configuration trains it: what is frozen, with which adapters, and what layers keep for the backward pass.
+pub fn prepared(mut model: Model, config: &ModelConfig, seed: u64) -> Model {
     if config.freeze_vision {
         model.freeze_vision();
     }
@@ -38,7 +43,7 @@ pub fn load_policy(config: &ModelConfig, device: &Device, seed: u64) -> Result<M
         model.add_lora(&LoraConfig { rank, alpha, targets, seed });
     }
     model.set_activations(if config.gradient_checkpointing { Activations::Recompute } else { Activations::Keep });
-    Ok(model)
+    model
 }
 
 /// What turns questions into the tokens and pixels that the configured checkpoint reads.

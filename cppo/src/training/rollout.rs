@@ -84,7 +84,11 @@ pub fn rollout(
         stop_tokens: encoder.end_tokens().to_vec(),
         check_every: None,
     };
-    let mut completions = generate(model, &requests, &options)?.into_iter().flatten();
+    let mut completions = Vec::new();
+    for requests in side_by_side(requests, config.sequences_at_once) {
+        completions.extend(generate(model, &requests, &options)?.into_iter().flatten());
+    }
+    let mut completions = completions.into_iter();
     let completions: Vec<Vec<Completion>> = groups.iter().map(|_| completions.by_ref().take(group_size).collect()).collect();
     if completions.iter().flatten().flat_map(|completion| &completion.log_probs).any(|log_prob| log_prob.is_nan()) {
         return Err(TrainError::NotANumber { what: "the probability that the model gives a token".into() });
@@ -100,4 +104,41 @@ pub fn rollout(
         Ok::<(), TrainError>(())
     })?;
     Ok(groups)
+}
+
+/// Cuts requests, in order, into batches of at most `limit` sequences. A prompt whose sequences stand in two batches is read twice.
+fn side_by_side(requests: Vec<GenerationRequest<'_>>, limit: usize) -> Vec<Vec<GenerationRequest<'_>>> {
+    let mut batches = vec![Vec::new()];
+    let mut left = limit;
+    for GenerationRequest { prompt, pictures, streams } in requests {
+        let mut first = streams.start;
+        while first < streams.end {
+            if left == 0 {
+                batches.push(Vec::new());
+                left = limit;
+            }
+            let end = streams.end.min(first.saturating_add(u32::try_from(left).unwrap_or(u32::MAX)));
+            batches.last_mut().expect("there is one").push(GenerationRequest { prompt, pictures, streams: first..end });
+            left -= (end - first) as usize;
+            first = end;
+        }
+    }
+    batches
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn batches_have_all_sequences_in_order_and_none_too_many() {
+        let request = |streams| GenerationRequest { prompt: &[], pictures: &[], streams };
+        let cut = |limit| -> Vec<Vec<std::ops::Range<u32>>> {
+            let batches = side_by_side(vec![request(0..3), request(3..8), request(8..9)], limit);
+            batches.into_iter().map(|batch| batch.into_iter().map(|request| request.streams).collect()).collect()
+        };
+        assert_eq!(cut(4), [vec![0..3, 3..4], vec![4..8], vec![8..9]]);
+        assert_eq!(cut(100), [vec![0..3, 3..8, 8..9]]);
+        assert_eq!(cut(1).len(), 9);
+    }
 }

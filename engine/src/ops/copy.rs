@@ -32,6 +32,13 @@ impl Tensor {
         y.with_grad("contiguous", [self], |dy| [Some(dy.clone())])
     }
 
+    /// The same values in memory of their own, packed. No gradient is recorded.
+    pub fn deep_copy(&self) -> Tensor {
+        let y = Tensor::uninit(self.device(), self.shape(), self.dtype(), "deep_copy");
+        y.copy_packed_(self);
+        y
+    }
+
     /// Overwrites this packed tensor with the values of a view of the same shape and type. No gradient is recorded.
     pub(crate) fn copy_packed_(&self, source: &Tensor) {
         let kernel = if source.dtype().is_half() { &GATHER_HALF } else { &GATHER };

@@ -47,7 +47,7 @@ pub fn products(device: &Device, limits: &Limits, effort: Effort) -> anyhow::Res
 }
 
 /// GFLOP/s of a call that does `flops`, which is repeated until it takes some milliseconds: a GPU gets all of them before it is waited for.
-fn speed(device: &Device, effort: Effort, flops: usize, f: impl Fn()) -> anyhow::Result<f64> {
+pub(super) fn speed(device: &Device, effort: Effort, flops: usize, f: impl Fn()) -> anyhow::Result<f64> {
     const SECONDS: f64 = 5e-3;
     let repeated = |times: usize| {
         seconds(device, || {

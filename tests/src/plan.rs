@@ -1,0 +1,99 @@
+//! What `percept plan` says of a run, against what the run then needs.
+
+use percept_cppo::commands::Outcome;
+use percept_cppo::config::{Config, Settings};
+use percept_cppo::problems::prompts::Problems;
+use percept_cppo::problems::reward::{Graded, RewardFunction};
+use percept_cppo::problems::tasks::Task;
+use percept_cppo::studies::plan::Plan;
+use percept_cppo::training::policy::{load_encoder, load_policy};
+use percept_cppo::training::trainer::Trainer;
+use percept_engine::{DType, Device, Rates, Tensor};
+
+use crate::program::percept;
+
+/// Every other response is right, as a plan has it.
+struct EveryOther;
+
+impl RewardFunction for EveryOther {
+    fn rewards(&self, responses: &[Graded<'_>]) -> Result<Vec<f32>, String> {
+        Ok((0..responses.len()).map(|number| (number % 2) as f32).collect())
+    }
+}
+
+/// The same step on the CPU needs exactly what the plan says, whatever is trained: a plan is a step that computes nothing.
+#[test]
+fn a_step_needs_what_its_plan_says() {
+    let settings = "model.path = 'assets/tiny-vlm'\n[rollout]\nprompts_per_step = 3\nmax_new_tokens = 12\n[method]\ngroup_size = 4\n[eval]\nproblems = 0\n";
+    for changes in [
+        &["method.name=cppo"][..],
+        &["method.name=cppo", "method.policy.kl_coef=0.1", "train.micro_batch_tokens=300"],
+        &["method.name=grpo", "model.gradient_checkpointing=true", "train.micro_batch_tokens=400"],
+        &["method.name=vppo", "model.lora.rank=4", "train.updates_per_step=3"],
+        &["method.name=dapo", "model.freeze_vision=true", "rollout.sequences_at_once=5"],
+    ] {
+        let changes: Vec<String> = changes.iter().map(|change| (*change).to_owned()).collect();
+        let config = Config::parse(settings, "plan", &changes).unwrap();
+        let (encoder, problems) = (load_encoder(&config.model).unwrap(), Problems::Task(Box::new(Task::new(&config.task).unwrap())));
+        let plan = Plan::new(&config, &encoder, &problems, Rates::INFINITE).unwrap();
+
+        let device = Device::new_cpu();
+        let model = load_policy(&config.model, &device, config.run.seed).unwrap();
+        let mut trainer = Trainer::new(model, encoder.without_end().unwrap(), problems, config).unwrap();
+        trainer = trainer.with_reward("accuracy", 1.0, EveryOther);
+        device.reset_peak();
+        let before = device.counters();
+        trainer.step().unwrap();
+        let after = device.counters();
+        let sum = |of: fn(&percept_cppo::studies::plan::Phase) -> u64| plan.phases.iter().map(of).sum::<u64>();
+        assert_eq!(sum(|phase| phase.multiply_adds), after.multiply_adds - before.multiply_adds, "{changes:?}");
+        assert_eq!(sum(|phase| phase.launches), after.launches - before.launches, "{changes:?}");
+        assert_eq!(sum(|phase| phase.moved_bytes), after.tensor_bytes - before.tensor_bytes, "{changes:?}");
+        let ratio = after.peak_bytes as f64 / plan.peak_bytes as f64;
+        assert!((0.99..1.01).contains(&ratio), "{changes:?}: {} of {} planned", after.peak_bytes, plan.peak_bytes);
+    }
+}
+
+/// The program says what is needed, whether it is there, and if it is not, which settings make it less.
+#[test]
+fn the_program_plans() {
+    let settings = ["--set", "rollout.prompts_per_step=2", "--set", "rollout.max_new_tokens=8", "--set", "run.device=cpu"];
+    let plan = |more: &[&str]| percept(&[&["plan", "digits"], &settings[..], more].concat());
+    let (outcome, out, errors) = plan(&["--memory", "8"]);
+    assert_eq!(outcome, Outcome::Done, "{errors}{out}");
+    for part in ["weights", "optimiser", "rollout", "update: activations", "measurement", "a step: about", "fits: needs"] {
+        assert!(out.contains(part), "{part}: {out}");
+    }
+    assert!(out.lines().all(|line| line.chars().count() <= 80), "{out}");
+
+    let (outcome, out, _) = plan(&["--memory", "0.001", "--tflops", "10", "--bandwidth", "500", "--json"]);
+    let report: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((outcome, &report["fits"], &report["available_bytes"]), (Outcome::Failed, &false.into(), &1_000_000.into()));
+    assert!(report["lower"].as_array().unwrap().iter().any(|setting| setting.as_str().unwrap().contains("now ")), "{out}");
+    let (_, out, _) = plan(&["--memory", "0.001"]);
+    assert!(out.contains("DOES NOT FIT: needs") && out.contains("What makes it less: "), "{out}");
+}
+
+/// A meta device keeps accounts, and holds nothing: numbers are 0, and a budget is a budget.
+#[test]
+fn a_meta_device_counts_and_computes_nothing() {
+    let rates = Rates { multiply_adds_per_second: 1e9, bytes_per_second: 1e9, seconds_per_launch: 1e-6 };
+    let device = Device::meta(rates);
+    let (a, b) = (Tensor::full(&device, &[64, 32], 1.0, DType::F32), Tensor::full(&device, &[32, 16], 1.0, DType::F32));
+    let before = device.counters();
+    let y = a.matmul(&b);
+    let after = device.counters();
+    assert_eq!(y.to_vec::<f32>().unwrap(), vec![0.0; 64 * 16]);
+    assert_eq!(after.multiply_adds - before.multiply_adds, 64 * 32 * 16);
+    // 32,768 multiplications take longer than 14,336 bytes; and the launch
+    assert_eq!(after.planned_nanoseconds - before.planned_nanoseconds, 32_768 + 1000);
+    assert_eq!(after.live_bytes - before.live_bytes, 64 * 16 * 4);
+    // far more than any machine has
+    let large = [(); 8].map(|()| Tensor::zeros(&device, &[1 << 31], DType::F32));
+    assert_eq!(device.counters().live_bytes, after.live_bytes + 8 * (1 << 33));
+    device.set_memory_budget(1 << 34);
+    drop(large);
+    let _tensors = [(); 3].map(|()| Tensor::zeros(&device, &[1 << 31], DType::F32));
+    let error = device.check().unwrap_err().to_string();
+    assert!(error.contains("meta") && error.contains("out of memory"), "{error}");
+}
