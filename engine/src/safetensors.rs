@@ -4,12 +4,15 @@
 //! temporary file beside the target, is flushed to the disk and then renamed, so a crash or a full disk leaves the old file as it was.
 
 use std::borrow::Cow;
+use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use memmap2::Mmap;
+#[cfg(unix)]
+use memmap2::UncheckedAdvice;
 use safetensors::{Dtype, SafeTensors, View};
 
 use crate::device::Device;
@@ -30,6 +33,19 @@ pub struct Checkpoint {
 struct Shard {
     path: PathBuf,
     map: Mmap,
+}
+
+impl Shard {
+    /// Lets the pages of a tensor that was read leave this process: its weights are then in memory once, on the device. They are read again if they are asked for.
+    #[allow(unsafe_code)]
+    fn forget(&self, entry: &Entry) {
+        #[cfg(unix)]
+        // SAFETY: of a read-only map of a file, a page that is dropped comes back from the file with the same bytes.
+        // An error means that nothing was dropped.
+        let _ = unsafe { self.map.unchecked_advise_range(UncheckedAdvice::DontNeed, entry.start, entry.end - entry.start) };
+        #[cfg(not(unix))]
+        let _ = entry;
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -170,14 +186,16 @@ impl Checkpoint {
         }
         let Some(entry) = self.entries.get(name) else { return true };
         let bytes = &self.shards[entry.shard].map[entry.start..entry.end];
-        !match entry.dtype {
+        let is_finite = !match entry.dtype {
             // all ones in the exponent
             Dtype::F16 => any(bytes, |number| u16::from_le_bytes(number) & 0x7c00 == 0x7c00),
             Dtype::BF16 => any(bytes, |number| u16::from_le_bytes(number) & 0x7f80 == 0x7f80),
             Dtype::F32 => any(bytes, |number| u32::from_le_bytes(number) & 0x7f80_0000 == 0x7f80_0000),
             Dtype::F64 => any(bytes, |number: [u8; 8]| !f64::from_le_bytes(number).is_finite()),
             _ => false,
-        }
+        };
+        self.shards[entry.shard].forget(entry);
+        is_finite
     }
 
     /// Whether two tensors have the same shape and the same numbers, perhaps in different types. Two that are not there are not equal.
@@ -213,7 +231,9 @@ impl Checkpoint {
             Dtype::F64 if device.is_cpu() => DType::F64,
             other => return Err(content(&shard.path, name, "F32, F16, BF16 or U32", &format!("{other:?}"))),
         };
-        Ok(Tensor::from_bytes(device, &shard.map[entry.start..entry.end], &entry.shape, dtype))
+        let tensor = Tensor::from_bytes(device, &shard.map[entry.start..entry.end], &entry.shape, dtype);
+        shard.forget(entry);
+        Ok(tensor)
     }
 }
 
@@ -235,13 +255,41 @@ fn open_file(path: &Path) -> Result<File> {
 /// # Errors
 /// If the folder cannot be written, the disk is full, or a tensor cannot be read from its device. The old file, if any, is untouched.
 pub fn save(path: &Path, tensors: &[(String, Tensor)], metadata: HashMap<String, String>) -> Result<()> {
-    let mut views = Vec::with_capacity(tensors.len());
-    for (name, tensor) in tensors {
-        views.push((name.as_str(), Bytes { dtype: tensor.dtype(), shape: tensor.shape().to_vec(), bytes: tensor.to_bytes()? }));
-    }
+    let to_write = |(name, tensor): &(String, Tensor)| {
+        let (shape, of) = (tensor.shape().to_vec(), tensor.clone());
+        ToWrite { name: name.clone(), dtype: tensor.dtype(), shape, tensor: Box::new(move || Ok(of.clone())) }
+    };
+    save_each(path, tensors.iter().map(to_write).collect(), metadata)
+}
+
+/// A tensor whose type and shape are known before its numbers are.
+pub struct ToWrite<'a> {
+    /// Its name in the file.
+    pub name: String,
+    /// The type in which it is stored.
+    pub dtype: DType,
+    /// Its shape.
+    pub shape: Vec<usize>,
+    /// Makes it, of this type and shape.
+    pub tensor: Box<dyn Fn() -> Result<Tensor> + 'a>,
+}
+
+/// [`save`] of tensors that are made one by one, as they are written: only one is in the host's memory at a time.
+///
+/// # Errors
+/// As [`save`], and those of the functions that make them.
+///
+/// # Panics
+/// If one is made with another type or shape than it was said to have.
+pub fn save_each(path: &Path, tensors: Vec<ToWrite<'_>>, metadata: HashMap<String, String>) -> Result<()> {
+    let failure = RefCell::new(None);
+    let views = tensors.into_iter().map(|tensor| (tensor.name.clone(), Bytes { tensor, failure: &failure }));
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let temporary = tempfile::Builder::new().prefix(".writing-").tempfile_in(folder).map_err(|e| file_error(path, &e))?;
     safetensors::serialize_to_file(views, Some(metadata), temporary.path()).map_err(|e| file_error(path, &e))?;
+    if let Some(error) = failure.take() {
+        return Err(error);
+    }
     // the crate renamed a file of its own over ours: our handle is that of the empty one
     let written = File::open(temporary.path()).map_err(|e| file_error(path, &e))?;
     make_readable(&written, path)?;
@@ -262,15 +310,16 @@ fn make_readable(_: &File, _: &Path) -> Result<()> {
     Ok(())
 }
 
-struct Bytes {
-    dtype: DType,
-    shape: Vec<usize>,
-    bytes: Vec<u8>,
+/// The bytes of a tensor, read from its device when they are asked for.
+struct Bytes<'a> {
+    tensor: ToWrite<'a>,
+    /// Where an error waits until the file is written: the crate's interface has no room for one.
+    failure: &'a RefCell<Option<Error>>,
 }
 
-impl View for Bytes {
+impl View for Bytes<'_> {
     fn dtype(&self) -> Dtype {
-        match self.dtype {
+        match self.tensor.dtype {
             DType::F32 => Dtype::F32,
             DType::F16 => Dtype::F16,
             DType::BF16 => Dtype::BF16,
@@ -280,15 +329,26 @@ impl View for Bytes {
     }
 
     fn shape(&self) -> &[usize] {
-        &self.shape
+        &self.tensor.shape
     }
 
     fn data(&self) -> Cow<'_, [u8]> {
-        Cow::Borrowed(&self.bytes)
+        let ToWrite { name, dtype, shape, tensor } = &self.tensor;
+        let bytes = match self.failure.borrow().is_some() {
+            true => Ok(Vec::new()),
+            false => tensor().and_then(|tensor| {
+                assert!(tensor.dtype() == *dtype && tensor.shape() == shape, "save_each: {name}: {} {:?}", tensor.dtype(), tensor.shape());
+                tensor.to_bytes()
+            }),
+        };
+        Cow::Owned(bytes.unwrap_or_else(|error| {
+            self.failure.replace(Some(error));
+            Vec::new()
+        }))
     }
 
     fn data_len(&self) -> usize {
-        self.bytes.len()
+        self.tensor.shape.iter().product::<usize>() * self.tensor.dtype.size_bytes()
     }
 }
 

@@ -70,10 +70,14 @@ fn pictures_of_any_size_are_trained_on() {
     assert!((merged - adapted).abs() < 1e-4 && (merged - ask(&["--model", text(base)])).abs() > 1e-4, "{merged} and {adapted}");
 }
 
-/// Its tokenizer has fewer tokens than its embedding table has rows.
+/// A tokenizer may have fewer tokens than the embedding table has rows.
 #[test]
 fn marks_of_pictures_and_rows_beyond_the_tokenizer_are_never_said() {
-    let files = ModelFiles::read(whole_directory("flat").path()).unwrap();
+    let directory = whole_directory("flat");
+    let config = directory.path().join("config.json");
+    let text_of_config = std::fs::read_to_string(&config).unwrap();
+    std::fs::write(&config, text_of_config.replace("\"vocab_size\": 384", "\"vocab_size\": 400")).unwrap();
+    let files = ModelFiles::read(directory.path()).unwrap();
     let never = files.tokens_never_said();
     let marks = ["<|image_pad|>", "<|vision_start|>", "<|vision_end|>"].map(|mark| files.tokenizer.token_to_id(mark).unwrap());
     assert!(marks.iter().all(|mark| never.contains(mark)), "{never:?}");

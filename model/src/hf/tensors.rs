@@ -93,12 +93,18 @@ impl Model {
         let mut files = files.clone();
         files.config = self.config().clone();
         files.config.dtype = weight_dtype(self.dtype());
-        let tensors: Vec<(String, Tensor)> = self.merged()?.into_iter().collect();
+        let tensors = || {
+            let to_write = |(name, weight): (&'_ str, &Tensor)| {
+                let (of, (dtype, shape)) = (name.to_owned(), (weight.dtype(), weight.shape().to_vec()));
+                safetensors::ToWrite { name: name.to_owned(), dtype, shape, tensor: Box::new(move || Ok(self.merged_weight(&of))) }
+            };
+            self.parameters().map(to_write).collect()
+        };
         atomic::write_directory(directory, |new| {
             files.write(new)?;
             // transformers asks for the format
             let metadata = HashMap::from([("format".to_string(), "pt".to_string())]);
-            Ok(safetensors::save(&new.join(SINGLE), &tensors, metadata)?)
+            Ok(safetensors::save_each(&new.join(SINGLE), tensors(), metadata)?)
         })
     }
 }

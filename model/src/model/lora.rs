@@ -8,7 +8,7 @@
 //! A begins with uniform numbers between −1/√in and 1/√in, as PEFT draws them, and B with zeros, so that the model begins unchanged. Merging replaces
 //! the weight by `W + (alpha / rank) · B A`.
 
-use super::{Model, converted};
+use super::Model;
 use crate::families;
 use crate::layers::lora::Adapter;
 use crate::layers::weights::Weights;
@@ -79,7 +79,7 @@ impl Model {
     /// Those of the device.
     pub fn merge_lora(&mut self) -> Result<()> {
         let mut weights = self.weights().clone();
-        weights.tensors = self.merged()?;
+        weights.tensors = self.merged();
         weights.adapters.clear();
         self.replace_weights(weights);
         Ok(())
@@ -94,7 +94,7 @@ impl Model {
         if !self.has_lora() || self.dtype().is_half() {
             return Ok(None);
         }
-        Ok(Some(self.with_other_adapters(Weights { tensors: self.merged()?, adapters: BTreeMap::new() })))
+        Ok(Some(self.with_other_adapters(Weights { tensors: self.merged(), adapters: BTreeMap::new() })))
     }
 
     /// Whether there are adapters.
@@ -141,20 +141,20 @@ impl Model {
     }
 
     /// Every weight by name, with the adapters added.
-    pub(crate) fn merged(&self) -> Result<BTreeMap<String, Tensor>> {
-        let mut tensors = self.weights().tensors.clone();
-        for (layer, adapter) in &self.weights().adapters {
-            let weight = tensors.get_mut(&format!("{layer}.weight")).expect("an adapter stands beside a weight");
-            let sum = |weight: &Tensor| no_grad(|| weight.detach().add(&adapter.product())).detach();
-            let sum = if weight.dtype().is_half() {
-                let widened = converted(&weight.detach(), self.device(), self.arithmetic_dtype())?;
-                converted(&sum(&widened), self.device(), weight.dtype())?
-            } else {
-                sum(weight)
-            };
-            *weight = if weight.requires_grad() { sum.parameter() } else { sum };
-        }
-        Ok(tensors)
+    fn merged(&self) -> BTreeMap<String, Tensor> {
+        self.weights().tensors.keys().map(|name| (name.clone(), self.merged_weight(name))).collect()
+    }
+
+    /// The weight of this name, with its adapter added if there is one; a half is rounded once, after the sum.
+    pub(crate) fn merged_weight(&self, name: &str) -> Tensor {
+        let weight = &self.weights().tensors[name];
+        let adapter = name.strip_suffix(".weight").and_then(|layer| self.weights().adapters.get(layer));
+        let Some(adapter) = adapter else { return weight.clone() };
+        let sum = no_grad(|| match weight.dtype() {
+            half if half.is_half() => weight.detach().cast(self.arithmetic_dtype()).add(&adapter.product()).cast(half),
+            _ => weight.detach().add(&adapter.product()),
+        });
+        if weight.requires_grad() { sum.detach().parameter() } else { sum.detach() }
     }
 }
 
