@@ -11,6 +11,7 @@
 //! ```
 
 pub mod autograd;
+pub mod cgroup;
 pub mod check;
 pub mod counters;
 pub mod cpu;

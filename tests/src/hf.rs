@@ -4,6 +4,7 @@ mod config;
 mod directory;
 mod hostile;
 mod prompt;
+mod templates;
 mod tokenizer;
 #[cfg(feature = "cppo")]
 mod vocabulary;

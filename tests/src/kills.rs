@@ -3,6 +3,7 @@
 //! ```sh
 //! cargo test -p percept-tests -- --ignored --exact kills::a_hundred_kills_leave_the_same_bits --nocapture
 //! cargo test -p percept-tests -- --ignored --exact kills::sixty_starts_in_one_second_have_a_folder_each --nocapture
+//! cargo test -p percept-tests -- --ignored --exact kills::a_disk_that_becomes_read_only_costs_nothing --nocapture    # as root
 //! ```
 
 use std::collections::BTreeSet;
@@ -14,7 +15,7 @@ use percept_cppo::config::Config;
 use percept_cppo::random::Random;
 use percept_cppo::records::run::RunFolder;
 
-use crate::program::{assert_nothing_is_half_written, command, end, record, text};
+use crate::program::{assert_nothing_is_half_written, command, end, record, recorded_steps, text, wait_until};
 use crate::{compare, sft_command, train_command};
 
 /// Runs `start`, then `resume` again and again, killing each process after up to `longest` ms, until one ends by itself. How many were killed at work.
@@ -118,4 +119,83 @@ fn sixty_starts_in_one_second_have_a_folder_each() {
     assert_eq!((winners.len(), winners[0].0 as u64), (1, seed_of(&folder.path().join("same"))));
     assert!(losers.iter().all(|(_, (_, _, errors))| errors.contains("this run exists already")), "{losers:?}");
     println!("60 starts with one name: one winner, {} are told that it exists", losers.len());
+}
+
+/// A small ext4 in a file, mounted on a folder, which becomes read-only at its first error, as most systems mount their disks.
+#[cfg(target_os = "linux")]
+struct Mount {
+    folder: tempfile::TempDir,
+    device: String,
+}
+
+#[cfg(target_os = "linux")]
+impl Mount {
+    /// None where nothing can be mounted.
+    fn new() -> Option<Mount> {
+        let folder = tempfile::tempdir().unwrap();
+        let [disk, place] = ["disk", "place"].map(|name| folder.path().join(name));
+        std::fs::create_dir(&place).unwrap();
+        std::fs::File::create(&disk).unwrap().set_len(256 << 20).unwrap();
+        done("mkfs.ext4", &["-q", "-F", text(&disk)]).then_some(())?;
+        done("mount", &["-o", "loop,errors=remount-ro", text(&disk), text(&place)]).then_some(())?;
+        let mounts = std::fs::read_to_string("/proc/mounts").unwrap();
+        let line = mounts.lines().find(|line| line.split(' ').nth(1) == Some(text(&place))).unwrap();
+        let device = line.split(' ').next().unwrap().trim_start_matches("/dev/").to_owned();
+        Some(Mount { folder, device })
+    }
+
+    fn path(&self) -> std::path::PathBuf {
+        self.folder.path().join("place")
+    }
+
+    /// From here on nothing is written, to open files neither. (`mount -o remount,ro` is refused while a file is open for writing, which a run's are.)
+    fn fail(&self) {
+        std::fs::write(format!("/sys/fs/ext4/{}/trigger_fs_error", self.device), "test").unwrap();
+    }
+
+    /// As an administrator does it: unmounted, checked, mounted again.
+    fn mend(&self) {
+        let (disk, place) = (self.folder.path().join("disk"), self.path());
+        assert!(done("umount", &[text(&place)]));
+        done("e2fsck", &["-f", "-p", text(&disk)]);
+        assert!(done("mount", &["-o", "loop,errors=remount-ro", text(&disk), text(&place)]));
+    }
+}
+
+#[cfg(target_os = "linux")]
+impl Drop for Mount {
+    fn drop(&mut self) {
+        done("umount", &[text(&self.path())]);
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn done(program: &str, arguments: &[&str]) -> bool {
+    Command::new(program).args(arguments).output().is_ok_and(|output| output.status.success())
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+#[ignore = "mounts, for which it must be root"]
+fn a_disk_that_becomes_read_only_costs_nothing() {
+    for after in 1..7 {
+        let Some(mount) = Mount::new() else { return println!("skipped: nothing can be mounted here") };
+        let folder = mount.path();
+        let run = folder.join("r");
+        let mut child = of(&train_command::arguments(&folder, "r", &[])).spawn().unwrap();
+        wait_until(&mut child, || recorded_steps(&run) >= after);
+        mount.fail();
+        let (code, out, errors) = end(child);
+        println!("after step {after}: {}", errors.trim());
+        assert!(
+            code != Some(0) && errors.contains("Read-only file system") && errors.contains("/place/r") && !errors.contains("panicked"),
+            "{out}{errors}"
+        );
+        mount.mend();
+        let (code, out, errors) = end(command(&["train", "--resume", text(&run)]).spawn().unwrap());
+        assert_eq!(code, Some(0), "{out}{errors}");
+        assert_eq!(record(&run), record(train_command::undisturbed()));
+        assert_nothing_is_half_written(&run);
+    }
+    println!("six runs were stopped by it, and went on to the same bits");
 }

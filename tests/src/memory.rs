@@ -138,6 +138,56 @@ fn acts_under_a_limit() {
     println!("survived");
 }
 
+#[cfg(target_os = "linux")]
+const IN_A_GROUP: &str = "PERCEPT_TEST_IN_A_GROUP";
+
+/// A container that has 400 MB: beyond that the system would end the process without a word. Where no control group can be made there is nothing to see.
+#[cfg(target_os = "linux")]
+#[test]
+fn memory_that_a_container_has_not_is_an_error() {
+    let name = format!("percept-test-{}", std::process::id());
+    let group = |root: &str, file: &str| {
+        let group = std::path::Path::new(root).join(&name);
+        std::fs::create_dir(&group).ok()?;
+        let limited = std::fs::write(group.join(file), "400000000").is_ok();
+        (limited || std::fs::remove_dir(&group).is_err()).then_some(group)
+    };
+    let made = group("/sys/fs/cgroup/memory", "memory.limit_in_bytes").or_else(|| group("/sys/fs/cgroup", "memory.max"));
+    let Some(group) = made else { return eprintln!("skipped: no control group with a limit of memory can be made here") };
+    let script = "echo $$ > \"$1/cgroup.procs\" && exec \"$0\" --exact memory::acts_in_a_group --nocapture";
+    let program = std::env::current_exe().unwrap();
+    let output = std::process::Command::new("sh").args(["-c", script]).arg(program).arg(&group).env(IN_A_GROUP, "1").output().unwrap();
+    // the system takes a moment to see that nobody is left in it
+    (0..100).take_while(|_| std::fs::remove_dir(&group).is_err()).for_each(|_| std::thread::sleep(std::time::Duration::from_millis(20)));
+    let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.contains("survived"), "{}: {said}", output.status);
+}
+
+/// No test but the process of the test above.
+#[cfg(target_os = "linux")]
+#[test]
+fn acts_in_a_group() {
+    if std::env::var(IN_A_GROUP).is_err() {
+        return;
+    }
+    let device = Device::new_cpu();
+    percept_engine::cgroup::keep_within(&device);
+    let mut held = Vec::new();
+    let error = loop {
+        held.push(Tensor::full(&device, &[40 << 8, 1024], 1.0, DType::F32));
+        if let Err(error) = device.check() {
+            break error.to_string();
+        }
+        assert!(held.len() < 20, "800 MB of 400");
+    };
+    assert!(error.contains("out of memory on cpu: full [10240, 1024] f32 needs") && error.contains("the budget is "), "{error}");
+    assert!(held.len() > 5, "{} times 42 MB: {error}", held.len());
+    held.clear();
+    let sum = Tensor::full(&device, &[200 << 8, 1024], 1.0, DType::F32).slice(0, 0, 1).sum(&[0, 1]).item().unwrap();
+    assert_eq!(sum, 1024.0);
+    println!("survived");
+}
+
 /// Bytes of the process that are in memory.
 #[cfg(target_os = "linux")]
 fn resident_bytes() -> u64 {

@@ -1,7 +1,7 @@
 //! Opening a device, as every command does it.
 
 use anyhow::Result;
-use percept_engine::{Device, GpuSelector, tune};
+use percept_engine::{Device, GpuSelector, cgroup, tune};
 
 use super::outcome::{Advised, Outcome};
 
@@ -54,11 +54,12 @@ fn names_adapter() -> bool {
     std::env::var_os("PERCEPT_ADAPTER").is_some_and(|name| !name.is_empty())
 }
 
-/// Lets an opened device use the matrix products that `percept doctor --tune` chose for it; says what to do where none could be opened.
+/// Lets an opened device use the matrix products that `percept doctor --tune` chose for it, and no more memory than its container has; says what to do where none could be opened.
 fn ready(opened: percept_engine::Result<Device>, takes_cpu: &str) -> Result<Device> {
     match opened {
         Ok(device) => {
             tune::load(&device);
+            cgroup::keep_within(&device);
             Ok(device)
         }
         Err(error) => {

@@ -1,11 +1,11 @@
 //! Chat messages and the template that turns them into a prompt.
 
+mod bounded;
 mod filters;
 mod generation;
 mod source;
 
 use crate::error::ModelError;
-use crate::foreign;
 use crate::hf::files;
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{Environment, ErrorKind, Value};
@@ -78,6 +78,7 @@ pub enum GenerationPrompt {
 pub struct ChatTemplate {
     path: PathBuf,
     environment: Environment<'static>,
+    source: String,
     special_tokens: BTreeMap<String, String>,
     takes_strings: OnceLock<bool>,
 }
@@ -97,8 +98,11 @@ impl ChatTemplate {
             let expected = format!("at most {} bytes", files::MAX_TEMPLATE);
             return Err(ModelError::field(path, "chat_template", expected, template.len()));
         }
-        let environment = contained(path, || environment(&generation::without_tags(template)))?;
-        Ok(Self { path: path.to_path_buf(), environment, special_tokens, takes_strings: OnceLock::new() })
+        let source = generation::without_tags(template).into_owned();
+        let failed = |error| template_error(path, &error);
+        let environment = environment().map_err(failed)?;
+        bounded::check(&environment, &source).map_err(failed)?;
+        Ok(Self { path: path.to_path_buf(), environment, source, special_tokens, takes_strings: OnceLock::new() })
     }
 
     /// The prompt for `messages`, with one `<image>` per [`Part::Image`].
@@ -107,7 +111,7 @@ impl ChatTemplate {
     /// as a list of one text.
     pub fn render(&self, messages: &[Message], generation_prompt: GenerationPrompt) -> Result<String, ModelError> {
         let messages = messages.iter().map(|message| self.message_value(message)).collect();
-        contained(&self.path, || self.render_values(messages, generation_prompt))
+        self.render_values(messages, generation_prompt).map_err(|error| template_error(&self.path, &error))
     }
 
     fn message_value(&self, message: &Message) -> Value {
@@ -130,7 +134,7 @@ impl ChatTemplate {
         let mut context: BTreeMap<&str, Value> = self.special_tokens.iter().map(|(name, token)| (name.as_str(), token.into())).collect();
         context.insert("messages", messages.into());
         context.insert("add_generation_prompt", (generation_prompt == GenerationPrompt::Add).into());
-        self.environment.get_template(TEMPLATE)?.render(Value::from(context))
+        bounded::render(&self.environment, &self.source, &Value::from(context))
     }
 
     /// Renders one message whose content is a string, and looks whether the string comes out.
@@ -141,37 +145,27 @@ impl ChatTemplate {
     }
 }
 
-/// What rendering may cost: instructions, and every 64 bytes of what a template makes, so that it can hold 64 MB at most. A template in use takes a few hundred for each message.
-/// (Lists that double by `+` more than thirty times get around it: minijinja adds lists up only when they are read.)
-const FUEL: u64 = 1_000_000;
-
-/// The name of the one template in its environment.
+/// The template's name where the engine says one.
 const TEMPLATE: &str = "chat_template";
 
-fn environment(template: &str) -> Result<Environment<'static>, minijinja::Error> {
+fn environment() -> Result<Environment<'static>, minijinja::Error> {
     let mut environment = Environment::new();
-    environment.set_fuel(Some(FUEL));
+    bounded::bound(&mut environment);
     environment.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?);
-    environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+    environment.set_unknown_method_callback(filters::python_method);
     environment.add_filter("tojson", filters::tojson);
     environment.add_function("raise_exception", raise_exception);
     environment.add_function("strftime_now", filters::strftime_now);
-    environment.add_template_owned(TEMPLATE, template.to_string())?;
     Ok(environment)
-}
-
-/// The engine's errors, and its panics (its lexer counts past the end of some sources), as errors of the file.
-fn contained<T>(path: &Path, work: impl FnOnce() -> Result<T, minijinja::Error>) -> Result<T, ModelError> {
-    let failed = |message| ModelError::ChatTemplate { path: path.to_path_buf(), message };
-    foreign::contain(work).map_err(failed)?.map_err(|error| template_error(path, &error))
 }
 
 fn raise_exception(message: String) -> Result<Value, minijinja::Error> {
     Err(minijinja::Error::new(ErrorKind::InvalidOperation, message))
 }
 
+/// A dict as templates make them.
 fn object<const N: usize>(fields: [(&str, Value); N]) -> Value {
-    Value::from(BTreeMap::from(fields))
+    Value::from_object(BTreeMap::from(fields.map(|(name, value)| (Value::from(name), value))))
 }
 
 fn template_error(path: &Path, error: &minijinja::Error) -> ModelError {

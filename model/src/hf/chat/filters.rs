@@ -1,12 +1,17 @@
 //! What chat templates call that Jinja itself lacks or does differently.
 
 use minijinja::value::Kwargs;
-use minijinja::{Error, ErrorKind, Value};
+use minijinja::{Error, ErrorKind, State, Value};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// JSON as Python's `json.dumps(value, ensure_ascii=False)` writes it: with spaces after separators and without
 /// Jinja's HTML escapes. Keys come in alphabetical order.
 pub(super) fn tojson(value: &Value, indent: Option<Value>, options: Kwargs) -> Result<String, Error> {
+    const WIDEST: usize = 8;
+    let wanted = indent.clone().or(options.peek("indent")?);
+    if wanted.is_some_and(|indent| usize::try_from(indent).is_ok_and(|indent| indent > WIDEST)) {
+        return Err(Error::new(ErrorKind::InvalidOperation, format!("tojson: expected an indent of at most {WIDEST}")));
+    }
     let escaped = minijinja::filters::tojson(value, indent, options)?.to_string();
     let mut plain = String::with_capacity(escaped.len());
     let mut rest = escaped.as_str();
@@ -28,6 +33,15 @@ pub(super) fn tojson(value: &Value, indent: Option<Value>, options: Kwargs) -> R
     }
     plain.push_str(rest);
     Ok(plain)
+}
+
+/// The methods of Python's strings, lists and dicts. Fields of `format` may be a thousand characters wide: the engine would make them as wide as they say before it counts.
+pub(super) fn python_method(state: &mut State<'_, '_>, value: &Value, method: &str, arguments: &[Value]) -> Result<Value, Error> {
+    let is_wide = |text: &str| text.split(|c: char| !c.is_ascii_digit()).any(|digits| digits.len() > 3);
+    if method == "format" && value.as_str().is_some_and(is_wide) {
+        return Err(Error::new(ErrorKind::InvalidOperation, "format: expected fields of at most 999 characters"));
+    }
+    minijinja_contrib::pycompat::unknown_method_callback(state, value, method, arguments)
 }
 
 /// The present date and time in UTC, formatted as Python's `strftime` does.
