@@ -8,8 +8,8 @@ use crate::device::Device;
 /// Sets the memory budget of a CPU device to what the process's control group has left, less a sixteenth of the limit for what is no tensor. Does nothing on other devices, other systems, and
 /// where no group sets a limit.
 pub fn keep_within(device: &Device) {
-    let Some(limit) = limit().filter(|_| device.is_cpu()) else { return };
-    let budget = limit.saturating_sub(resident_bytes()).saturating_sub(limit / 16);
+    let Some((limit, left)) = limit().zip(left()).filter(|_| device.is_cpu()) else { return };
+    let budget = left.saturating_sub(limit / 16);
     tracing::info!("the control group allows {limit} bytes: {budget} for tensors");
     device.set_memory_budget(budget);
 }
@@ -18,6 +18,11 @@ pub fn keep_within(device: &Device) {
 pub fn limit() -> Option<u64> {
     let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
     limit_of(&groups, Path::new("/sys/fs/cgroup"))
+}
+
+/// What this process has not taken yet of [`limit`].
+pub fn left() -> Option<u64> {
+    Some(limit()?.saturating_sub(resident_bytes()))
 }
 
 /// The smallest limit of the groups in `groups` (lines of `/proc/self/cgroup`: number, controllers, path) and of those above them; `root` is where the system shows groups.
