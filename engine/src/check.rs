@@ -10,7 +10,7 @@ mod examine;
 mod sample;
 mod table;
 
-pub use compare::{DeviceError, GradientError, device_error, gradient_error};
+pub use compare::{DeviceError, GradientError, device_error, gradient_error, gradient_error_at};
 pub use examine::{OpVerdict, examine};
 pub use sample::{Input, Rng, Sample};
 pub use table::{OpRow, kernels, ops};

@@ -1,6 +1,6 @@
 //! The op table, row by row: gradients against central differences in f64, devices against the f64 oracle.
 
-use percept_engine::check::{self, OpRow, Rng, Sample};
+use percept_engine::check::{self, DeviceError, OpRow, Rng, Sample};
 use percept_engine::{Device, GpuSelector};
 use proptest::prelude::*;
 
@@ -42,6 +42,16 @@ fn the_gpu_matches_the_oracle_with_no_more_than_webgpu_promises() {
     for_every_sample(|row, sample| matches_oracle(row, sample, &device));
 }
 
+/// A policy's gradients are that small: nothing may be lost to a half's range, to eps, or to a subnormal.
+#[test]
+fn tiny_gradients_match_the_oracle() {
+    for_every_sample(|row, sample| {
+        [Device::cpu(), crate::common::gpu()]
+            .iter()
+            .try_for_each(|device| judged(check::gradient_error_at(sample, device, 1e-9), row, sample, device))
+    });
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 8, ..ProptestConfig::default() })]
 
@@ -57,7 +67,11 @@ proptest! {
 }
 
 fn matches_oracle(row: &OpRow, sample: &Sample, device: &Device) -> Result<(), String> {
-    let error = check::device_error(sample, device).map_err(|e| format!("{} {}: {e}", row.name, sample.label))?;
+    judged(check::device_error(sample, device), row, sample, device)
+}
+
+fn judged(error: percept_engine::Result<DeviceError>, row: &OpRow, sample: &Sample, device: &Device) -> Result<(), String> {
+    let error = error.map_err(|e| format!("{} {}: {e}", row.name, sample.label))?;
     if error.relative <= sample.tolerance {
         return Ok(());
     }

@@ -10,7 +10,8 @@ use percept_cppo::training::policy::{load_encoder, load_policy};
 use percept_cppo::training::trainer::Trainer;
 use percept_engine::{DType, Device, Rates, Tensor};
 
-use crate::program::percept;
+use crate::model::qwen2_5_vl::whole_directory;
+use crate::program::{percept, text};
 
 /// Every other response is right, as a plan has it.
 struct EveryOther;
@@ -101,4 +102,41 @@ fn a_meta_device_counts_and_computes_nothing() {
     let _tensors = [(); 3].map(|()| Tensor::zeros(&device, &[1 << 31], DType::F32));
     let error = device.check().unwrap_err().to_string();
     assert!(error.contains("meta") && error.contains("out of memory"), "{error}");
+}
+
+/// Qwen2.5-VL-3B is planned from its sizes: no weight has to be there. On 24 GB it trains with adapters, not with all its weights.
+#[test]
+fn a_model_of_billions_of_weights_is_planned_without_one() {
+    let directory = whole_directory("flat");
+    let path = directory.path();
+    let text_of_config = include_str!("model/qwen2_5_vl_3b.json").replace("151655", "4"); // the image token of the small tokenizer
+    std::fs::write(path.join("config.json"), text_of_config).unwrap();
+    std::fs::remove_file(path.join("model.safetensors")).unwrap();
+    let settings = path.join("run.toml");
+    let text_of_settings = format!(
+        "[model]\npath = '{}'\nprecision = 'as_stored'\ngradient_checkpointing = true\n[method]\nname = 'cppo'\ngroup_size = 2\n\
+         [rollout]\nprompts_per_step = 2\nmax_new_tokens = 8\n[eval]\nproblems = 0\n[run]\ndevice = 'cpu'\n",
+        text(path)
+    );
+    std::fs::write(&settings, text_of_settings).unwrap();
+    let plan = |more: &[&str]| {
+        let asked = [&["plan", text(&settings), "--memory", "24", "--tflops", "50", "--bandwidth", "1000", "--json"], more].concat();
+        let (outcome, out, errors) = percept(&asked);
+        assert!(!out.is_empty(), "{errors}");
+        (outcome, serde_json::from_str::<serde_json::Value>(&out).unwrap())
+    };
+    let bytes = |report: &serde_json::Value, name: &str| {
+        let kinds = report["memory"].as_array().unwrap();
+        kinds.iter().find(|kind| kind["name"] == name).map_or(0.0, |kind| kind["bytes"].as_f64().unwrap())
+    };
+    let (outcome, with_adapters) = plan(&["--set", "model.lora.rank=16"]);
+    assert_eq!((outcome, &with_adapters["frozen"]), (Outcome::Done, &3_754_622_976_u64.into()));
+    // two bytes each, the adapters, and what sizes are rounded up by
+    assert!((7.5e9..8.5e9).contains(&bytes(&with_adapters, "weights")), "{with_adapters}");
+
+    let (outcome, whole) = plan(&["--set", "method.kl_coef=0"]);
+    assert_eq!((outcome, &whole["trained"]), (Outcome::Failed, &3_754_622_976_u64.into()));
+    // two moments in f32
+    assert!((30.0e9..34.0e9).contains(&bytes(&whole, "optimiser")), "{whole}");
+    assert!(whole["lower"][0].as_str().unwrap().starts_with("model.lora: "), "{whole}");
 }

@@ -39,7 +39,7 @@ pub fn gradient_error(sample: &Sample) -> Result<GradientError> {
         return Ok(worst);
     }
     let mut values: Vec<Vec<f64>> = sample.inputs.iter().map(|input| input.rounded()).collect();
-    let analytic = gradients(sample, &oracle_inputs(sample, &values))?;
+    let analytic = gradients(sample, &oracle_inputs(sample, &values), 1.0)?;
     let mut rng = Rng::new(7);
     for (index, input) in sample.inputs.iter().enumerate().filter(|(_, input)| input.grad) {
         let analytic = &analytic[index];
@@ -88,17 +88,38 @@ pub fn device_error(sample: &Sample, device: &Device) -> Result<DeviceError> {
         assert_eq!(expected.shape(), got.shape(), "{}: shape of output {index}", sample.label);
         worst.absorb(format!("output {index}"), &got.to_f64_vec()?, &expected.to_f64_vec()?);
     }
-    if sample.differentiable {
-        drop((expected, got));
-        let (expected, got) = (gradients(sample, &oracle_inputs)?, gradients(sample, &inputs)?);
-        for (index, _) in sample.inputs.iter().enumerate().filter(|(_, input)| input.grad) {
-            worst.absorb(format!("gradient of input {index}"), &got[index], &expected[index]);
-        }
+    drop((expected, got));
+    worst.absorb_gradients(sample, &oracle_inputs, &inputs, 1.0)?;
+    Ok(worst)
+}
+
+/// Compares the gradients alone, those of the outputs being of the order of `upstream` rather than 1: those of a policy's weights are as small as 1e-9, where an f16 has no number.
+/// No error where the sample does not run.
+///
+/// # Errors
+/// Those of the device.
+pub fn gradient_error_at(sample: &Sample, device: &Device, upstream: f64) -> Result<DeviceError> {
+    let mut worst = DeviceError { relative: 0.0, at: (String::new(), 0, 0.0, 0.0) };
+    if sample.runs_on(device) {
+        let rounded: Vec<Vec<f64>> = sample.inputs.iter().map(|input| input.rounded()).collect();
+        let inputs: Vec<Tensor> = sample.inputs.iter().map(|input| input.tensor(device)).collect();
+        worst.absorb_gradients(sample, &oracle_inputs(sample, &rounded), &inputs, upstream)?;
     }
     Ok(worst)
 }
 
 impl DeviceError {
+    fn absorb_gradients(&mut self, sample: &Sample, oracle_inputs: &[Tensor], inputs: &[Tensor], upstream: f64) -> Result<()> {
+        if !sample.differentiable {
+            return Ok(());
+        }
+        let (expected, got) = (gradients(sample, oracle_inputs, upstream)?, gradients(sample, inputs, upstream)?);
+        for (index, _) in sample.inputs.iter().enumerate().filter(|(_, input)| input.grad) {
+            self.absorb(format!("gradient of input {index}"), &got[index], &expected[index]);
+        }
+        Ok(())
+    }
+
     fn absorb(&mut self, what: String, got: &[f64], expected: &[f64]) {
         let scale = expected.iter().filter(|v| v.is_finite()).fold(1e-30, |m: f64, v| m.max(v.abs()));
         for (element, (&got, &expected)) in got.iter().zip(expected).enumerate() {
@@ -134,9 +155,9 @@ fn loss_terms(sample: &Sample, inputs: &[Tensor]) -> Result<Vec<f64>> {
     Ok(terms)
 }
 
-fn gradients(sample: &Sample, inputs: &[Tensor]) -> Result<Vec<Vec<f64>>> {
+fn gradients(sample: &Sample, inputs: &[Tensor], upstream: f64) -> Result<Vec<Vec<f64>>> {
     let outputs = (sample.apply)(inputs);
-    let upstream: Vec<Tensor> = outputs.iter().enumerate().map(|(index, y)| weights(index, y)).collect();
+    let upstream: Vec<Tensor> = outputs.iter().enumerate().map(|(index, y)| weights(index, y).mul_scalar(upstream as f32)).collect();
     let roots: Vec<(&Tensor, &Tensor)> = outputs.iter().zip(&upstream).collect();
     let gradients = run_backward(&roots);
     let of = |(input, x): (&super::Input, &Tensor)| match input.grad.then(|| gradients.get(x)).flatten() {
