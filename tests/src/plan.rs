@@ -136,7 +136,7 @@ fn a_model_of_billions_of_weights_is_planned_without_one() {
 
     let (outcome, whole) = plan(&["--set", "method.kl_coef=0"]);
     assert_eq!((outcome, &whole["trained"]), (Outcome::Failed, &3_754_622_976_u64.into()));
-    // two moments in f32
-    assert!((30.0e9..34.0e9).contains(&bytes(&whole, "optimiser")), "{whole}");
+    // two moments and a master copy in f32
+    assert!((44.0e9..49.0e9).contains(&bytes(&whole, "optimiser")), "{whole}");
     assert!(whole["lower"][0].as_str().unwrap().starts_with("model.lora: "), "{whole}");
 }
