@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
 use clap::Parser;
+use percept_fuzz::Folder;
 use percept_fuzz::mutate::mutate;
 use percept_fuzz::random::Random;
 use percept_fuzz::targets::{TARGETS, Target, Verdict};
@@ -116,7 +117,7 @@ fn wait(child: &mut Child, log: &Path) -> Result<bool> {
 fn work(target: &Target, args: &Args) -> Result<ExitCode> {
     #[cfg(unix)]
     limit_memory()?;
-    let folder = if Path::new("/dev/shm").is_dir() { tempfile::tempdir_in("/dev/shm")? } else { tempfile::tempdir()? };
+    let folder = Folder::new();
     let seeds = (target.seeds)();
     let mut reader = (target.open)(folder.path());
     // good files are read, else nothing behind the first check is ever reached

@@ -58,6 +58,7 @@ pub const TARGETS: &[Target] = &[
     model::MODEL,
     model::TOKENIZER,
     model::TEMPLATE,
+    model::ADAPTER,
     model::PICTURE,
     data::JSONL,
     data::PARQUET,

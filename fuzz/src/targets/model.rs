@@ -9,7 +9,8 @@ use percept_engine::safetensors::{Checkpoint, save};
 use percept_engine::{Device, Tensor};
 use percept_model::image::{DecodeOptions, decode};
 use percept_model::{
-    ChatTemplate, GenerationPrompt, Message, ModelFiles, ModelPlace, Question, SpecialTokens, Tokenizer, atomic, parameter_shapes,
+    ChatTemplate, GenerationPrompt, Message, Model, ModelFiles, ModelPlace, Precision, Question, SpecialTokens, Tokenizer, atomic,
+    parameter_shapes,
 };
 
 use super::{Reader, Target, Verdict, read, repository, write};
@@ -22,6 +23,8 @@ pub(super) const MODEL: Target = Target { name: "model", seeds: small_files, ope
 pub(super) const TOKENIZER: Target = Target { name: "tokenizer", seeds: tokenizers, open: read_tokenizer };
 /// A chat template, compiled and rendered.
 pub(super) const TEMPLATE: Target = Target { name: "template", seeds: templates, open: read_template };
+/// A PEFT directory: settings and weights, put beside a model.
+pub(super) const ADAPTER: Target = Target { name: "adapter", seeds: adapters, open: read_adapter };
 /// Pictures of all formats.
 pub(super) const PICTURE: Target = Target { name: "picture", seeds: pictures, open: read_picture };
 
@@ -68,12 +71,12 @@ const SMALL: &[&str] = &[
     "tokenizer_config.json",
     "adapter_config.json",
 ];
-const ADAPTER: &str =
+const ADAPTER_CONFIG: &str =
     r#"{"peft_type": "LORA", "r": 8, "lora_alpha": 16, "target_modules": ["q_proj", "v_proj"], "base_model_name_or_path": "."}"#;
 
 fn small_files() -> Vec<(&'static str, Vec<u8>)> {
     let file = |name: &&'static str| match *name {
-        "adapter_config.json" => (*name, ADAPTER.into()),
+        "adapter_config.json" => (*name, ADAPTER_CONFIG.into()),
         name => (name, read(&format!("assets/tiny-vlm/{name}"))),
     };
     SMALL.iter().map(file).collect()
@@ -108,6 +111,34 @@ fn read_model(folder: &Path) -> Reader {
             Some(good) => write(&path, &good),
             None => std::fs::remove_file(&path).expect("what was written"),
         }
+        verdict
+    })
+}
+
+const ADAPTER_FILES: [&str; 2] = ["adapter_config.json", "adapter_model.safetensors"];
+/// Another whose tensors have the same shapes.
+const OTHER_ADAPTER: &str = "rslora";
+
+/// What PEFT wrote for a small random model; of settings, those of three adapters.
+fn adapters() -> Vec<(&'static str, Vec<u8>)> {
+    let plain = ADAPTER_FILES.map(|name| (name, read(&format!("tests/golden/peft/plain/{name}"))));
+    let other = (ADAPTER_FILES[0], read(&format!("tests/golden/peft/{OTHER_ADAPTER}/{}", ADAPTER_FILES[0])));
+    plain.into_iter().chain([other]).collect()
+}
+
+fn read_adapter(folder: &Path) -> Reader {
+    let (folder, good) = (folder.to_owned(), adapters());
+    good[..2].iter().for_each(|(name, bytes)| write(&folder.join(name), bytes));
+    let base = repository().join("tests/golden/idefics3/tied");
+    let mut model = Model::load(&base, &Device::cpu(), Precision::AsStored).expect("the adapters' base");
+    Box::new(move |name, bytes| {
+        write(&folder.join(name), bytes);
+        let verdict = Verdict::of(model.load_adapter(&folder), folder.to_str().expect("a folder of ours"));
+        if verdict == Verdict::Read {
+            model = model.without_lora();
+        }
+        let (_, whole) = good.iter().find(|(good, _)| *good == name).expect("one of the seeds");
+        write(&folder.join(name), whole);
         verdict
     })
 }
