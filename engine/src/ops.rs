@@ -32,7 +32,7 @@ pub(crate) mod where_;
 
 pub use attention::{Mask, Segment, Segments};
 pub use linear_kl::{Head, linear_kl};
-pub use matmul::{Cut, FEW_ROWS, ProductPlan, ProductSizes, RightAxis, RowRule, product_plan, with_row_rule};
+pub use matmul::{Cut, FEW_ROWS, ProductPlan, ProductSizes, RightAxis, RowRule, product_plan, with_row_rule, with_rows_alike};
 pub use rope::RopeTable;
 pub use sample::Sampling;
 pub use split_heads::Heads;

@@ -31,6 +31,22 @@ impl Exchange for Thread {
         self.board.barrier.wait();
         all
     }
+
+    fn swap(&self, peer: usize, own: Vec<u8>) -> Vec<u8> {
+        self.gather(own).swap_remove(peer)
+    }
+
+    fn sum(&self, own: &mut [f32]) {
+        let all = self.gather(bytemuck::cast_slice(own).to_vec());
+        own.fill(0.0);
+        for of_rank in all {
+            own.iter_mut().zip(bytemuck::pod_collect_to_vec::<u8, f32>(&of_rank)).for_each(|(sum, value)| *sum += value);
+        }
+    }
+
+    fn abort(&self, code: u8) -> ! {
+        panic!("all ranks end with code {code}")
+    }
 }
 
 /// Runs `train` on each of `size` ranks.
