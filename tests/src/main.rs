@@ -74,6 +74,10 @@ mod pepo;
 #[cfg(feature = "cppo")]
 mod program;
 #[cfg(feature = "cppo")]
+mod ranks;
+#[cfg(all(unix, feature = "cppo"))]
+mod ranks_program;
+#[cfg(feature = "cppo")]
 mod reference;
 #[cfg(feature = "cppo")]
 mod report;

@@ -8,6 +8,7 @@ use anyhow::{Result, anyhow};
 use flate2::Crc;
 use percept_engine::Device;
 
+use super::interrupt;
 use super::outcome::{Advised, Outcome, in_words, is_broken_pipe, outcome_of};
 use crate::config::{Config, ConfigError, Reduce};
 use crate::records::run::Beginning;
@@ -47,7 +48,7 @@ pub(super) fn together(
         return run(world, out, errors);
     }
     let limit = limit_from_env().map_err(|problem| ConfigError::Range { origin: "environment".into(), problem })?;
-    world.watch_over(limit, |waiting| eprintln!("error: {waiting}"));
+    world.watch_over(limit, interrupt::requested, |waiting| eprintln!("error: {waiting}"));
     let (mut nowhere, mut nobody) = (sink(), sink());
     let ended = catch_unwind(AssertUnwindSafe(|| match world.is_first() {
         true => run(world, out, errors),
@@ -60,6 +61,9 @@ pub(super) fn together(
             // what all ranks find is told once: the first ends the others while they wait here
             if !world.is_first() {
                 std::thread::sleep(OTHERS_WAIT);
+                if interrupt::requested() {
+                    std::process::exit(i32::from(outcome_of(&error).code()));
+                }
             }
             let _ = writeln!(errors, "error: rank {} of {}: {}", world.rank(), world.size(), cut(&in_words(&error)));
             outcome_of(&error).code()
@@ -74,7 +78,7 @@ pub(super) fn together(
 }
 
 /// As long as it takes to print an error and to end other processes.
-const OTHERS_WAIT: Duration = Duration::from_secs(1);
+const OTHERS_WAIT: Duration = Duration::from_secs(3);
 /// The exit code of a Rust program that panics.
 const PANICKED: u8 = 101;
 

@@ -123,11 +123,12 @@ impl World {
         &self.host
     }
 
-    /// Ends all ranks that take longer than `limit` to answer each other, by `end`, which is told what was waited for; [`Exchange::abort`] is then called.
-    pub fn watch_over(&self, limit: Duration, end: impl Fn(&str) + Send + 'static) {
+    /// Ends all ranks if this one waits for another longer than `limit`: `end` is told for what, and [`Exchange::abort`] called. Once `is_stopping`, because somebody asked the
+    /// ranks to stop or because one of them is gone, they wait no more than a few seconds, or twice as long as ever before.
+    pub fn watch_over(&self, limit: Duration, is_stopping: impl Fn() -> bool + Send + 'static, end: impl Fn(&str) + Send + 'static) {
         let Some(exchange) = self.exchange.clone() else { return };
         let (rank, size) = (self.rank, self.size);
-        Watch::guard(&self.watch, limit, move |waiting| {
+        Watch::guard(&self.watch, limit, is_stopping, move |waiting| {
             end(&format!("rank {rank} of {size} {waiting}"));
             exchange.abort(1)
         });

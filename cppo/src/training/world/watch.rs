@@ -14,6 +14,8 @@ struct State {
     step: u64,
     waiting: Option<(&'static str, Instant)>,
     traffic: Traffic,
+    /// The longest wait that came to an end.
+    longest: Duration,
 }
 
 impl Watch {
@@ -36,6 +38,7 @@ impl Watch {
             state.traffic.gradient_bytes += sent.gradient_bytes;
             state.traffic.record_bytes += sent.record_bytes;
             state.traffic.time += sent.time;
+            state.longest = state.longest.max(sent.time);
         });
     }
 
@@ -43,28 +46,42 @@ impl Watch {
         self.with(|state| state.traffic)
     }
 
-    /// Starts a thread that calls `end` once if something is waited for longer than `limit`, with what and in which step. It lives as long as others hold the watch.
-    pub fn guard(watch: &Arc<Watch>, limit: Duration, end: impl FnOnce(&str) + Send + 'static) {
+    /// Starts a thread that calls `end` once if something is waited for longer than `limit`, with what and in which step; or, from when `is_stopping` on, longer than
+    /// [`LAST`] and twice the longest wait so far. It lives as long as others hold the watch.
+    pub fn guard(
+        watch: &Arc<Watch>,
+        limit: Duration,
+        is_stopping: impl Fn() -> bool + Send + 'static,
+        end: impl FnOnce(&str) + Send + 'static,
+    ) {
         let watch = Arc::downgrade(watch);
         let tick = (limit / 20).clamp(Duration::from_millis(5), Duration::from_secs(1));
         std::thread::spawn(move || {
+            let mut stopping = None;
             loop {
                 std::thread::sleep(tick);
                 let Some(watch) = watch.upgrade() else { return };
-                if let Some(overdue) = watch.overdue(limit) {
+                if is_stopping() {
+                    stopping.get_or_insert_with(Instant::now);
+                }
+                if let Some(overdue) = watch.overdue(limit, stopping) {
                     return end(&overdue);
                 }
             }
         });
     }
 
-    fn overdue(&self, limit: Duration) -> Option<String> {
+    fn overdue(&self, limit: Duration, stopping: Option<Instant>) -> Option<String> {
         self.with(|state| {
-            let (what, since) = state.waiting.filter(|(_, since)| since.elapsed() > limit)?;
+            let (what, since) = state.waiting?;
             let (seconds, step) = (since.elapsed().as_secs(), state.step);
-            Some(format!(
-                "has waited {seconds} s for the other ranks at step {step}, for {what}: one of them hangs, is gone, or is much slower ({SECONDS} sets the limit)"
-            ))
+            let waited = format!("has waited {seconds} s for the other ranks at step {step}, for {what}");
+            if since.elapsed() > limit {
+                return Some(format!("{waited}: one of them hangs, is gone, or is much slower ({SECONDS} sets the limit)"));
+            }
+            let last = LAST.max(2 * state.longest);
+            let is_last = stopping.is_some_and(|stopping| stopping.max(since).elapsed() > last);
+            is_last.then(|| format!("{waited}, and was asked to stop meanwhile: one of them is gone"))
         })
     }
 
@@ -72,6 +89,9 @@ impl Watch {
         f(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
+
+/// How long a rank that was asked to stop waits for the others: less than the ten seconds after which a user thinks that it hangs.
+const LAST: Duration = Duration::from_secs(7);
 
 /// Seconds that a rank waits for the others before it ends all of them.
 const SECONDS: &str = "PERCEPT_RANK_TIMEOUT";
