@@ -46,6 +46,30 @@ pub enum TrainError {
         /// The value that is not a number.
         what: String,
     },
+    /// Ranks that should have the same weights have not.
+    #[error(
+        "step {step}: {name} of rank {rank}: expected CRC-32 {expected:08x}, as rank 0 has, got {got:08x}: the ranks compute differently"
+    )]
+    Drift {
+        /// The rank.
+        rank: usize,
+        /// The step after which it was seen.
+        step: u64,
+        /// The weight, or what the optimiser keeps of it.
+        name: String,
+        /// Checksum on rank 0.
+        expected: u32,
+        /// Checksum on the rank.
+        got: u32,
+    },
+    /// What another rank says.
+    #[error("rank {rank}: {problem}")]
+    Rank {
+        /// Its number.
+        rank: usize,
+        /// Its error.
+        problem: String,
+    },
     /// A setting that this model does not support.
     #[error("{0}")]
     Unsupported(String),

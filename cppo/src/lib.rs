@@ -36,7 +36,7 @@ pub mod config {
     pub use run::RunConfig;
     pub(crate) use run::rfc3339;
     pub use sft::{Preset, SftConfig, SftRunConfig};
-    pub use train::{Config, EvalConfig, RolloutConfig, TrainConfig};
+    pub use train::{Config, EvalConfig, Reduce, RolloutConfig, TrainConfig};
     pub use wrap::{WIDTH, wrapped};
 }
 
@@ -68,6 +68,7 @@ pub mod training {
     pub mod group;
     pub mod optimise;
     pub mod policy;
+    pub mod reduce;
     pub mod rewards;
     pub mod rollout;
     pub mod samples;
@@ -108,6 +109,7 @@ pub mod commands {
     mod place;
     mod plan;
     mod question;
+    mod ranks;
     mod report;
     mod resumed;
     mod score;

@@ -76,6 +76,10 @@ mod plan;
 #[cfg(feature = "cppo")]
 mod program;
 #[cfg(feature = "cppo")]
+mod ranks;
+#[cfg(all(unix, feature = "cppo"))]
+mod ranks_program;
+#[cfg(feature = "cppo")]
 mod reference;
 #[cfg(feature = "cppo")]
 mod report;

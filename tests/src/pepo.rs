@@ -5,6 +5,7 @@ use percept_cppo::methods::policy::PolicyConfig;
 use percept_cppo::methods::signal::{Measure, Signal};
 use percept_cppo::methods::view::{Moment, View};
 use percept_cppo::methods::{AnyMethod, Method};
+use percept_cppo::training::reduce::Adding;
 use percept_cppo::training::update::{UpdateConfig, compute_update, score};
 use percept_cppo::training::world::World;
 use percept_engine::DType;
@@ -45,8 +46,16 @@ fn pepo_begins_as_grpo_bit_for_bit() {
     let at = |method: &dyn Method, step| {
         let moment = Moment { step, ..MOMENT };
         let world = World::alone();
-        let config =
-            UpdateConfig { method, policy: &policy, temperature: TEMPERATURE, micro_batch_tokens: 60, seed: 3, moment, world: &world };
+        let config = UpdateConfig {
+            method,
+            policy: &policy,
+            temperature: TEMPERATURE,
+            micro_batch_tokens: 60,
+            seed: 3,
+            moment,
+            adding: Adding::Packed,
+            world: &world,
+        };
         gradients(&model, &compute_update(&model, Some(&reference), &mut groups(&model), &config).unwrap())
     };
     let (grpo, pepo) = (AnyMethod::named("grpo").unwrap(), Pepo::default());

@@ -3,7 +3,7 @@
 use std::sync::Mutex;
 
 use half::{bf16, f16};
-use percept_engine::cpu::gemm::{Block, Half, Threads, multiply_half, multiply_on};
+use percept_engine::cpu::gemm::{Block, Half, Order, Threads, multiply_half, multiply_on};
 use percept_engine::cpu::threads::for_each;
 use percept_engine::ops::{Mask, Segment, Segments};
 use percept_engine::{Device, Tensor, random};
@@ -94,7 +94,7 @@ fn products_match_f64_on_every_path() {
         for threads in [Threads::One, Threads::All] {
             let (left, right) = (Block::new(&a, a_row, a_column), Block::new(&b, b_row, b_column));
             let mut c = case.before();
-            multiply_on(threads, case.sizes, case.alpha, left, right, case.beta, &mut c, case.sizes[1] + case.gap);
+            multiply_on(threads, Order::Fastest, case.sizes, case.alpha, left, right, case.beta, &mut c, case.sizes[1] + case.gap);
             case.check(&c, |r, s| a[r * a_row + s * a_column].into(), |s, c| b[s * b_row + c * b_column].into());
         }
     }
@@ -108,7 +108,7 @@ fn products_with_half_right_sides_match_f64_on_every_path() {
         let b: Vec<H> = b.into_iter().map(narrow).collect();
         let (left, right) = (Block::new(&a, a_row, a_column), Block::new(&b, b_row, b_column));
         let mut c = case.before();
-        multiply_half(case.sizes, left, right, case.beta, &mut c, case.sizes[1] + case.gap);
+        multiply_half(Order::Fastest, case.sizes, left, right, case.beta, &mut c, case.sizes[1] + case.gap);
         case.check(&c, |r, s| a[r * a_row + s * a_column].into(), |s, c| b[s * b_row + c * b_column].to_f32().into());
     }
     for case in Case::all().into_iter().step_by(2) {
@@ -136,7 +136,7 @@ fn the_number_of_threads_does_not_change_a_bit() {
             let [(a, [a_row, a_column]), (b, [b_row, b_column])] = case.matrices();
             let mut c = case.before();
             let (left, right) = (Block::new(&a, a_row, a_column), Block::new(&b, b_row, b_column));
-            multiply_on(Threads::All, case.sizes, case.alpha, left, right, case.beta, &mut c, case.sizes[1] + case.gap);
+            multiply_on(Threads::All, Order::Fastest, case.sizes, case.alpha, left, right, case.beta, &mut c, case.sizes[1] + case.gap);
             c.into_iter().map(f32::to_bits)
         });
         bits.collect::<Vec<u32>>()

@@ -17,7 +17,7 @@ pub(crate) fn percept(arguments: &[&str]) -> (Outcome, String, String) {
     (outcome, String::from_utf8(out).unwrap(), String::from_utf8(errors).unwrap())
 }
 
-const ARGUMENTS: &str = "PERCEPT_TEST_ARGUMENTS";
+pub(crate) const ARGUMENTS: &str = "PERCEPT_TEST_ARGUMENTS";
 
 /// `percept arguments` as a process: this binary once more, of which only [`acts_as_percept`] runs.
 pub(crate) fn command(arguments: &[&str]) -> Command {

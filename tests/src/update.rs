@@ -19,6 +19,7 @@ use percept_cppo::methods::{AnyMethod, Method};
 use percept_cppo::problems::prompts::EncodedPrompt;
 use percept_cppo::random::Random;
 use percept_cppo::training::group::{Group, GroupView, Response, response_number};
+use percept_cppo::training::reduce::Adding;
 use percept_cppo::training::update::{Update, UpdateConfig, compute_update, score, views_with};
 use percept_cppo::training::world::World;
 use percept_engine::{DType, Device, Tensor};
@@ -164,8 +165,16 @@ pub(crate) fn compute(
     reference: Option<&Model>,
     groups: &mut [Group],
 ) -> Update {
-    let config =
-        UpdateConfig { method, policy, temperature: TEMPERATURE, micro_batch_tokens, seed: 3, moment: MOMENT, world: &World::alone() };
+    let config = UpdateConfig {
+        method,
+        policy,
+        temperature: TEMPERATURE,
+        micro_batch_tokens,
+        seed: 3,
+        moment: MOMENT,
+        adding: Adding::Packed,
+        world: &World::alone(),
+    };
     compute_update(model, reference, groups, &config).unwrap()
 }
 

@@ -4,7 +4,7 @@ use std::sync::{Arc, Barrier, Mutex};
 
 use percept_cppo::config::{Config, MethodConfig};
 use percept_cppo::problems::prompts::Problems;
-use percept_cppo::records::run::Metrics;
+use percept_cppo::records::run::{Metrics, is_time};
 use percept_cppo::training::trainer::{StepOutput, Trainer};
 use percept_cppo::training::world::{Exchange, World};
 use percept_engine::Device;
@@ -31,10 +31,26 @@ impl Exchange for Thread {
         self.board.barrier.wait();
         all
     }
+
+    fn swap(&self, peer: usize, own: Vec<u8>) -> Vec<u8> {
+        self.gather(own).swap_remove(peer)
+    }
+
+    fn sum(&self, own: &mut [f32]) {
+        let all = self.gather(bytemuck::cast_slice(own).to_vec());
+        own.fill(0.0);
+        for of_rank in all {
+            own.iter_mut().zip(bytemuck::pod_collect_to_vec::<u8, f32>(&of_rank)).for_each(|(sum, value)| *sum += value);
+        }
+    }
+
+    fn abort(&self, code: u8) -> ! {
+        panic!("all ranks end with code {code}")
+    }
 }
 
 /// Runs `train` on each of `size` ranks.
-fn ranks<T: Send>(size: usize, train: impl Fn(World) -> T + Sync) -> Vec<T> {
+pub(crate) fn ranks<T: Send>(size: usize, train: impl Fn(World) -> T + Sync) -> Vec<T> {
     let board = Arc::new(Board { barrier: Barrier::new(size), said: Mutex::new(vec![Vec::new(); size]) });
     let world = |rank| World::new(rank, size, Arc::new(Thread { rank, board: Arc::clone(&board) }));
     std::thread::scope(|scope| {
@@ -51,7 +67,7 @@ fn ranks<T: Send>(size: usize, train: impl Fn(World) -> T + Sync) -> Vec<T> {
 }
 
 /// Two steps: what each did, and the weights afterwards.
-fn two_steps(world: World, method: &str, problems: Problems, change: impl Fn(&mut Config)) -> (Vec<StepOutput>, Vec<f32>) {
+pub(crate) fn two_steps(world: World, method: &str, problems: Problems, change: impl Fn(&mut Config)) -> (Vec<StepOutput>, Vec<f32>) {
     let model = Model::load(&start().join("model"), &Device::cpu(), Precision::Float32).unwrap();
     let mut config = Config { method: MethodConfig::named(method), ..Config::default() };
     (config.method.group_size, config.rollout.prompts_per_step, config.rollout.max_new_tokens) = (4, 4, 30);
@@ -68,13 +84,18 @@ fn tokens(outputs: &[&StepOutput]) -> Vec<Vec<u32>> {
     groups.flat_map(|group| &group.responses).map(|response| response.tokens().to_vec()).collect()
 }
 
-/// Sums are added in another order: equal up to what f32 rounds. Times and memory aside, and the gap, which is a rank's own.
+/// What does not depend on the number of ranks.
+pub(crate) fn of_the_run(metrics: &Metrics) -> Vec<(String, f64)> {
+    let is_of_a_process = |name: &str| is_time(name) || name.starts_with("memory/") || name.starts_with("bytes/");
+    metrics.values().iter().filter(|(name, _)| !is_of_a_process(name)).cloned().collect()
+}
+
+/// Sums are added in another order: equal up to what f32 rounds.
 #[track_caller]
 fn assert_same(got: &Metrics, expected: &Metrics, what: &str) {
-    let is_compared = |name: &str| !name.starts_with("time/") && !name.contains("per_second") && !name.starts_with("memory/");
-    let names = |metrics: &Metrics| metrics.values().iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
+    let names = |metrics: &Metrics| of_the_run(metrics).into_iter().map(|(name, _)| name).collect::<Vec<_>>();
     assert_eq!(names(got), names(expected), "{what}");
-    for (name, expected) in expected.values().iter().filter(|(name, _)| is_compared(name) && name != "rollout/log_prob_gap") {
+    for (name, expected) in of_the_run(expected).iter().filter(|(name, _)| name != "rollout/log_prob_gap") {
         let got = got.get(name).unwrap();
         // prompts are packed with others, so that micro-batches and their number may differ
         let tolerance = 2e-4 * expected.abs().max(1e-3);

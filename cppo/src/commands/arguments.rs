@@ -28,6 +28,11 @@ impl ConfigArgs {
         load_settings(self.path(), &[&self.overrides[..], &[field.to_owned()]].concat())
     }
 
+    /// Whether a file is named.
+    pub(super) fn is_given(&self) -> bool {
+        self.config.is_some()
+    }
+
     /// The file, and whether it is part of the program.
     pub(super) fn name(&self) -> String {
         name_of(self.path())

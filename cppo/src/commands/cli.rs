@@ -1,12 +1,13 @@
 //! The command line: which subcommands there are, and what becomes of their errors.
 
 use std::ffi::OsString;
-use std::io::Write;
+use std::io::{Write, sink};
 
 use anyhow::Result;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use super::outcome::{Outcome, in_words, is_broken_pipe, outcome_of};
+use super::ranks::{self, together};
 use super::{bench, compare, completions, config, data, doctor, eval, export, generate, inspect, plan, report, score, sft, train};
 use crate::methods::AnyMethod;
 use crate::terminal::{Shown, cut};
@@ -75,6 +76,10 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, out: &mut dyn Write, e
         Err(error) => {
             // whoever has closed the pipe has read enough
             let text = error.render();
+            let (errors, out): (&mut dyn Write, &mut dyn Write) = match ranks::is_first() {
+                true => (errors, out),
+                false => (&mut sink(), &mut sink()),
+            };
             let (_, outcome) = match error.use_stderr() {
                 true => (write!(errors, "{}", cut(&text.to_string())), Outcome::BadInput),
                 false => (write!(out, "{text}"), Outcome::Done), // help, version
@@ -100,19 +105,19 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, out: &mut dyn Write, e
 fn run_shown(command: Command, out: &mut dyn Write, errors: &mut dyn Write) -> Result<Outcome> {
     match command {
         Command::Bench(args) => bench::run(&args, out),
-        Command::Compare(args) => compare::run(&args, out),
+        Command::Compare(args) => together(out, errors, |world, out, _| compare::run(&args, world, out)),
         Command::Completions(args) => completions::run(&args, Cli::command(), out),
         Command::Config(args) => config::run(&args, out),
         Command::Data(command) => data::run(&command, out),
         Command::Doctor(args) => doctor::run(&args, out),
-        Command::Eval(args) => eval::run(&args, out, errors),
+        Command::Eval(args) => together(out, errors, |world, out, errors| eval::run(&args, world, out, errors)),
         Command::Export(args) => export::run(&args, out, errors),
         Command::Generate(args) => generate::run(&args, out, errors),
         Command::Inspect(args) => inspect::run(&args, out, errors),
         Command::Plan(args) => plan::run(&args, out, errors),
         Command::Report(args) => report::run(&args, out),
         Command::Score(args) => score::run(&args, out, errors),
-        Command::Sft(args) => sft::run(&args, out),
-        Command::Train(args) => train::run(&args, out),
+        Command::Sft(args) => together(out, errors, |world, out, _| sft::run(&args, world, out)),
+        Command::Train(args) => together(out, errors, |world, out, _| train::run(&args, world, out)),
     }
 }

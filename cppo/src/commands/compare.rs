@@ -14,17 +14,21 @@ use anyhow::{Context, Result, anyhow};
 use percept_model::atomic;
 
 use super::arguments::part_of_program;
-use super::device::open_device;
+use super::device::open_device_of;
 use super::interrupt;
 use super::outcome::{Advised, Outcome};
 use super::place::checkpoint_of;
+use super::ranks;
 use super::resumed::AcceptArgs;
+use super::session::is_stop_requested;
 use super::train::{Planning, Start, train_run};
-use crate::config::{Budget, CompareConfig, Config, ConfigError, Row, Settings, cell_name};
+use crate::config::{Budget, CompareConfig, Config, ConfigError, Reduce, Row, Settings, cell_name};
 use crate::records::files;
 use crate::records::run::RunFolder;
 use crate::studies::compare::cell::{Measured, open, weight_change};
 use crate::studies::compare::{Cell, Comparison, Training, figure, measure, page, table};
+use crate::training::reduce::{Adding, Rows};
+use crate::training::world::World;
 
 /// Arguments of `percept compare`.
 #[derive(clap::Args)]
@@ -53,7 +57,7 @@ const BUDGET: &str = "budget.json";
 const START: &str = "start";
 
 /// Trains what is missing, measures it, and writes the results.
-pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome> {
+pub(super) fn run(args: &Args, world: &World, out: &mut dyn Write) -> Result<Outcome> {
     let mut config = match part_of_program(&args.config) {
         Some(text) => {
             let name = args.config.file_stem().map_or("comparison".into(), |stem| stem.to_string_lossy().into_owned());
@@ -63,21 +67,32 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome> {
     };
     config.replace_models(|path| checkpoint_of(path, out))?;
     if let Some(name) = &args.cell {
-        return one_cell(&config, name, out);
+        return one_cell(&config, name, world, out);
     }
     let mut outcome = Outcome::Done;
     if !args.report {
-        let missing: Vec<String> = names(&config).into_iter().filter(|name| !is_done(&config, name)).collect();
+        let missing = || names(&config).into_iter().filter(|name| !is_done(&config, name)).collect::<Vec<String>>();
+        let missing = world.from_first("the cells to make", || serde_json::to_vec(&missing()).expect("plain data"));
+        let missing: Vec<String> = serde_json::from_slice(&missing)?;
         let cells = config.cells().len() + 1;
         writeln!(out, "{}: {} of {cells} cells to make, in {}", config.compare.title, missing.len(), config.compare.folder.display())?;
         fs::create_dir_all(&config.compare.folder).with_context(|| config.compare.folder.display().to_string())?;
-        steps_of(&config, out)?;
+        steps_of(&config, world, out)?;
         interrupt::watch()?;
         outcome = match args.jobs {
             0 => return Err(input_error("--jobs", "expected at least 1, got 0")),
-            1 => in_turn(&config, &missing, out)?,
+            1 => in_turn(&config, &missing, world, out)?,
+            jobs if world.size() > 1 => {
+                return Err(input_error(
+                    "--jobs",
+                    format!("expected 1 with {} ranks, which make each cell together, got {jobs}", world.size()),
+                ));
+            }
             jobs => side_by_side(args, &config, &missing, jobs, out)?,
         };
+    }
+    if !world.is_first() {
+        return Ok(outcome);
     }
     let written = write_results(args, &config, out)?;
     Ok(if written { outcome } else { Outcome::Failed })
@@ -104,18 +119,21 @@ fn is_done(config: &CompareConfig, name: &str) -> bool {
     folder_of(config, name).join(CELL).exists()
 }
 
-fn in_turn(config: &CompareConfig, missing: &[String], out: &mut dyn Write) -> Result<Outcome> {
+fn in_turn(config: &CompareConfig, missing: &[String], world: &World, out: &mut dyn Write) -> Result<Outcome> {
     for (number, name) in missing.iter().enumerate() {
         let clock = Instant::now();
-        let mut log = fs::OpenOptions::new().create(true).append(true).open(log_of(config, name)).context("the log of a cell")?;
-        let outcome = one_cell(config, name, &mut log).with_context(|| format!("cell {name}"))?;
+        let mut log: Box<dyn Write> = match world.is_first() {
+            true => Box::new(fs::OpenOptions::new().create(true).append(true).open(log_of(config, name)).context("the log of a cell")?),
+            false => Box::new(std::io::sink()),
+        };
+        let outcome = one_cell(config, name, world, &mut log).with_context(|| format!("cell {name}"))?;
         if outcome == Outcome::Interrupted {
             writeln!(out, "stopped in {name}; the same command goes on")?;
             return Ok(outcome);
         }
         writeln!(out, "{}/{} {name}: {:.0} s", number + 1, missing.len(), clock.elapsed().as_secs_f64())?;
         // asked for while the cell was measured: the next cell's session would not know of it
-        if interrupt::requested() {
+        if is_stop_requested(world) {
             writeln!(out, "stopped after {name}; the same command goes on")?;
             return Ok(Outcome::Interrupted);
         }
@@ -179,35 +197,42 @@ fn side_by_side(args: &Args, config: &CompareConfig, missing: &[String], jobs: u
 }
 
 /// Trains and measures a cell; nothing if it is done already.
-fn one_cell(config: &CompareConfig, name: &str, out: &mut dyn Write) -> Result<Outcome> {
+fn one_cell(config: &CompareConfig, name: &str, world: &World, out: &mut dyn Write) -> Result<Outcome> {
     let Some((row, seed)) = row_and_seed(config, name) else {
         return Err(input_error("--cell", format!("expected one of {}, got {name}", names(config).join(", "))));
     };
-    if is_done(config, name) {
+    if world.from_first("whether the cell is done", || vec![u8::from(is_done(config, name))]) == [1] {
         return Ok(Outcome::Done);
     }
-    let of_cell = settings(config, row, seed, out)?;
+    let mut of_cell = settings(config, row, seed, world, out)?;
     if name == START {
         let path = folder_of(config, name);
-        fs::create_dir_all(&path).with_context(|| path.display().to_string())?;
-        atomic::write_file(&path.join(SETTINGS), of_cell.to_toml().as_bytes())?;
-        return measure_cell(config, &of_cell, name, START, None);
+        if world.is_first() {
+            fs::create_dir_all(&path).with_context(|| path.display().to_string())?;
+            atomic::write_file(&path.join(SETTINGS), of_cell.to_toml().as_bytes())?;
+        }
+        return measure_cell(config, &of_cell, name, START, None, world);
     }
     let path = folder_of(config, name);
-    let old = RunFolder::open(&path).ok(); // a folder without settings was killed before it began
+    // a folder without settings was killed before it began
+    let old = if world.is_first() { RunFolder::open(&path).ok() } else { None };
+    let mut reduce = ranks::resolved(of_cell.clone(), world).train.reduce;
     if let Some(folder) = &old {
         same_settings(folder, &of_cell)?;
+        reduce = folder.config::<Config>()?.train.reduce;
     }
-    match train_run(&of_cell, old, AcceptArgs::default(), Planning::None, out)? {
-        Outcome::Done => measure_cell(config, &of_cell, name, &row.name, Some(&RunFolder::open(&path)?)),
+    of_cell.train.reduce =
+        serde_json::from_slice(&world.from_first("how the cell began", || serde_json::to_vec(&reduce).expect("plain data")))?;
+    match train_run(&of_cell, old, AcceptArgs::default(), Planning::None, world, out)? {
+        Outcome::Done => measure_cell(config, &of_cell, name, &row.name, Some(&path), world),
         other => Ok(other),
     }
 }
 
 /// The settings of a cell, with the steps that the budget gives it.
-fn settings(config: &CompareConfig, row: &Row, seed: u64, out: &mut dyn Write) -> Result<Config> {
+fn settings(config: &CompareConfig, row: &Row, seed: u64, world: &World, out: &mut dyn Write) -> Result<Config> {
     let mut of_cell = config.cell(row, seed)?;
-    if let Some(steps) = steps_of(config, out)?.iter().find(|(name, _)| *name == row.name).map(|(_, steps)| *steps) {
+    if let Some(steps) = steps_of(config, world, out)?.iter().find(|(name, _)| *name == row.name).map(|(_, steps)| *steps) {
         of_cell.train.steps = steps;
     }
     Ok(of_cell)
@@ -215,7 +240,10 @@ fn settings(config: &CompareConfig, row: &Row, seed: u64, out: &mut dyn Write) -
 
 /// A folder that was begun with other settings is another experiment's.
 fn same_settings(folder: &RunFolder, expected: &Config) -> Result<()> {
-    let (found, expected) = (folder.config::<Config>()?, Config::parse(&expected.to_toml(), "settings", &[])?);
+    let (found, mut expected) = (folder.config::<Config>()?, Config::parse(&expected.to_toml(), "settings", &[])?);
+    if expected.train.reduce == Reduce::Auto {
+        expected.train.reduce = found.train.reduce;
+    }
     if found == expected {
         return Ok(());
     }
@@ -256,10 +284,13 @@ fn same_start(config: &CompareConfig) -> Result<()> {
 }
 
 /// Measures what a cell has trained, or without a folder the policy it would start from, and writes `cell.json`.
-fn measure_cell(config: &CompareConfig, of_cell: &Config, name: &str, row: &str, folder: Option<&RunFolder>) -> Result<Outcome> {
-    let device = open_device(&of_cell.run.device)?;
+fn measure_cell(config: &CompareConfig, of_cell: &Config, name: &str, row: &str, folder: Option<&Path>, world: &World) -> Result<Outcome> {
+    // the first rank has written what all are to read
+    world.gather("the end of the training", Vec::new());
+    let folder = folder.map(RunFolder::open).transpose()?;
+    let device = open_device_of(&of_cell.run.device, world)?;
     let (start, encoder) = open(of_cell, &of_cell.model.path, &device)?;
-    let (model, metrics, change) = match folder {
+    let (model, metrics, change) = match &folder {
         None => (start, Vec::new(), 0.0),
         Some(folder) => {
             let (model, _) = open(of_cell, &folder.checkpoint(of_cell.train.steps), &device)?;
@@ -267,11 +298,14 @@ fn measure_cell(config: &CompareConfig, of_cell: &Config, name: &str, row: &str,
             (model, folder.metrics()?, change)
         }
     };
-    let Measured { greedy, sampled, robustness, detectors } = measure(&model, &encoder, of_cell, &config.compare)?;
+    let Measured { greedy, sampled, robustness, detectors } =
+        measure((world, Rows::of(Adding::of(of_cell))), &model, &encoder, of_cell, &config.compare)?;
     let training = Training::of(&metrics, change);
     let cell = Cell { row: row.to_owned(), seed: of_cell.run.seed, training, greedy, sampled, robustness, detectors };
     let text = serde_json::to_string(&cell).context("the numbers of a cell")?;
-    atomic::write_file(&folder_of(config, name).join(CELL), text.as_bytes())?;
+    if world.is_first() {
+        atomic::write_file(&folder_of(config, name).join(CELL), text.as_bytes())?;
+    }
     Ok(Outcome::Done)
 }
 
@@ -279,13 +313,14 @@ fn measure_cell(config: &CompareConfig, of_cell: &Config, name: &str, row: &str,
 const PROBE_STEPS: usize = 6;
 
 /// Under a budget of time, the steps of every row; else nothing, and `train.steps` holds.
-fn steps_of(config: &CompareConfig, out: &mut dyn Write) -> Result<Vec<(String, u64)>> {
+fn steps_of(config: &CompareConfig, world: &World, out: &mut dyn Write) -> Result<Vec<(String, u64)>> {
     if config.compare.budget == Budget::Updates {
         return Ok(Vec::new());
     }
     let path = config.compare.folder.join(BUDGET);
-    if let Ok(text) = fs::read_to_string(&path) {
-        return serde_json::from_str(&text)
+    let text = world.from_first("the budget", || fs::read_to_string(&path).unwrap_or_default().into_bytes());
+    if !text.is_empty() {
+        return serde_json::from_slice(&text)
             .map_err(|error| input_error(path.display().to_string(), format!("{error}; remove it to measure anew")));
     }
     writeln!(out, "measuring the time of a step of each row")?;
@@ -293,8 +328,9 @@ fn steps_of(config: &CompareConfig, out: &mut dyn Write) -> Result<Vec<(String, 
     for row in &config.rows {
         let of_row = config.cell(row, config.compare.seeds[0])?;
         steps = if row.name == config.compare.base { of_row.train.steps } else { steps };
-        let device = open_device(&of_row.run.device)?;
-        let Start { mut trainer, .. } = Start::new(&of_row, &device, Planning::None, out)?;
+        ranks::check(&of_row, world)?;
+        let device = open_device_of(&of_row.run.device, world)?;
+        let Start { mut trainer, .. } = Start::new(&of_row, &device, Planning::None, world, out)?;
         let mut seconds = Vec::new();
         for step in 0..2 * PROBE_STEPS {
             let output = trainer.step()?;
@@ -306,9 +342,12 @@ fn steps_of(config: &CompareConfig, out: &mut dyn Write) -> Result<Vec<(String, 
     let base = times.iter().find(|(name, _)| *name == config.compare.base).map_or(f64::NAN, |(_, seconds)| *seconds);
     let budget: Vec<(String, u64)> =
         times.into_iter().map(|(name, seconds)| (name, ((steps as f64 * base / seconds).round() as u64).max(1))).collect();
-    fs::create_dir_all(&config.compare.folder).with_context(|| config.compare.folder.display().to_string())?;
-    atomic::write_file(&path, serde_json::to_string(&budget).context("the budget")?.as_bytes())?;
-    Ok(budget)
+    let text = world.from_first("the budget", || serde_json::to_vec(&budget).expect("plain data"));
+    if world.is_first() {
+        fs::create_dir_all(&config.compare.folder).with_context(|| config.compare.folder.display().to_string())?;
+        atomic::write_file(&path, &text)?;
+    }
+    Ok(serde_json::from_slice(&text)?)
 }
 
 /// Writes the results of the cells that are done, if there are any, and prints the table.
@@ -320,7 +359,7 @@ fn write_results(args: &Args, config: &CompareConfig, out: &mut dyn Write) -> Re
         let anew = |problem: String| input_error(path.display().to_string(), format!("{problem}; remove it to measure the cell anew"));
         let cell: Cell = serde_json::from_str(&text).map_err(|error| anew(error.to_string()))?;
         let (row, seed) = row_and_seed(config, name).expect("it is one of the names");
-        same_settings(&RunFolder::open(&folder_of(config, name))?, &settings(config, row, seed, out)?)?;
+        same_settings(&RunFolder::open(&folder_of(config, name))?, &settings(config, row, seed, &World::alone(), out)?)?;
         cell.is_measured_as(&config.compare).map_err(anew)?;
         cells.push(cell);
     }

@@ -1,9 +1,11 @@
 //! Opening a device, as every command does it.
 
 use anyhow::Result;
+use percept_engine::gpu::adapters;
 use percept_engine::{Device, GpuSelector, cgroup, tune};
 
 use super::outcome::{Advised, Outcome};
+use crate::training::world::World;
 
 /// How a command takes the CPU where it has a configuration.
 const CPU_BY_SETTING: &str = "--set run.device=cpu";
@@ -19,6 +21,21 @@ pub(super) fn open_device(name: &str) -> Result<Device> {
         _ => Device::gpu(&name.parse().unwrap_or_else(|never| match never {})),
     };
     ready(opened, CPU_BY_SETTING)
+}
+
+/// The same for a rank: of the GPUs of a machine each of its ranks takes its own, in order, unless one is named.
+pub(super) fn open_device_of(name: &str, world: &World) -> Result<Device> {
+    let place = world.place();
+    let is_free = matches!(name.trim().to_ascii_lowercase().as_str(), "auto" | "gpu");
+    if place.size == 1 || !is_free || names_adapter() {
+        return open_device(name);
+    }
+    let all = adapters();
+    let gpus: Vec<usize> = (0..all.len()).filter(|index| !all[*index].software).collect();
+    match gpus.get(place.rank % gpus.len().max(1)) {
+        Some(own) => open_device(&own.to_string()),
+        None => open_device(name),
+    }
 }
 
 /// The device for a command without a configuration: the CPU, a GPU (a software one if there is no other), or the best there is.

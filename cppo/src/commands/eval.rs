@@ -10,7 +10,7 @@ use percept_model::{Model, Precision, atomic};
 use serde::Serialize;
 
 use super::arguments::ConfigArgs;
-use super::device::open_device;
+use super::device::open_device_of;
 use super::outcome::Outcome;
 use super::place;
 use super::sources::{Sources, Unseen, read};
@@ -24,9 +24,11 @@ use crate::records::predictions::{Comparison, Predicted, Prediction, accuracy_by
 use crate::records::run::CategoryResult;
 use crate::records::statistics::{Estimate, average_at_n, pass_at_k};
 use crate::studies::robustness::{Changed, Robustness, measure};
-use crate::training::evaluate::{Decoding, Measuring, category_of, evaluate};
+use crate::training::evaluate::{Decoding, Measuring, category_of, evaluate_among};
 use crate::training::group::{Group, Response};
 use crate::training::policy::load_encoder;
+use crate::training::reduce::Rows;
+use crate::training::world::World;
 
 /// Arguments of `percept eval`.
 #[derive(clap::Args)]
@@ -99,7 +101,7 @@ struct Measured<'a> {
 }
 
 /// Measures greedy and sampled responses and prints a table, or JSON. What was left out of data, and which model it is if that is not a directory of its own, goes to `errors`.
-pub(super) fn run(args: &Args, out: &mut dyn Write, errors: &mut dyn Write) -> Result<Outcome> {
+pub(super) fn run(args: &Args, world: &World, out: &mut dyn Write, errors: &mut dyn Write) -> Result<Outcome> {
     if let Some(files) = &args.compare {
         return compare_files(&files[0], &files[1], args.json, out);
     }
@@ -110,7 +112,7 @@ pub(super) fn run(args: &Args, out: &mut dyn Write, errors: &mut dyn Write) -> R
     let name = config.model.path.display().to_string();
     let place = place::find(&config.model.path, args.base.as_deref(), errors)?;
     config.model.path = place.base.clone();
-    let device = open_device(&config.run.device)?;
+    let device = open_device_of(&config.run.device, world)?;
     let mut model = Model::load_from(&place, &device, Precision::AsStored)?;
     let encoder = load_encoder(&config.model)?;
     model.suppress_tokens(encoder.never_said());
@@ -126,15 +128,17 @@ pub(super) fn run(args: &Args, out: &mut dyn Write, errors: &mut dyn Write) -> R
         writeln!(out, "model {name} on {device}\n{problems} problems: {data}; seed {}\n", config.run.seed)?;
     }
     let sampled = Decoding::Sampled { temperature: config.eval.temperature, samples: config.eval.samples };
+    // the same responses for any number of ranks
+    let rows_of = if world.is_launched() { Rows::Alike } else { Rows::Fastest };
     let (mut rows, mut predictions) = (Vec::new(), Vec::new());
     for decoding in [Decoding::Greedy, sampled] {
         let first = predictions.len();
         let note = |number: usize, group: &Group| predictions.push(prediction(&name, decoding, number, group));
         let how = Measuring { decoding, max_new_tokens: config.rollout.max_new_tokens, step: 0, seed: config.run.seed };
-        let measured = evaluate(&model, &encoder, prompts.clone(), how, note)?;
+        let measured = evaluate_among(world, rows_of, &model, &encoder, prompts.clone(), how, note)?;
         rows.extend(measured.distinct_categories().iter().map(|category| row(&measured.decoding, category, &predictions[first..])));
     }
-    if let Some(path) = &args.log_samples {
+    if let Some(path) = args.log_samples.as_ref().filter(|_| world.is_first()) {
         let lines: String =
             predictions.iter().map(|prediction| format!("{}\n", serde_json::to_string(prediction).expect("plain data"))).collect();
         atomic::write_file(path, lines.as_bytes())?;

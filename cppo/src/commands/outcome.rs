@@ -89,7 +89,7 @@ pub(super) fn outcome_of(error: &anyhow::Error) -> Outcome {
     let is_bad_input = match (error.downcast_ref::<ModelError>(), train) {
         (Some(error), _) | (_, Some(TrainError::Model(error))) => is_input(error),
         (_, Some(TrainError::Engine(error))) => is_file(error),
-        (_, Some(TrainError::NotANumber { .. })) => false,
+        (_, Some(TrainError::NotANumber { .. } | TrainError::Drift { .. })) => false,
         (_, Some(_)) => true,
         (None, None) if inspect.is_some() => !matches!(inspect, Some(InspectError::NotFinite { .. })),
         (None, None) => error.is::<ConfigError>() || error.is::<DataError>() || error.is::<ImageError>(),

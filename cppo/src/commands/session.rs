@@ -17,6 +17,7 @@ use crate::records::report::write_report;
 use crate::records::run::{Evaluation, Metrics, Recorder, RunFolder};
 use crate::records::statistics::average_at_n;
 use crate::training::checkpoint::is_finite;
+use crate::training::world::World;
 
 /// How long a run is, and what it keeps.
 pub(super) struct Course {
@@ -29,18 +30,33 @@ pub(super) struct Course {
     pub(super) updates_per_step: usize,
 }
 
-/// A run at work.
+/// A run at work. Of several ranks the first writes and draws; those of the others keep quiet.
 pub(super) struct Session<'a> {
-    folder: RunFolder,
-    recorder: Recorder,
+    records: Option<Records>,
     course: Course,
     bar: ProgressBar,
     out: &'a mut dyn Write,
 }
 
+/// Where a run writes.
+struct Records {
+    folder: RunFolder,
+    recorder: Recorder,
+}
+
 impl<'a> Session<'a> {
-    /// Goes on in `folder` after `step`: what is recorded beyond it is cut off. From here on Ctrl-C is noted.
-    pub(super) fn new(folder: RunFolder, course: Course, step: u64, device: &Device, out: &'a mut dyn Write) -> Result<Session<'a>> {
+    /// Goes on in `folder` after `step`: what is recorded beyond it is cut off. Without a folder this is another rank than the first. From here on Ctrl-C is noted.
+    pub(super) fn new(
+        folder: Option<RunFolder>,
+        course: Course,
+        step: u64,
+        device: &Device,
+        out: &'a mut dyn Write,
+    ) -> Result<Session<'a>> {
+        let Some(folder) = folder else {
+            interrupt::watch()?;
+            return Ok(Session { records: None, course, bar: ProgressBar::hidden(), out });
+        };
         let recorder = folder.record_after(step)?;
         let mut notices = of_another_machine(&folder, device)?;
         notices.extend(missing_steps(&folder, step)?);
@@ -48,7 +64,7 @@ impl<'a> Session<'a> {
         interrupt::watch()?;
         let bar = ProgressBar::new(course.steps).with_position(step);
         bar.set_style(ProgressStyle::with_template("{bar:12} {pos}/{len}  {elapsed}, {eta} left  {wide_msg}").expect("a valid template"));
-        let mut session = Session { folder, recorder, course, bar, out };
+        let mut session = Session { records: Some(Records { folder, recorder }), course, bar, out };
         if step > 0 {
             session.say(format_args!("going on after step {step}"));
             notices.iter().for_each(|notice| session.say(notice));
@@ -58,27 +74,32 @@ impl<'a> Session<'a> {
 
     /// Prints a line above the bar.
     pub(super) fn say(&mut self, line: impl fmt::Display) {
+        if self.records.is_none() {
+            return;
+        }
         // a run does not end because nobody reads what it says: a closed pipe, a terminal that is gone
         self.bar.suspend(|| drop(writeln!(self.out, "{line}")));
     }
 
     /// Writes down settings that are others than before.
     pub(super) fn note_settings<S: Settings + PartialEq>(&self, now: &S, before: &S) -> Result<()> {
-        if now != before {
-            self.folder.set_config(now)?;
+        if let Some(records) = self.records.as_ref().filter(|_| now != before) {
+            records.folder.set_config(now)?;
         }
         Ok(())
     }
 
-    /// Where samples go.
-    pub(super) fn recorder(&mut self) -> &mut Recorder {
-        &mut self.recorder
+    /// Where samples go; nowhere on another rank than the first.
+    pub(super) fn recorder(&mut self) -> Option<&mut Recorder> {
+        self.records.as_mut().map(|records| &mut records.recorder)
     }
 
     /// Writes and shows what a step did. A loss that is not a number ends the run: the checkpoints are from before it.
     pub(super) fn record(&mut self, metrics: &Metrics, summary: &str) -> Result<()> {
         let step = metrics.step();
-        self.recorder.metrics(metrics)?;
+        if let Some(recorder) = self.recorder() {
+            recorder.metrics(metrics)?;
+        }
         self.bar.set_position(step);
         self.bar.set_message(summary.to_owned());
         let is_loss = |name: &str| name == "loss" || name.ends_with("/loss");
@@ -97,7 +118,9 @@ impl<'a> Session<'a> {
 
     /// Writes and prints an evaluation, and returns its accuracy, 0 to 1.
     pub(super) fn evaluation(&mut self, evaluation: &Evaluation) -> Result<f64> {
-        self.recorder.evaluation(evaluation)?;
+        if let Some(recorder) = self.recorder() {
+            recorder.evaluation(evaluation)?;
+        }
         let all = &evaluation.categories[0];
         let estimate = average_at_n(&all.correct, all.samples);
         self.say(format_args!(
@@ -121,26 +144,27 @@ impl<'a> Session<'a> {
 
     /// Whether there is a checkpoint of `step`.
     pub(super) fn is_saved(&self, step: u64) -> bool {
-        self.folder.checkpoints().is_ok_and(|saved| saved.contains(&step))
+        self.records.as_ref().is_some_and(|records| records.folder.checkpoints().is_ok_and(|saved| saved.contains(&step)))
     }
 
     /// Has `write` make the checkpoint of `step`, then removes those that are neither the `best` nor among the last.
     pub(super) fn save(&mut self, step: u64, best: Option<u64>, write: impl FnOnce(&Path) -> Result<(), TrainError>) -> Result<()> {
+        let Some(Records { folder, recorder }) = &mut self.records else { return Ok(()) };
         // a checkpoint must not be ahead of its metrics
-        self.recorder.sync()?;
-        let path = self.folder.checkpoint(step);
+        recorder.sync()?;
+        let path = folder.checkpoint(step);
         write(&path)?;
         // one that nothing can go on from must not push out those before it
         if !is_finite(&path)? {
-            self.folder.remove_checkpoint(step)?;
+            folder.remove_checkpoint(step)?;
             return Err(TrainError::NotANumber { what: format!("a weight after step {step}, or the optimiser's state,") }.into());
         }
         // before others go: no link points at one that is gone
-        self.folder.link_checkpoints(best)?;
-        let saved = self.folder.checkpoints()?;
+        folder.link_checkpoints(best)?;
+        let saved = folder.checkpoints()?;
         let keep_from = saved.len().saturating_sub(self.course.keep_checkpoints.max(1));
         for step in saved[..keep_from].iter().filter(|step| Some(**step) != best) {
-            self.folder.remove_checkpoint(*step)?;
+            folder.remove_checkpoint(*step)?;
         }
         Ok(())
     }
@@ -151,19 +175,21 @@ impl<'a> Session<'a> {
         if step == self.course.steps {
             self.check_learnt()?;
         }
-        let report = write_report(self.folder.path())?;
+        let ends = if step == self.course.steps { Outcome::Done } else { Outcome::Interrupted };
+        let Some(Records { folder, .. }) = &self.records else { return Ok(ends) };
+        let (command, report, folder) = (self.course.command, write_report(folder.path())?, folder.path().display().to_string());
         self.say(format_args!("report: {}", report.display()));
-        if step == self.course.steps {
-            return Ok(Outcome::Done);
+        if ends == Outcome::Done {
+            return Ok(ends);
         }
-        let (command, folder) = (self.course.command, self.folder.path().display().to_string());
         self.say(format_args!("stopped after step {step}; go on with: percept {command} --resume {folder}"));
-        Ok(Outcome::Interrupted)
+        Ok(ends)
     }
 
     /// A run whose updates were all skipped has learnt nothing, and is no success.
     pub(super) fn check_learnt(&self) -> Result<()> {
-        let steps = self.folder.metrics()?;
+        let Some(Records { folder, .. }) = &self.records else { return Ok(()) };
+        let steps = folder.metrics()?;
         let is_skipped = |step: &Metrics| step.get("updates/skipped").is_some_and(|skipped| skipped >= self.course.updates_per_step as f64);
         if !steps.is_empty() && steps.iter().all(is_skipped) {
             return Err(TrainError::NotANumber { what: "every update was skipped, nothing was learnt: the gradient".into() }.into());
@@ -174,18 +200,19 @@ impl<'a> Session<'a> {
     /// The error that ended the run, with what is left and how to go on.
     pub(super) fn advise(&self, error: anyhow::Error) -> anyhow::Error {
         self.bar.abandon();
-        let last = self.folder.checkpoints().ok().and_then(|saved| saved.last().copied());
-        let folder = self.folder.path().display();
+        let Some(Records { folder: run, .. }) = &self.records else { return error };
+        let last = run.checkpoints().ok().and_then(|saved| saved.last().copied());
+        let folder = run.path().display();
         let finite = || {
-            let saved = self.folder.checkpoints().ok()?;
-            saved.into_iter().rev().find(|step| is_finite(&self.folder.checkpoint(*step)).is_ok_and(|finite| finite))
+            let saved = run.checkpoints().ok()?;
+            saved.into_iter().rev().find(|step| is_finite(&run.checkpoint(*step)).is_ok_and(|finite| finite))
         };
         let is_not_a_number = matches!(error.downcast_ref::<TrainError>(), Some(TrainError::NotANumber { .. }));
         let advice = match (last, finite().filter(|_| is_not_a_number)) {
             (_, Some(step)) => {
                 format!(
                     "the last checkpoint with finite weights is {}: start from it with a lower learning rate",
-                    self.folder.checkpoint(step).display()
+                    run.checkpoint(step).display()
                 )
             }
             _ if is_not_a_number => "start anew with a lower learning rate, or with another model".to_owned(),
@@ -227,6 +254,12 @@ pub(super) fn restore_last(folder: &RunFolder, read: impl FnOnce(&Path) -> Resul
         };
         Advised { error: error.into(), advice, outcome: Outcome::BadInput }.into()
     })
+}
+
+/// Whether somebody asked any of the ranks to stop: all of them stop then, after the same step.
+pub(super) fn is_stop_requested(world: &World) -> bool {
+    let [_, requested] = world.range_of("whether to stop", f64::from(u8::from(interrupt::requested())));
+    requested > 0.0
 }
 
 /// Names the step at which something failed.

@@ -24,6 +24,7 @@ use crate::records::run::{Beginning, Metrics, RunFolder};
 use crate::training::evaluate::{Decoding, Measuring, evaluate};
 use crate::training::policy::{directory, open_for_sft};
 use crate::training::sft::SftTrainer;
+use crate::training::world::World;
 
 /// Arguments of `percept sft`.
 #[derive(clap::Args)]
@@ -48,7 +49,12 @@ pub(super) struct Args {
 }
 
 /// Warm start, reference responses, evaluation, report, and the model.
-pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome> {
+pub(super) fn run(args: &Args, world: &World, out: &mut dyn Write) -> Result<Outcome> {
+    if world.size() > 1 {
+        let problem =
+            format!("sft: expected one process, got {} ranks: train, eval and compare share their work among ranks", world.size());
+        return Err(TrainError::Unsupported(problem).into());
+    }
     let old = args.resume.as_deref().map(RunFolder::open).transpose()?;
     let config: SftRunConfig = match &old {
         Some(folder) => folder.config()?,
@@ -85,7 +91,7 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome> {
         updates_per_step: 1,
     };
     let path = folder.path().display().to_string();
-    let mut session = Session::new(folder, course, trainer.progress().step, &device, out)?;
+    let mut session = Session::new(Some(folder), course, trainer.progress().step, &device, out)?;
     session.say(format_args!("sft on {device}; run folder {path}"));
     notices.iter().for_each(|notice| session.say(notice));
     train(&config, &mut trainer, (&model, &encoder, unseen.as_ref()), &mut session).map_err(|error| session.advise(error))

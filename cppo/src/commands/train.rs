@@ -1,39 +1,44 @@
 //! `percept train`: reinforcement learning.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use anyhow::Result;
 use percept_engine::trace::trace_table;
 use percept_engine::{Device, Rates};
 
 use super::arguments::ConfigArgs;
-use super::device::open_device;
-use super::interrupt;
+use super::device::open_device_of;
 use super::outcome::{Advised, Outcome};
 use super::overview::{overview, print_dry_run};
 use super::place::checkpoint_of;
 use super::plan::{Available, verdict};
+use super::ranks;
 use super::resumed::{AcceptArgs, compare_beginning};
-use super::session::{Course, Session, at_step, restore_last};
+use super::session::{Course, Session, at_step, is_stop_requested, restore_last};
 use super::sources::{Sources, Unseen};
-use crate::config::{Config, ConfigError, Settings, changed};
+use crate::config::{Config, ConfigError, Reduce, Settings, changed};
 use crate::error::TrainError;
 use crate::problems::prompts::{Encoder, Problems};
 use crate::problems::reading::Reader;
 use crate::records::run::{Beginning, RunFolder};
 use crate::studies::plan::Plan;
-use crate::training::evaluate::{Decoding, Measuring, evaluate};
+use crate::training::evaluate::{Decoding, Measuring, evaluate_among};
 use crate::training::policy::{directory, load_encoder, load_policy};
+use crate::training::reduce::Rows;
+use crate::training::samples;
 use crate::training::trainer::{StepOutput, Trainer};
+use crate::training::world::World;
 
 /// Arguments of `percept train`.
 #[derive(clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
     config: ConfigArgs,
-    /// Resume the run in this folder, from its last checkpoint, with its configuration. With `--set train.steps=N` it becomes longer.
-    #[arg(long, value_name = "RUN", conflicts_with = "config")]
+    /// Resume the run in this folder, from its last checkpoint, with its configuration. With `--set train.steps=N` it becomes longer. `auto`: with a configuration that has a run.name, resume the run of that name, or
+    /// begin it if there is none; the same command then does for a job that is started again and again.
+    #[arg(long, value_name = "RUN")]
     resume: Option<PathBuf>,
     #[command(flatten)]
     accept: AcceptArgs,
@@ -55,52 +60,101 @@ pub(super) enum Planning {
 }
 
 /// Trains, measures before, during and after, and writes the report.
-pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome> {
-    let planning = if args.no_plan { Planning::None } else { Planning::First };
-    let Some(path) = &args.resume else {
+pub(super) fn run(args: &Args, world: &World, out: &mut dyn Write) -> Result<Outcome> {
+    // ranks share the memory of their machines: `percept plan` is for one
+    let planning = if args.no_plan || world.size() > 1 { Planning::None } else { Planning::First };
+    let Some(path) = args.resume.as_ref().filter(|path| *path != Path::new(AUTO)) else {
         let mut config = args.config.load()?;
         config.model.path = checkpoint_of(&config.model.path, out)?;
-        return if args.dry_run {
-            dry_run(&config, &args.config.name(), planning, out)
-        } else {
-            train_run(&config, None, AcceptArgs::default(), planning, out)
+        if args.dry_run {
+            return dry_run(&config, &args.config.name(), planning, world, out);
+        }
+        let old = match args.resume {
+            Some(_) => named_run(&mut config, world)?,
+            None => None,
         };
+        let config = ranks::resolved(config, world);
+        return train_run(&config, old, args.accept, planning, world, out);
     };
-    let folder = RunFolder::open(path)?;
-    let config = continued(&folder, &args.config.overrides, args.accept)?;
-    train_run(&config, Some(folder), args.accept, planning, out)
+    if args.config.is_given() {
+        let problem = format!("--resume {}: a run goes on with its own configuration, got {} besides", path.display(), args.config.name());
+        return Err(ConfigError::Range { origin: "arguments".into(), problem }.into());
+    }
+    let (mut folder, mut text) = (None, Vec::new());
+    if world.is_first() {
+        let run = RunFolder::open(path)?;
+        text = continued(&run, &args.config.overrides, args.accept)?.to_toml().into_bytes();
+        folder = Some(run);
+    }
+    // the others need not see the folder
+    let text = String::from_utf8(world.from_first("the configuration of the run", || text))?;
+    let config = Config::parse(&text, &path.display().to_string(), &[])?;
+    train_run(&config, folder, args.accept, planning, world, out)
 }
 
-/// Trains in the folder `old`, from its last checkpoint on, or in a new one.
+/// The word for a run that is resumed if it is there.
+const AUTO: &str = "auto";
+
+/// The run that the configuration names, if it is there; what it began with as for `train.reduce` is in force.
+fn named_run(config: &mut Config, world: &World) -> Result<Option<RunFolder>> {
+    let Some(name) = &config.run.name else {
+        let problem = "--resume auto: expected a run.name, by which the run is found again (--set run.name=NAME)".to_owned();
+        return Err(ConfigError::Range { origin: "arguments".into(), problem }.into());
+    };
+    let mut folder = None;
+    if world.is_first() && config.run.folder.join(name).join("config.toml").exists() {
+        folder = Some(RunFolder::open(&config.run.folder.join(name))?);
+    }
+    let found = || folder.as_ref().map(|folder| folder.config::<Config>().map(|before| before.train.reduce)).transpose();
+    let before = world.from_first("how the run began", || serde_json::to_vec(&found().ok().flatten()).expect("plain data"));
+    if let (Some(before), Reduce::Auto) = (serde_json::from_slice::<Option<Reduce>>(&before)?, config.train.reduce) {
+        config.train.reduce = before;
+    }
+    Ok(folder)
+}
+
+/// Trains in the folder `old`, from its last checkpoint on, or in a new one. Folders are the first rank's.
 pub(super) fn train_run(
     config: &Config,
     old: Option<RunFolder>,
     accept: AcceptArgs,
     planning: Planning,
+    world: &World,
     out: &mut dyn Write,
 ) -> Result<Outcome> {
-    let device = open_device(&config.run.device)?;
-    let Start { mut trainer, unseen, beginning, plan: memory } = Start::new(config, &device, planning, out)?;
-    // a folder is made when there is something to put into it
-    let (folder, before) = match old {
-        Some(folder) => {
-            let before = folder.config::<Config>()?;
-            (folder, before)
-        }
-        None => (RunFolder::create(config)?, config.clone()),
-    };
+    let clock = Instant::now();
+    ranks::check(config, world)?;
+    let device = open_device_of(&config.run.device, world)?;
+    let Start { mut trainer, unseen, beginning, plan: memory } = Start::new(config, &device, planning, world, out)?;
     let mut beginning = beginning.with_model(Some(&directory(&config.model.path)?))?;
-    beginning.config = folder.config_text()?;
-    let notices = compare_beginning::<Config>(&folder, &beginning, CHANGEABLE, accept)?;
-    restore_last(&folder, |checkpoint| trainer.restore(checkpoint))?;
+    ranks::compare(world, &config.to_toml(), &beginning, &device)?;
+    let (mut folder, mut before, mut notices) = (None, config.clone(), Vec::new());
+    if world.is_first() {
+        // a folder is made when there is something to put into it
+        let run = match old {
+            Some(run) => {
+                before = run.config::<Config>()?;
+                run
+            }
+            None => RunFolder::create(config)?,
+        };
+        beginning.config = run.config_text()?;
+        notices = compare_beginning::<Config>(&run, &beginning, CHANGEABLE, accept)?;
+        restore_last(&run, |checkpoint| trainer.restore(checkpoint))?;
+        folder = Some(run);
+    }
+    trainer.share_state()?;
     let done = trainer.progress().step;
     if done > config.train.steps {
         let problem = format!("train.steps: expected at least {done}, which are done, got {}", config.train.steps);
-        return Err(ConfigError::Range { origin: folder.path().display().to_string(), problem }.into());
+        let origin = folder.map_or_else(String::new, |folder| folder.path().display().to_string());
+        return Err(ConfigError::Range { origin, problem }.into());
     }
 
     beginning.config = config.to_toml();
-    folder.note_beginning(&beginning)?;
+    if let Some(folder) = &folder {
+        folder.note_beginning(&beginning)?;
+    }
     let course = Course {
         command: "train",
         steps: config.train.steps,
@@ -108,9 +162,11 @@ pub(super) fn train_run(
         keep_checkpoints: config.train.keep_checkpoints,
         updates_per_step: config.train.updates_per_step,
     };
-    let path = folder.path().display().to_string();
+    let path = folder.as_ref().map_or_else(String::new, |folder| folder.path().display().to_string());
+    let of_ranks = ranks::lines(world, &device, clock);
     let mut session = Session::new(folder, course, done, &device, out)?;
     session.say(format_args!("{} on {device}; run folder {path}", config.method.own.name()));
+    of_ranks.iter().for_each(|line| session.say(line));
     notices.iter().for_each(|notice| session.say(notice));
     overview(config, &trainer).iter().for_each(|line| session.say(line));
     session.say(measured_on(config, unseen.as_ref()));
@@ -172,9 +228,10 @@ fn lengthened(before: &Config, config: &Config, done: u64) -> String {
 }
 
 /// Says what a run would do, and writes nothing.
-fn dry_run(config: &Config, name: &str, planning: Planning, out: &mut dyn Write) -> Result<Outcome> {
-    let device = open_device(&config.run.device)?;
-    let Start { trainer, unseen, plan, .. } = Start::new(config, &device, planning, out)?;
+fn dry_run(config: &Config, name: &str, planning: Planning, world: &World, out: &mut dyn Write) -> Result<Outcome> {
+    ranks::check(config, world)?;
+    let device = open_device_of(&config.run.device, world)?;
+    let Start { trainer, unseen, plan, .. } = Start::new(config, &device, planning, world, out)?;
     let lines: Vec<String> = [measured_on(config, unseen.as_ref())].into_iter().chain(plan).collect();
     print_dry_run(config, name, &trainer, &lines, out)?;
     Ok(Outcome::Done)
@@ -194,7 +251,7 @@ impl Start {
     ///
     /// # Errors
     /// Of the files, or if memory is known not to be enough.
-    pub(super) fn new(config: &Config, device: &Device, planning: Planning, out: &mut dyn Write) -> Result<Start> {
+    pub(super) fn new(config: &Config, device: &Device, planning: Planning, world: &World, out: &mut dyn Write) -> Result<Start> {
         let encoder = load_encoder(&config.model)?;
         let reader = Reader { encoder: &encoder, model: &encoder.files().config, max_new_tokens: config.rollout.max_new_tokens };
         let Sources { training, unseen, beginning } = Sources::open(config, reader, out)?;
@@ -203,7 +260,8 @@ impl Start {
             Planning::None => None,
         };
         let model = load_policy(&config.model, device, config.run.seed)?;
-        Ok(Start { trainer: Trainer::new(model, encoder, training, config.clone())?, unseen, beginning, plan })
+        let trainer = Trainer::new(model, encoder, training, config.clone())?.in_world(world.clone());
+        Ok(Start { trainer, unseen, beginning, plan })
     }
 }
 
@@ -233,22 +291,24 @@ fn measured_on(config: &Config, unseen: Option<&Unseen>) -> String {
 }
 
 fn train(config: &Config, trainer: &mut Trainer, evaluation: Option<&Unseen>, session: &mut Session<'_>) -> Result<Outcome> {
-    let (steps, every) = (config.train.steps, config.eval.every);
+    let (steps, every, world) = (config.train.steps, config.eval.every, trainer.world().clone());
     if trainer.progress().step == 0 {
         measure(config, trainer, evaluation, config.eval.problems, session)?;
     }
     let mut beginning = FirstSteps::default();
-    let mut stop = interrupt::requested();
+    let mut stop = is_stop_requested(&world);
     while !stop && trainer.progress().step < steps {
         let output = match trainer.step() {
-            Err(error @ TrainError::Reward(_)) => {
+            Err(error @ (TrainError::Reward(_) | TrainError::Rank { .. })) => {
                 save_before(trainer, session);
+                // the others must not end what the first is writing
+                world.gather("the checkpoint before an error", Vec::new());
                 return at_step(trainer.progress().step + 1, Err(error));
             }
             output => at_step(trainer.progress().step + 1, output)?,
         };
         let step = output.step;
-        for failed in &output.failed_rewards {
+        for failed in failed_rewards(&output, &world) {
             session.say(format_args!("step {step}: {failed}; it counts as 0"));
         }
         at_step(step, session.record(&output.metrics, &summary(&output)))?;
@@ -260,7 +320,7 @@ fn train(config: &Config, trainer: &mut Trainer, evaluation: Option<&Unseen>, se
             let is_due = every > 0 && step.is_multiple_of(every);
             is_due && measure(config, trainer, evaluation, config.eval.problems_during_training, session)?
         };
-        stop = interrupt::requested();
+        stop = is_stop_requested(&world);
         if stop || is_best || session.is_save_due(step) {
             let best = trainer.progress().best.map(|best| best.step);
             session.save(step, best, |checkpoint| trainer.save(checkpoint))?;
@@ -322,11 +382,19 @@ fn save_before(trainer: &Trainer, session: &mut Session<'_>) {
 fn record_samples(config: &Config, trainer: &Trainer, output: &StepOutput, session: &mut Session<'_>) -> Result<()> {
     let (step, every) = (output.step, config.train.sample_every);
     if every > 0 && (step == 1 || step == config.train.steps || step.is_multiple_of(every)) {
-        for group in output.groups.iter().take(config.train.sample_prompts) {
-            crate::training::samples::record(session.recorder(), trainer.encoder(), trainer.rewards(), step, group)?;
+        let sampled = samples::first(config.train.sample_prompts, trainer, step, &output.groups)?;
+        if let Some(recorder) = session.recorder() {
+            sampled.iter().try_for_each(|of_group| of_group.record(recorder))?;
         }
     }
     Ok(())
+}
+
+/// What is to be said of the rewards that failed, on all ranks.
+fn failed_rewards(output: &StepOutput, world: &World) -> Vec<String> {
+    let own: Vec<String> = output.failed_rewards.iter().map(ToString::to_string).collect();
+    let all = world.gather("the rewards that failed", serde_json::to_vec(&own).expect("plain data"));
+    all.iter().flat_map(|of_rank| serde_json::from_slice::<Vec<String>>(of_rank).expect("what a rank sends is whole")).collect()
 }
 
 /// Greedy and sampled accuracy on the first `count` unseen problems, the same each time; whether it is the best so far.
@@ -337,9 +405,9 @@ fn measure(config: &Config, trainer: &mut Trainer, source: Option<&Unseen>, coun
     let sampled = Decoding::Sampled { temperature: config.eval.temperature, samples: config.eval.samples };
     let mut accuracy = 0.0;
     for decoding in [Decoding::Greedy, sampled] {
-        let (model, encoder) = (trainer.model(), trainer.encoder());
+        let (model, encoder, world, rows) = (trainer.model(), trainer.encoder(), trainer.world(), Rows::of(trainer.adding()));
         let how = Measuring { decoding, max_new_tokens: config.rollout.max_new_tokens, step, seed: config.run.seed };
-        let measured = evaluate(model, encoder, prompts.clone(), how, |_, _| {});
+        let measured = evaluate_among(world, rows, model, encoder, prompts.clone(), how, |_, _| {});
         let measured = measured.map_err(anyhow::Error::from).map_err(|error| error.context(format!("evaluation after step {step}")))?;
         accuracy = session.evaluation(&measured)?;
     }

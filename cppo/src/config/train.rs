@@ -92,6 +92,10 @@ pub struct TrainConfig {
     pub updates_per_step: usize,
     /// Largest number of tokens that go through the model at once (a micro-batch). Gradients of micro-batches are summed. Default 16384.
     pub micro_batch_tokens: usize,
+    /// How gradients are added, which decides whether their bits depend on the number of ranks. Default `auto`.
+    pub reduce: Reduce,
+    /// Steps between comparisons of the ranks' weights, of which a run with one rank has none to make; 0: never. Default 50.
+    pub compare_ranks_every: u64,
     /// Steps between checkpoints; there is always one at the end, and with 0 only that. Default 50.
     pub save_every: u64,
     /// Number of checkpoints to keep besides the best one, at least 1. Default 2.
@@ -108,12 +112,26 @@ impl Default for TrainConfig {
             steps: 400,
             updates_per_step: 1,
             micro_batch_tokens: 16384,
+            reduce: Reduce::Auto,
+            compare_ranks_every: 50,
             save_every: 50,
             keep_checkpoints: 2,
             sample_prompts: 4,
             sample_every: 20,
         }
     }
+}
+
+/// How the gradients of an update are added.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reduce {
+    /// `exact` for a run that begins under `mpirun`, else `fast`.
+    Auto,
+    /// Each group goes through the model by itself, and gradients are added along a fixed tree: the same bits for 1, 2, 4, 8, … ranks, with or without `mpirun`, at any `micro_batch_tokens` that holds a group. It needs more passes, and memory for a few more sets of gradients.
+    Exact,
+    /// Groups are packed into micro-batches, and MPI adds the gradients of the ranks in an order of its own.
+    Fast,
 }
 
 /// How the model is measured, during training and by `percept eval`.

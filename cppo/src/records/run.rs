@@ -383,11 +383,17 @@ impl Recorder {
     /// # Errors
     /// As [`Recorder::metrics`].
     pub fn picture(&self, name: &str, picture: &RgbImage) -> Result<String, RunError> {
-        let name = format!("{IMAGES}/{name}.png");
-        let mut png = std::io::Cursor::new(Vec::new());
-        picture.write_to(&mut png, image::ImageFormat::Png).expect("a picture in memory can be encoded");
-        self.folder.write(&name, png.get_ref())?;
+        let name = picture_name(name);
+        self.png(&name, &png(picture))?;
         Ok(name)
+    }
+
+    /// Writes a picture that is encoded already, under its [`picture_name`].
+    ///
+    /// # Errors
+    /// As [`Recorder::metrics`].
+    pub fn png(&self, name: &str, png: &[u8]) -> Result<(), RunError> {
+        self.folder.write(name, png)
     }
 
     /// Waits until everything is on the disk. Call it before a checkpoint is written: a checkpoint must not be ahead of its metrics.
@@ -399,6 +405,18 @@ impl Recorder {
         self.evaluations.sync()?;
         self.samples.sync()
     }
+}
+
+/// What [`Sample::image`] calls a picture: `images/<name>.png`.
+pub fn picture_name(name: &str) -> String {
+    format!("{IMAGES}/{name}.png")
+}
+
+/// A picture as a PNG.
+pub fn png(picture: &RgbImage) -> Vec<u8> {
+    let mut png = std::io::Cursor::new(Vec::new());
+    picture.write_to(&mut png, image::ImageFormat::Png).expect("a picture in memory can be encoded");
+    png.into_inner()
 }
 
 const CONFIG: &str = "config.toml";

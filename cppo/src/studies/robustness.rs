@@ -25,7 +25,7 @@ use crate::problems::tasks::{Family, Task, TaskConfig};
 use crate::problems::views::changes::{Change, Removal, STRENGTHS};
 use crate::records::statistics::{Estimate, wilson};
 use crate::training::group::Group;
-use crate::training::rollout::rollout;
+use crate::training::rollout::{numbered, rollout};
 use crate::training::update::score;
 
 /// What was measured of one policy.
@@ -187,7 +187,7 @@ fn greedy(model: &Model, encoder: &Encoder, prompts: Vec<Prompt>, max_new_tokens
     let mut groups = Vec::new();
     let mut prompts = prompts.into_iter().peekable();
     while prompts.peek().is_some() {
-        groups.extend(rollout(model, encoder, prompts.by_ref().take(PROBLEMS_AT_ONCE).collect(), 0, 1, &config, None, 0)?);
+        groups.extend(rollout(model, encoder, numbered(prompts.by_ref().take(PROBLEMS_AT_ONCE).collect()), 1, &config, None, 0)?);
     }
     Ok(groups)
 }

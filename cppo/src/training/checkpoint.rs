@@ -15,14 +15,16 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 use flate2::Crc;
+use half::{bf16, f16};
 use percept_engine::safetensors::{self, Checkpoint};
-use percept_engine::{AdamW, Tensor};
+use percept_engine::{AdamW, DType, Tensor};
 use percept_model::{Model, ModelError, ModelFiles, atomic};
 use serde::{Deserialize, Serialize};
 
 use crate::error::TrainError;
 use crate::records::files;
 use crate::records::run::crc32;
+use crate::training::world::World;
 
 /// How far a run has come.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -127,6 +129,52 @@ pub fn restore(directory: &Path, optimizer: &mut AdamW) -> Result<Progress, Trai
     Ok(progress)
 }
 
+/// Gives all ranks what the first has: what the optimiser updates, its state, and progress. Ranks on other machines need not see its files.
+///
+/// # Errors
+/// Those of the device.
+pub fn share(world: &World, optimizer: &AdamW, progress: &mut Progress) -> Result<(), TrainError> {
+    if world.size() == 1 {
+        return Ok(());
+    }
+    let own = serde_json::to_vec(progress).expect("plain data");
+    *progress = serde_json::from_slice(&world.from_first("the progress of the run", || own)).expect("what a rank sends is whole");
+    for tensor in optimizer.parameters().into_iter().map(|(_, tensor)| tensor).chain(optimizer.state().into_values()) {
+        let own = if world.is_first() { bytes(&tensor)? } else { Vec::new() };
+        let first = world.from_first("the state of the run", || own);
+        if !world.is_first() {
+            write_bytes(&tensor, &first);
+        }
+    }
+    Ok(())
+}
+
+/// Compares the ranks' weights, and what the optimiser keeps of them.
+///
+/// # Errors
+/// The first tensor that a rank has otherwise than the first rank; those of the device.
+pub fn compare(world: &World, optimizer: &AdamW, step: u64) -> Result<(), TrainError> {
+    if world.size() == 1 {
+        return Ok(());
+    }
+    let names: Vec<(String, Tensor)> = optimizer.parameters().into_iter().chain(optimizer.state()).collect();
+    let mut sums = Vec::new();
+    for (_, tensor) in &names {
+        let mut crc = Crc::new();
+        crc.update(&bytes(tensor)?);
+        sums.extend(crc.sum().to_le_bytes());
+    }
+    let all = world.gather("the checksums of the weights", sums);
+    for (rank, of_rank) in all.iter().enumerate() {
+        let mut pairs = names.iter().zip(all[0].as_chunks::<4>().0.iter().zip(of_rank.as_chunks::<4>().0));
+        if let Some(((name, _), (first, other))) = pairs.find(|(_, (first, other))| first != other) {
+            let (expected, got) = (u32::from_le_bytes(*first), u32::from_le_bytes(*other));
+            return Err(TrainError::Drift { rank, step, name: name.clone(), expected, got });
+        }
+    }
+    Ok(())
+}
+
 /// The progress of a checkpoint.
 ///
 /// # Errors
@@ -177,14 +225,27 @@ pub fn is_finite(directory: &Path) -> Result<bool, TrainError> {
 }
 
 fn overwrite(own: &Tensor, saved: &Tensor) -> Result<(), TrainError> {
-    use half::{bf16, f16};
-    use percept_engine::DType;
+    write_bytes(own, &bytes(saved)?);
+    Ok(())
+}
+
+fn bytes(tensor: &Tensor) -> Result<Vec<u8>, TrainError> {
+    Ok(match tensor.dtype() {
+        DType::F32 => bytemuck::cast_slice(&tensor.to_vec::<f32>()?).to_vec(),
+        DType::F64 => bytemuck::cast_slice(&tensor.to_vec::<f64>()?).to_vec(),
+        DType::F16 => bytemuck::cast_slice(&tensor.to_vec::<f16>()?).to_vec(),
+        DType::BF16 => bytemuck::cast_slice(&tensor.to_vec::<bf16>()?).to_vec(),
+        DType::U32 => unreachable!("integers are not trained"),
+    })
+}
+
+/// Bytes of a tensor of the same type and shape.
+fn write_bytes(own: &Tensor, bytes: &[u8]) {
     match own.dtype() {
-        DType::F32 => own.write_slice(&saved.to_vec::<f32>()?),
-        DType::F64 => own.write_slice(&saved.to_vec::<f64>()?),
-        DType::F16 => own.write_slice(&saved.to_vec::<f16>()?),
-        DType::BF16 => own.write_slice(&saved.to_vec::<bf16>()?),
+        DType::F32 => own.write_slice(&bytemuck::pod_collect_to_vec::<u8, f32>(bytes)),
+        DType::F64 => own.write_slice(&bytemuck::pod_collect_to_vec::<u8, f64>(bytes)),
+        DType::F16 => own.write_slice(&bytemuck::pod_collect_to_vec::<u8, f16>(bytes)),
+        DType::BF16 => own.write_slice(&bytemuck::pod_collect_to_vec::<u8, bf16>(bytes)),
         DType::U32 => unreachable!("integers are not trained"),
     }
-    Ok(())
 }

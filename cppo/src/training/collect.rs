@@ -10,9 +10,10 @@ use crate::problems::prompts::{Encoder, Problems};
 use crate::problems::reward::{RewardError, Rewards};
 use crate::random::Random;
 use crate::training::group::{Group, rewards};
+use crate::training::reduce::{Adding, Leaves, Rows};
 use crate::training::rewards::set_rewards;
 use crate::training::rollout::{OnView, rollout};
-use crate::training::world::World;
+use crate::training::world::{Disagreement, World};
 
 /// What a step trains on.
 pub struct Collected {
@@ -58,23 +59,31 @@ pub fn collect(
     config: &Config,
     method: &dyn Method,
     own_rewards: &Rewards,
+    adding: Adding,
     world: &World,
     step: u64,
     first: u64,
 ) -> Result<Collected, TrainError> {
     let Config { rollout: of_rollout, run, views, train, method: MethodConfig { group_size, .. }, .. } = config;
     let wanted = of_rollout.prompts_per_step;
-    let own = world.share(wanted);
+    let own = Leaves::new(wanted, train.updates_per_step).numbers(world.rank(), world.size());
     let seed = Random::new(run.seed, "rollout", step).next_u64();
     let mut collected = Collected { groups: Vec::new(), numbers: Vec::new(), problems: 0, failed_rewards: Vec::new() };
     let filter = method.filter();
     let moment = Moment { step, steps: train.steps };
     let on_view = method.rollout_view(moment).map(|view| OnView { view, config: views, seed: run.seed });
     for _ in 0..=filter.map_or(0, |filter| filter.max_refills) {
-        let number = collected.problems + own.start as u64;
-        let prompts = problems.training(first + number..first + number + own.len() as u64, run.seed)?;
-        let mut sampled = rollout(model, encoder, prompts, number, *group_size, of_rollout, on_view, seed)?;
-        collected.failed_rewards.extend(set_rewards(&mut sampled, own_rewards, problems)?);
+        let mut prompts = Vec::new();
+        for run_of in own.chunk_by(|a, b| a + 1 == *b) {
+            let numbers = collected.problems + run_of[0]..collected.problems + run_of[0] + run_of.len() as u64;
+            prompts.extend(numbers.clone().zip(problems.training(first + numbers.start..first + numbers.end, run.seed)?));
+        }
+        let mut sampled = Rows::of(adding).run(|| rollout(model, encoder, prompts, *group_size, of_rollout, on_view, seed))?;
+        let rewarded = world.agree("the rewards", set_rewards(&mut sampled, own_rewards, problems));
+        collected.failed_rewards.extend(rewarded.map_err(|disagreement| match disagreement {
+            Disagreement::Own(error) => TrainError::from(error),
+            Disagreement::Other { rank, problem } => TrainError::Rank { rank, problem },
+        })?);
         collected.problems += wanted as u64;
         collected.groups.extend(sampled.into_iter().filter(|group| filter.is_none_or(|filter| filter.keeps(&rewards(group)))));
         collected.numbers = numbers(&collected.groups, world);
@@ -91,7 +100,7 @@ pub fn collect(
 /// The numbers of the groups of all ranks, ascending.
 fn numbers(groups: &[Group], world: &World) -> Vec<u64> {
     let own = groups.iter().flat_map(|group| group.number.to_le_bytes()).collect();
-    let all = world.gather(own).concat();
+    let all = world.gather("the numbers of the groups", own).concat();
     let mut numbers: Vec<u64> = all.as_chunks::<8>().0.iter().map(|bytes| u64::from_le_bytes(*bytes)).collect();
     numbers.sort_unstable();
     numbers

@@ -1,15 +1,21 @@
 //! Measuring a policy: responses to problems it has not seen, graded and counted.
 
-use percept_model::Model;
+use std::ops::Range;
+
+use percept_model::{Completion, Finish, Model};
+use serde::{Deserialize, Serialize};
 
 use crate::config::RolloutConfig;
 use crate::error::TrainError;
-use crate::problems::prompts::{Encoder, Prompt};
+use crate::problems::prompts::{EncodedPrompt, Encoder, Prompt};
+use crate::problems::reward::Reward;
 use crate::problems::tasks::Problem;
 use crate::problems::tasks::grade::{ErrorKind, grade};
 use crate::records::run::{CategoryResult, Evaluation};
-use crate::training::group::Group;
-use crate::training::rollout::rollout;
+use crate::training::group::{Group, Response};
+use crate::training::reduce::Rows;
+use crate::training::rollout::{numbered, rollout};
+use crate::training::world::World;
 
 /// How tokens are chosen.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -60,6 +66,22 @@ pub fn evaluate(
     encoder: &Encoder,
     prompts: Vec<Prompt>,
     how: Measuring,
+    each: impl FnMut(usize, &Group),
+) -> Result<Evaluation, TrainError> {
+    evaluate_among(&World::alone(), Rows::Fastest, model, encoder, prompts, how, each)
+}
+
+/// [`evaluate`], shared among ranks that all have the prompts: each grades its part, and learns what the others have graded.
+///
+/// # Errors
+/// As [`evaluate`].
+pub fn evaluate_among(
+    world: &World,
+    rows: Rows,
+    model: &Model,
+    encoder: &Encoder,
+    prompts: Vec<Prompt>,
+    how: Measuring,
     mut each: impl FnMut(usize, &Group),
 ) -> Result<Evaluation, TrainError> {
     let Measuring { decoding, max_new_tokens, step, seed } = how;
@@ -75,7 +97,10 @@ pub fn evaluate(
         if some.is_empty() {
             break;
         }
-        for group in rollout(model, encoder, some, 0, samples, &config, None, seed.wrapping_add(part))? {
+        let some = numbered(some);
+        let own = share(some.len(), world);
+        let sampled = rows.run(|| rollout(model, encoder, some[own].to_vec(), samples, &config, None, seed.wrapping_add(part)))?;
+        for group in of_all(world, sampled, some) {
             each(categories[0].problems(), &group);
             count(&mut categories[0], &group);
             let Some(problem) = &group.prompt.problem else { continue };
@@ -88,6 +113,46 @@ pub fn evaluate(
         }
     }
     Ok(Evaluation { step, decoding: decoding.name().into(), temperature, categories })
+}
+
+/// This rank's part of so many prompts.
+fn share(count: usize, world: &World) -> Range<usize> {
+    count * world.rank() / world.size()..count * (world.rank() + 1) / world.size()
+}
+
+/// What ranks tell each other of a response.
+#[derive(Serialize, Deserialize)]
+struct Said {
+    tokens: Vec<u32>,
+    log_probs: Vec<f32>,
+    is_clipped: bool,
+    text: String,
+    reward: [f32; 3],
+}
+
+/// The groups of all ranks, in the order of the prompts.
+fn of_all(world: &World, own: Vec<Group>, prompts: Vec<(u64, Prompt)>) -> Vec<Group> {
+    if world.size() == 1 {
+        return own;
+    }
+    let said = |response: &Response| {
+        let Reward { total, accuracy, format } = response.reward;
+        let Completion { tokens, log_probs, .. } = response.completion.clone();
+        Said { tokens, log_probs, is_clipped: response.is_clipped(), text: response.text.clone(), reward: [total, accuracy, format] }
+    };
+    let own: Vec<Vec<Said>> = own.iter().map(|group| group.responses.iter().map(said).collect()).collect();
+    let all = world.gather("the graded responses", serde_json::to_vec(&own).expect("plain data"));
+    let heard = |said: Said| {
+        let finish = if said.is_clipped { Finish::Length } else { Finish::Stop };
+        let [total, accuracy, format] = said.reward;
+        Response::new(Completion { tokens: said.tokens, log_probs: said.log_probs, finish }, said.text, Reward { total, accuracy, format })
+    };
+    let groups = all.iter().flat_map(|bytes| serde_json::from_slice::<Vec<Vec<Said>>>(bytes).expect("what a rank sends is whole"));
+    let group = |((number, prompt), said): ((u64, Prompt), Vec<Said>)| {
+        let responses = said.into_iter().map(heard).collect();
+        Group { number, prompt, encoded: EncodedPrompt::default(), views: Vec::new(), responses }
+    };
+    prompts.into_iter().zip(groups).map(group).collect()
 }
 
 /// Family and level.

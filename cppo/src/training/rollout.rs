@@ -43,7 +43,12 @@ impl OnView<'_> {
     }
 }
 
-/// Samples `group_size` responses to each prompt, on its original picture but for those that `on_view` wants, and rewards them. The prompts are numbers `first`, `first + 1`, ... of the step:
+/// Prompts with the numbers from 0 on.
+pub fn numbered(prompts: Vec<Prompt>) -> Vec<(u64, Prompt)> {
+    (0..).zip(prompts).collect()
+}
+
+/// Samples `group_size` responses to each prompt, on its original picture but for those that `on_view` wants, and rewards them. The prompts come with their numbers in the step:
 /// the draws are a function of `seed`, a prompt's number and a response's place in its group.
 ///
 /// # Errors
@@ -51,18 +56,17 @@ impl OnView<'_> {
 pub fn rollout(
     model: &Model,
     encoder: &Encoder,
-    prompts: Vec<Prompt>,
-    first: u64,
+    prompts: Vec<(u64, Prompt)>,
     group_size: usize,
     config: &RolloutConfig,
     on_view: Option<OnView<'_>>,
     seed: u64,
 ) -> Result<Vec<Group>, TrainError> {
-    let group = |(i, prompt): (usize, Prompt)| {
+    let group = |(number, prompt): (u64, Prompt)| {
         let encoded = encoder.encode(&prompt)?;
-        Ok(Group { number: first + i as u64, prompt, encoded, views: Vec::new(), responses: Vec::new() })
+        Ok(Group { number, prompt, encoded, views: Vec::new(), responses: Vec::new() })
     };
-    let mut groups = prompts.into_par_iter().enumerate().map(group).collect::<Result<Vec<_>, TrainError>>()?;
+    let mut groups = prompts.into_par_iter().map(group).collect::<Result<Vec<_>, TrainError>>()?;
     let others = on_view.map_or(0, |on_view| on_view.responses(group_size));
     let of_views = |group: &Group| on_view.filter(|_| others > 0).map(|on_view| on_view.tiles(&group.prompt, encoder));
     let tiles_of_views: Vec<Option<Vec<Patches>>> = groups.par_iter().map(of_views).collect();

@@ -19,7 +19,8 @@ use crate::training::checkpoint::{self, Best, Progress};
 use crate::training::collect::collect;
 use crate::training::group::{Group, draw_views, set_advantages};
 use crate::training::optimise::{adamw, apply, weight_groups};
-use crate::training::update::{UpdateConfig, compute_update, score, views_with};
+use crate::training::reduce::Adding;
+use crate::training::update::{Cut, UpdateConfig, compute_update, score, views_with};
 use crate::training::world::World;
 use metrics::{Times, metrics_of_step, set_own_rewards};
 
@@ -96,11 +97,13 @@ impl Trainer {
     /// If a picture cannot be decoded, a prompt does not fit the model, a reward fails (then nothing has changed, and the step can be tried again), or the device fails.
     pub fn step(&mut self) -> Result<StepOutput, TrainError> {
         let step = self.progress.step + 1;
-        let mut times = Times::start();
+        self.world.note_step(step);
+        let mut times = Times::start(&self.world);
 
         let first = self.progress.problems;
         let (model, encoder, problems) = (&self.model, &self.encoder, &self.problems);
-        let mut collected = collect(model, encoder, problems, &self.config, self.method(), &self.rewards, &self.world, step, first)?;
+        let mut collected =
+            collect(model, encoder, problems, &self.config, self.method(), &self.rewards, self.adding(), &self.world, step, first)?;
         let groups = &mut collected.groups;
         times.rollout = times.lap();
 
@@ -118,6 +121,10 @@ impl Trainer {
         }
         times.update = times.lap();
 
+        let every = self.config.train.compare_ranks_every;
+        if every > 0 && step.is_multiple_of(every) {
+            checkpoint::compare(&self.world, &self.optimizer, step)?;
+        }
         self.progress.step = step;
         self.progress.problems += collected.problems;
         let groups = collected.groups;
@@ -137,7 +144,7 @@ impl Trainer {
         if !has_old_policy && constant.is_empty() {
             return Ok(());
         }
-        score(&self.model, groups, &constant, &[], rollout.temperature, train.micro_batch_tokens)?;
+        score(&self.model, groups, &constant, &[], rollout.temperature, Cut::of(self.adding(), train.micro_batch_tokens))?;
         for signal in groups.iter_mut().flat_map(|group| &mut group.responses).map(|response| &mut response.signal) {
             if has_old_policy {
                 signal.old_log_probs = signal.on(View::Original).map(|reading| reading.log_probs.clone());
@@ -156,8 +163,19 @@ impl Trainer {
             micro_batch_tokens: self.config.train.micro_batch_tokens,
             moment: self.moment(step),
             seed: Random::new(Random::new(self.config.run.seed, "update", step).next_u64(), "number", update).next_u64(),
+            adding: self.adding(),
             world: &self.world,
         }
+    }
+
+    /// How gradients are added.
+    pub fn adding(&self) -> Adding {
+        Adding::of(&self.config)
+    }
+
+    /// The ranks that train together.
+    pub fn world(&self) -> &World {
+        &self.world
     }
 
     fn method(&self) -> &dyn Method {
@@ -183,6 +201,14 @@ impl Trainer {
     pub fn restore(&mut self, directory: &Path) -> Result<(), TrainError> {
         self.progress = checkpoint::restore(directory, &mut self.optimizer)?;
         Ok(())
+    }
+
+    /// Gives all ranks the state of the first, which alone has read a checkpoint.
+    ///
+    /// # Errors
+    /// Those of the device.
+    pub fn share_state(&mut self) -> Result<(), TrainError> {
+        checkpoint::share(&self.world, &self.optimizer, &mut self.progress)
     }
 
     /// Notes an evaluation after the last step; true if it is the best so far.

@@ -5,6 +5,8 @@
 //! method turns each into terms per token, and every term is divided by its count in the whole update, so that the gradients of the micro-batches add up to that of
 //! the update, wherever it is cut. An update that fits into one micro-batch has one forward pass for both phases.
 //!
+//! Where bits must not depend on the ranks, a micro-batch is a group, and gradients are added along a tree: see [`reduce`](super::reduce).
+//!
 //! All pictures of a response run as one packed batch of segments, in which a prompt stands once for all its responses. For CPPO, which looks at two
 //! perturbed pictures, I⁺ and I⁻, with responses that are better than their group:
 //!
@@ -29,8 +31,10 @@ use crate::methods::signal::{Reading, Signal};
 use crate::methods::term::{Counts, Over, Term, total_loss};
 use crate::methods::view::{Moment, View, ViewGradient, ViewUse};
 use crate::training::group::Group;
+use crate::training::reduce::{Adding, along_tree, over_ranks};
 use crate::training::world::World;
 use forward::forward;
+pub use plan::Cut;
 use plan::{Part, micro_batches};
 pub use score::score;
 use score::{Unread, Wanted, read_all};
@@ -50,6 +54,8 @@ pub struct UpdateConfig<'a> {
     pub moment: Moment,
     /// Seed of the method's random draws.
     pub seed: u64,
+    /// How the gradients of groups are added, and with that how groups are cut into micro-batches.
+    pub adding: Adding,
     /// The ranks that share this update.
     pub world: &'a World,
 }
@@ -115,7 +121,7 @@ pub fn compute_update(
         let is_read_on_views = group.views_of(response, &uses).next().is_some();
         config.policy.kl_coef > 0.0 || is_read_on_views || config.method.trains(&group.responses[response].signal)
     };
-    let parts = micro_batches(groups, &uses, config.micro_batch_tokens, takes_part);
+    let parts = micro_batches(groups, &uses, Cut::of(config.adding, config.micro_batch_tokens), takes_part);
 
     let weighs = config.method.weighs();
     let mut pass_of_all = None;
@@ -134,17 +140,17 @@ pub fn compute_update(
     let measured = weigh(groups, config);
     let counts = count(groups, config.world);
 
-    let mut gradients = Gradients::new();
     let (mut readings, mut unread, wanted) = (Vec::new(), Vec::new(), Wanted { uses: &uses, measures: &[] });
     if parts.is_empty() {
         // for their names: every update has the same metrics
         let pass = Pass::empty(model.head(), model.arithmetic_dtype(), config.temperature);
         let reference_log_probs = reference.map(|_| pass.log_probs.clone());
         let terms = config.method.terms(&MicroBatch { pass: &pass, signals: Vec::new(), reference_log_probs }, config.policy);
-        unread.push(Loss::new(&terms, &pass, None));
+        unread.push(Loss::new(&terms, &pass, None, None));
     }
     // nothing is read before all is computed: a GPU that is read stands still meanwhile
-    for part in &parts {
+    let mut backward = |number: usize| -> Result<Option<Gradients>, ModelError> {
+        let part = &parts[number];
         let pass = match pass_of_all.take() {
             Some(pass) => pass,
             None => forward(model, groups, part, &uses, config.temperature)?,
@@ -159,19 +165,38 @@ pub fn compute_update(
         let signals: Vec<&Signal> = pass.items.iter().map(|item| &groups[item.group].responses[item.response].signal).collect();
         let terms = config.method.terms(&MicroBatch { pass: &pass, signals, reference_log_probs }, config.policy);
         let loss = total_loss(&terms, &counts);
-        if let Some(loss) = &loss {
-            gradients.accumulate(loss.backward());
+        let gradients = loss.as_ref().map(Tensor::backward);
+        unread.push(Loss::new(&terms, &pass, loss, Some(number)));
+        Ok(gradients)
+    };
+    let add = |mut a: Gradients, b: Gradients| {
+        a.accumulate(b);
+        a
+    };
+    let mut one_after_the_other = |numbers: &mut dyn Iterator<Item = usize>| -> Result<Option<Gradients>, ModelError> {
+        let mut sum = None;
+        for number in numbers {
+            sum = match (sum, backward(number)?) {
+                (Some(sum), Some(gradients)) => Some(add(sum, gradients)),
+                (sum, gradients) => sum.or(gradients),
+            };
         }
-        unread.push(Loss::new(&terms, &pass, loss));
-    }
+        Ok(sum)
+    };
+    let gradients = match config.adding {
+        Adding::Packed => one_after_the_other(&mut (0..parts.len()))?,
+        Adding::Tree(leaves) => {
+            let leaf_of = |number: &usize| leaves.of(groups[parts[*number][0].0].number);
+            let mut leaf = |leaf: usize| one_after_the_other(&mut (0..parts.len()).filter(|number| leaf_of(number) == leaf));
+            along_tree(leaves.owned(config.world.rank(), config.world.size()), &mut leaf, &add)?
+        }
+    };
     let tensors: Vec<&Tensor> = readings.iter().flat_map(Unread::tensors).chain(unread.iter().flat_map(Loss::tensors)).collect();
     let mut read = Tensor::to_f64_vecs(&tensors)?.into_iter();
     readings.iter().for_each(|pass| pass.fill(&mut read, groups, wanted));
-    let mut sums = Sums::default();
-    unread.iter().for_each(|loss| sums.add(loss, &mut read));
-    sums.add_entropy(groups, &parts);
-    let gradients = config.world.sum_gradients(gradients, &model.trainable())?;
-    let metrics = sums.over(config.world).means(&counts, measured, parts.len());
+    let of_parts: Vec<(u64, Sums)> = unread.iter().map(|loss| sums_of(loss, &mut read, groups, &parts, config.adding)).collect();
+    let gradients = over_ranks(config.world, config.adding, gradients.unwrap_or_default(), &model.trainable())?;
+    let metrics = Sums::over(of_parts, config.world).means(&counts, measured, parts.len());
     Ok(Update { gradients, metrics })
 }
 
@@ -183,29 +208,32 @@ pub fn views_with(gradient: ViewGradient, method: &dyn Method, moment: Moment) -
 /// Has the method weigh the responses of all ranks, keeps what it says of this rank's, and returns its metrics.
 fn weigh(groups: &mut [Group], config: &UpdateConfig<'_>) -> Vec<(&'static str, f64)> {
     let own: Vec<&Signal> = groups.iter().flat_map(|group| &group.responses).map(|response| &response.signal).collect();
-    let (before, others) = signals_of_others(&own, config.world);
-    let all: Vec<&Signal> = others[..before].iter().chain(own.iter().copied()).chain(&others[before..]).collect();
-    let weighing = config.method.weigh(&all, config.moment, config.seed);
+    let others = signals_of_others(&own, config.world);
+    // by number, as they stand where one rank has them all
+    let mut all: Vec<(bool, &Signal)> =
+        own.into_iter().map(|signal| (true, signal)).chain(others.iter().map(|signal| (false, signal))).collect();
+    if config.world.size() > 1 {
+        all.sort_by_key(|(_, signal)| signal.number);
+    }
+    let signals: Vec<&Signal> = all.iter().map(|(_, signal)| *signal).collect();
+    let weighing = config.method.weigh(&signals, config.moment, config.seed);
     assert!(weighing.responses.len() == all.len(), "weigh: {} responses weighed of {}", weighing.responses.len(), all.len());
+    let own: Vec<bool> = all.iter().map(|(is_own, _)| *is_own).collect();
+    let weights = weighing.responses.into_iter().zip(own).filter(|(_, is_own)| *is_own).map(|(weights, _)| weights);
     let responses = groups.iter_mut().flat_map(|group| &mut group.responses);
-    responses.zip(weighing.responses.into_iter().skip(before)).for_each(|(response, weights)| response.signal.weights = weights);
+    responses.zip(weights).for_each(|(response, weights)| response.signal.weights = weights);
     weighing.metrics
 }
 
-/// The signals of the other ranks in their order, and how many of them stand before this rank's.
-fn signals_of_others(own: &[&Signal], world: &World) -> (usize, Vec<Signal>) {
+/// The signals of the other ranks.
+fn signals_of_others(own: &[&Signal], world: &World) -> Vec<Signal> {
     if world.size() == 1 {
-        return (0, Vec::new());
+        return Vec::new();
     }
     let mut bytes = Vec::new();
     own.iter().for_each(|signal| signal.write(&mut bytes));
-    let (mut before, mut others) = (0, Vec::new());
-    for (rank, bytes) in world.gather(bytes).into_iter().enumerate().filter(|(rank, _)| *rank != world.rank()) {
-        let signals = Signal::read_all(&bytes);
-        before += if rank < world.rank() { signals.len() } else { 0 };
-        others.extend(signals);
-    }
-    (before, others)
+    let all = world.gather("what the policy says of the responses", bytes).into_iter().enumerate();
+    all.filter(|(rank, _)| *rank != world.rank()).flat_map(|(_, bytes)| Signal::read_all(&bytes)).collect()
 }
 
 /// The counts of the whole update.
@@ -213,7 +241,8 @@ fn count(groups: &[Group], world: &World) -> Counts {
     let responses = || groups.iter().flat_map(|group| &group.responses);
     let tokens: usize = responses().map(|response| response.tokens().len()).sum();
     let selected: usize = responses().map(|response| response.signal.weights.selected()).sum();
-    let [tokens, selected, responses] = world.sum_of([tokens as f64, selected as f64, responses().count() as f64]);
+    let [tokens, selected, responses] =
+        world.sum_of("the counts of the update", [tokens as f64, selected as f64, responses().count() as f64]);
     Counts { tokens: tokens as usize, selected: selected as usize, responses: responses as usize }
 }
 
@@ -232,6 +261,8 @@ struct Sums {
 
 /// What is to be read of a micro-batch's loss, still on the device.
 struct Loss {
+    /// Which part it is of; none for that of nothing.
+    part: Option<usize>,
     /// A share of the update's mean.
     total: Option<Tensor>,
     terms: Vec<TermValues>,
@@ -248,7 +279,7 @@ struct TermValues {
 }
 
 impl Loss {
-    fn new(terms: &[Term], pass: &Pass, total: Option<Tensor>) -> Self {
+    fn new(terms: &[Term], pass: &Pass, total: Option<Tensor>, part: Option<usize>) -> Self {
         let values = |term: &Term| TermValues {
             name: term.name,
             over: term.over,
@@ -256,6 +287,7 @@ impl Loss {
             metrics: term.metrics.iter().map(|(name, values)| (*name, values.detach())).collect(),
         };
         Self {
+            part,
             total: total.map(|total| total.detach()),
             terms: terms.iter().map(values).collect(),
             trained_tokens: pass.range(View::Original).len(),
@@ -285,28 +317,22 @@ impl Sums {
         }
     }
 
-    /// The entropies of the tokens that went through the model on the original picture.
-    fn add_entropy(&mut self, groups: &[Group], parts: &[Part]) {
-        for part in parts {
-            let readings = part.iter().filter_map(|&(group, response)| groups[group].responses[response].signal.on(View::Original));
-            self.entropy += readings.flat_map(|Reading { entropy, .. }| entropy).map(|&entropy| f64::from(entropy)).sum::<f64>();
-        }
+    /// The sums of the parts of all ranks, which come with their numbers. Every part has the same terms, those of the method.
+    fn over(parts: Vec<(u64, Sums)>, world: &World) -> Sums {
+        let rows = parts.iter().map(|(number, sums)| (*number, sums.row())).collect();
+        let mut sums = parts.into_iter().next().expect("there is a loss, if only of nothing").1;
+        let total = world.sum_rows("the metrics of the update", sums.row().len(), rows);
+        let [loss, entropy, trained_tokens, packed_tokens] = [0, 1, 2, 3].map(|at| total[at]);
+        (sums.loss, sums.entropy) = (loss, entropy);
+        (sums.trained_tokens, sums.packed_tokens) = (trained_tokens as usize, packed_tokens as usize);
+        sums.terms.iter_mut().chain(&mut sums.measured).zip(&total[4..]).for_each(|((.., sum), of_all)| *sum = *of_all);
+        sums
     }
 
-    /// The sums of all ranks.
-    fn over(mut self, world: &World) -> Sums {
-        if world.size() == 1 {
-            return self;
-        }
+    /// Its numbers, side by side.
+    fn row(&self) -> Vec<f64> {
         let counts = [self.loss, self.entropy, self.trained_tokens as f64, self.packed_tokens as f64];
-        let [loss, entropy, trained_tokens, packed_tokens] = world.sum_of(counts);
-        (self.loss, self.entropy) = (loss, entropy);
-        (self.trained_tokens, self.packed_tokens) = (trained_tokens as usize, packed_tokens as usize);
-        // in this order on every rank: the method gives the same terms everywhere
-        let named = || self.terms.iter().chain(&self.measured);
-        let sums = world.sum(named().map(|(.., sum)| *sum).collect());
-        self.terms.iter_mut().chain(&mut self.measured).zip(sums).for_each(|((.., sum), of_all)| *sum = of_all);
-        self
+        counts.into_iter().chain(self.terms.iter().chain(&self.measured).map(|(.., sum)| *sum)).collect()
     }
 
     fn means(self, counts: &Counts, of_method: Vec<(&'static str, f64)>, micro_batches: usize) -> UpdateMetrics {
@@ -323,6 +349,20 @@ impl Sums {
             micro_batches,
         }
     }
+}
+
+/// The sums of a part, and the number by which parts are added: that of its group if it has one group alone; else they are added as they come, those of the ranks in their order.
+fn sums_of(loss: &Loss, read: &mut impl Iterator<Item = Vec<f64>>, groups: &[Group], parts: &[Part], adding: Adding) -> (u64, Sums) {
+    let mut sums = Sums::default();
+    sums.add(loss, read);
+    let Some(part) = loss.part.map(|number| &parts[number]) else { return (u64::MAX, sums) };
+    let readings = part.iter().filter_map(|&(group, response)| groups[group].responses[response].signal.on(View::Original));
+    sums.entropy = readings.flat_map(|Reading { entropy, .. }| entropy).map(|&entropy| f64::from(entropy)).sum();
+    let number = match adding {
+        Adding::Packed => 0,
+        Adding::Tree(_) => groups[part[0].0].number,
+    };
+    (number, sums)
 }
 
 fn add_to(sums: &mut Vec<(String, Over, f64)>, name: &str, over: Over, sum: f64) {

@@ -22,7 +22,7 @@ use half::{bf16, f16};
 use super::Float;
 use crate::dtype::Element;
 use matrix::Form;
-pub use matrix::{Block, Threads};
+pub use matrix::{Block, Order, Threads};
 
 /// A float type with matrix products, of matrices that lie in their slices and have elements.
 pub trait Product: Sized {
@@ -61,7 +61,7 @@ impl Product for f64 {
 /// If a matrix reaches past its slice.
 #[track_caller]
 pub fn multiply<F: Float + Product>(sizes: [usize; 3], alpha: F, a: Block<F>, b: Block<F>, beta: F, c: &mut [F], c_stride: usize) {
-    multiply_on(Threads::One, sizes, alpha, a, b, beta, c, c_stride);
+    multiply_on(Threads::One, Order::Fastest, sizes, alpha, a, b, beta, c, c_stride);
 }
 
 /// [`multiply`] on as many threads as it may use.
@@ -71,6 +71,7 @@ pub fn multiply<F: Float + Product>(sizes: [usize; 3], alpha: F, a: Block<F>, b:
 #[track_caller]
 pub fn multiply_on<F: Float + Product>(
     threads: Threads,
+    order: Order,
     [m, n, k]: [usize; 3],
     alpha: F,
     a: Block<F>,
@@ -79,7 +80,7 @@ pub fn multiply_on<F: Float + Product>(
     c: &mut [F],
     c_stride: usize,
 ) {
-    let form = Form { m, n, k, alpha, beta, c_stride };
+    let form = Form { m, n, k, alpha, beta, c_stride, order };
     if form.check(&a, &b, c) {
         F::multiply(threads, &form, a, b, c);
     }
@@ -90,8 +91,16 @@ pub fn multiply_on<F: Float + Product>(
 /// # Panics
 /// If a matrix reaches past its slice.
 #[track_caller]
-pub fn multiply_half<F: Float + Product, H: Half>([m, n, k]: [usize; 3], a: Block<F>, b: Block<H>, beta: F, c: &mut [F], c_stride: usize) {
-    let form = Form { m, n, k, alpha: F::ONE, beta, c_stride };
+pub fn multiply_half<F: Float + Product, H: Half>(
+    order: Order,
+    [m, n, k]: [usize; 3],
+    a: Block<F>,
+    b: Block<H>,
+    beta: F,
+    c: &mut [F],
+    c_stride: usize,
+) {
+    let form = Form { m, n, k, alpha: F::ONE, beta, c_stride, order };
     if form.check(&a, &b, c) {
         F::multiply_half(&form, a, b, c);
     }

@@ -14,7 +14,7 @@ use crate::tune::MatmulVariant;
 
 pub(crate) use deep::{add_gradient, gradient_into};
 pub use plan::{Cut, ProductPlan, ProductSizes, RightAxis, product_plan};
-pub use rows::{FEW_ROWS, RowRule, with_row_rule};
+pub use rows::{FEW_ROWS, RowRule, with_row_rule, with_rows_alike};
 pub(crate) use variants::{COOPERATIVE_KERNELS, KERNELS};
 
 kernel_params! {

@@ -9,6 +9,7 @@ use crate::methods::policy::PolicyConfig;
 use crate::methods::view::{Moment, View};
 use crate::problems::prompts::EncodedPrompt;
 use crate::training::group::{Group, GroupView, Response};
+use crate::training::reduce::Adding;
 use crate::training::update::{UpdateConfig, compute_update};
 use crate::training::world::World;
 
@@ -76,6 +77,15 @@ pub fn update(model: &Model, method: &dyn Method, groups: &[Group], micro_batch_
     let policy = PolicyConfig { kl_coef: 0.0, ..PolicyConfig::default() };
     let world = World::alone();
     let moment = Moment { step: 1, steps: 1 };
-    let config = UpdateConfig { method, policy: &policy, temperature: 1.0, micro_batch_tokens, seed: 0, moment, world: &world };
+    let config = UpdateConfig {
+        method,
+        policy: &policy,
+        temperature: 1.0,
+        micro_batch_tokens,
+        seed: 0,
+        moment,
+        adding: Adding::Packed,
+        world: &world,
+    };
     compute_update(model, None, &mut groups.to_vec(), &config).map(drop)
 }

@@ -13,8 +13,10 @@ use crate::records::run::{CategoryResult, Metrics};
 use crate::records::statistics::average_at_n;
 use crate::studies::inspect::{InspectError, ResponseSource, detectors};
 use crate::studies::robustness::{self, Robustness, nan_as_null};
-use crate::training::evaluate::{Decoding, Measuring, evaluate};
+use crate::training::evaluate::{Decoding, Measuring, evaluate_among};
 use crate::training::policy::{directory, load_encoder};
+use crate::training::reduce::Rows;
+use crate::training::world::World;
 
 /// A cell: a row of the comparison with a seed, trained and measured.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -159,18 +161,24 @@ pub struct Measured {
     pub detectors: Vec<(Detector, Option<f64>)>,
 }
 
-/// Measures a policy on problems that the task keeps for tests.
+/// Measures a policy on problems that the task keeps for tests, whose responses are shared among ranks.
 ///
 /// # Errors
 /// If a prompt does not fit the model, or the device fails.
-pub fn measure(model: &Model, encoder: &Encoder, config: &Config, compare: &CompareSection) -> Result<Measured, InspectError> {
+pub fn measure(
+    (world, rows): (&World, Rows),
+    model: &Model,
+    encoder: &Encoder,
+    config: &Config,
+    compare: &CompareSection,
+) -> Result<Measured, InspectError> {
     let task = Task::new(&config.task)?;
     let prompts = test_prompts(&task, 0..compare.problems as u64);
     let sampled = Decoding::Sampled { temperature: config.eval.temperature, samples: compare.samples };
     let max_new_tokens = config.rollout.max_new_tokens;
     // the draws are the same for all cells
     let how = |decoding| Measuring { decoding, max_new_tokens, step: 0, seed: 0 };
-    let of = |decoding| evaluate(model, encoder, prompts.clone(), how(decoding), |_, _| {});
+    let of = |decoding| evaluate_among(world, rows, model, encoder, prompts.clone(), how(decoding), |_, _| {});
     let [greedy, sampled] = [of(Decoding::Greedy)?, of(sampled)?].map(|evaluation| Accuracy::of(&evaluation.categories[0]));
     let robustness = match compare.robustness_problems {
         0 => None,

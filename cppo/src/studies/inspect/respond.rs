@@ -7,7 +7,7 @@ use crate::config::{Config, RolloutConfig};
 use crate::error::TrainError;
 use crate::problems::prompts::{EncodedPrompt, Encoder, Prompt, Spelling};
 use crate::problems::reward::{Reward, reward};
-use crate::training::rollout::rollout;
+use crate::training::rollout::{numbered, rollout};
 
 /// Where the response comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,7 +70,7 @@ fn decode(
     config: &RolloutConfig,
     seed: u64,
 ) -> Result<Vec<Responded>, InspectError> {
-    let groups = rollout(model, encoder, prompts, 0, 1, config, None, seed)?;
+    let groups = rollout(model, encoder, numbered(prompts), 1, config, None, seed)?;
     let responded = groups.into_iter().map(|mut group| {
         let response = group.responses.swap_remove(0);
         finish(encoder, group.prompt, group.encoded, response.completion.tokens)

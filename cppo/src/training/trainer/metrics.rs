@@ -5,12 +5,12 @@ use std::time::Instant;
 use percept_engine::Counters;
 
 use crate::methods::view::View;
-use crate::problems::reward::Rewards;
+use crate::problems::reward::{Reward, Rewards};
 use crate::records::run::Metrics;
-use crate::training::group::{Group, Response};
+use crate::training::group::{Group, Response, response_number};
 use crate::training::optimise::Applied;
 use crate::training::update::UpdateMetrics;
-use crate::training::world::World;
+use crate::training::world::{Traffic, World};
 
 /// Seconds of the phases of a step.
 pub(super) struct Times {
@@ -19,12 +19,14 @@ pub(super) struct Times {
     pub(super) rollout: f64,
     pub(super) views: f64,
     pub(super) update: f64,
+    /// What was sent before the step.
+    before: Traffic,
 }
 
 impl Times {
-    pub(super) fn start() -> Times {
+    pub(super) fn start(world: &World) -> Times {
         let now = Instant::now();
-        Times { started: now, lap: now, rollout: 0.0, views: 0.0, update: 0.0 }
+        Times { started: now, lap: now, rollout: 0.0, views: 0.0, update: 0.0, before: world.traffic() }
     }
 
     /// Seconds since the last lap.
@@ -53,7 +55,9 @@ impl Times {
 /// | `tokens/response`, `tokens/trained`, `tokens/packed` | of all responses; of those with a gradient; through the decoder in the update |
 /// | `time/*` | seconds |
 /// | `tokens_per_second` | response tokens over the whole step's time |
-/// | `memory/peak_bytes` | largest amount of device memory in use since the run was begun or resumed |
+/// | `memory/peak_bytes` | largest amount of device memory in use since the run was begun or resumed, on the rank that has most |
+/// | `time/communication`, `bytes/communicated` | under `mpirun`: of rank 0, in exchanges with other ranks, waiting included; what it has sent |
+/// | `time/imbalance` | under `mpirun`: how much longer the busiest rank worked than the least busy one |
 pub(super) fn metrics_of_step(
     step: u64,
     groups: &[Group],
@@ -63,24 +67,27 @@ pub(super) fn metrics_of_step(
     counters: &Counters,
     world: &World,
 ) -> Metrics {
-    let responses = || groups.iter().flat_map(|group| &group.responses);
-    let total = |of: fn(&Response) -> f64| responses().map(of).sum::<f64>();
-    let deviations: Vec<f64> = groups.iter().map(deviation).collect();
-    let [count, reward, accuracy, format, clipped, group_count, deviation, degenerate] = world.sum_of([
-        responses().count() as f64,
-        total(|r| f64::from(r.reward.total)),
-        total(|r| f64::from(r.reward.accuracy)),
-        total(|r| f64::from(r.reward.format)),
-        total(|r| f64::from(u8::from(r.is_clipped()))),
-        groups.len() as f64,
-        deviations.iter().sum::<f64>(),
-        deviations.iter().filter(|&&deviation| deviation == 0.0).count() as f64,
-    ]);
+    let of_response = |r: &Response| {
+        let Reward { total, accuracy, format } = r.reward;
+        vec![1.0, f64::from(total), f64::from(accuracy), f64::from(format), f64::from(u8::from(r.is_clipped()))]
+    };
+    let rows = responses_with_numbers(groups).map(|(number, response)| (number, of_response(response))).collect();
+    let sums = world.sum_rows("the rewards of the step", 5, rows);
+    let [count, reward, accuracy, format, clipped] = [0, 1, 2, 3, 4].map(|at| sums[at]);
+    let of_group = |group: &Group| {
+        let deviation = deviation(group);
+        vec![1.0, deviation, f64::from(u8::from(deviation == 0.0))]
+    };
+    let sums = world.sum_rows("the spread of the rewards", 3, groups.iter().map(|group| (group.number, of_group(group))).collect());
+    let [group_count, deviation, degenerate] = [0, 1, 2].map(|at| sums[at]);
     let over_updates =
         |of: &dyn Fn(&UpdateMetrics) -> f64| updates.iter().map(|(update, _)| of(update)).sum::<f64>() / updates.len() as f64;
     let tokens_of = |of: fn(&UpdateMetrics) -> usize| updates.iter().map(|(update, _)| of(update)).sum::<usize>() as f64;
     let tokens = tokens_of(|update| update.counts.tokens);
+    let sent = world.traffic().since(&times.before);
     let seconds = times.started.elapsed().as_secs_f64();
+    let [least_work, most_work] = world.range_of("the time of the step", seconds - sent.time.as_secs_f64());
+    let [_, peak_bytes] = world.range_of("the memory in use", counters.peak_bytes as f64);
 
     let mut metrics = Metrics::new(step);
     let mut set = |name: &str, value: f64| metrics.set(name, value);
@@ -97,7 +104,7 @@ pub(super) fn metrics_of_step(
         set(name, over_updates(&|update| update.get(name)));
     }
     set("entropy", over_updates(&|update| update.entropy));
-    set("rollout/log_prob_gap", log_prob_gap(groups));
+    set("rollout/log_prob_gap", log_prob_gap(groups, world));
     set("grad_norm", updates.iter().map(|(_, applied)| applied.gradient_norm).sum::<f64>() / updates.len() as f64);
     set("lr", learning_rate);
     set("updates/skipped", updates.iter().filter(|(_, applied)| applied.is_skipped).count() as f64);
@@ -109,25 +116,35 @@ pub(super) fn metrics_of_step(
     set("time/update", times.update);
     set("time/step", seconds);
     set("tokens_per_second", tokens / seconds);
-    set("memory/peak_bytes", counters.peak_bytes as f64);
+    set("memory/peak_bytes", peak_bytes);
+    if world.is_launched() {
+        set("time/communication", sent.time.as_secs_f64());
+        set("time/imbalance", most_work - least_work);
+        set("bytes/communicated", (sent.gradient_bytes + sent.record_bytes) as f64);
+    }
     metrics
 }
 
 /// The means of a run's own rewards, as `rewards/NAME`; and `rewards/failed`, if any may fail: how many of them counted as 0 in this step.
 pub(super) fn set_own_rewards(metrics: &mut Metrics, groups: &[Group], rewards: &Rewards, failed: usize, world: &World) {
-    let responses = || groups.iter().flat_map(|group| &group.responses);
     for (number, name) in rewards.names().enumerate() {
-        let own = responses().map(|response| f64::from(response.own_rewards[number])).sum();
-        let [sum, count] = world.sum_of([own, responses().count() as f64]);
+        let of = |(at, response): (u64, &Response)| (at, vec![f64::from(response.own_rewards[number]), 1.0]);
+        let sums = world.sum_rows("a reward of the step", 2, responses_with_numbers(groups).map(of).collect());
+        let (sum, count) = (sums[0], sums[1]);
         // `accuracy` and `format` are there already, with these values
         if !["accuracy", "format"].contains(&name) {
             metrics.set(&format!("rewards/{name}"), sum / count.max(1.0));
         }
     }
     if rewards.may_fail() {
-        let [failed] = world.sum_of([failed as f64]);
+        let [failed] = world.sum_of("the rewards that failed", [failed as f64]);
         metrics.set("rewards/failed", failed);
     }
+}
+
+/// All responses with their numbers, by which sums over them are added.
+fn responses_with_numbers(groups: &[Group]) -> impl Iterator<Item = (u64, &Response)> {
+    groups.iter().flat_map(|group| group.responses.iter().enumerate().map(|(at, response)| (response_number(group.number, at), response)))
 }
 
 /// Sample standard deviation of the rewards of a group; exactly 0 if they are all equal.
@@ -140,8 +157,8 @@ fn deviation(group: &Group) -> f64 {
     (rewards.iter().map(|reward| (reward - mean).powi(2)).sum::<f64>() / (rewards.len() - 1) as f64).sqrt()
 }
 
-/// Over the responses of this rank that were sampled on the picture they are trained on, and went through the model again; 0 if none did.
-fn log_prob_gap(groups: &[Group]) -> f64 {
+/// Over the responses that were sampled on the picture they are trained on, and went through the model again; 0 if none did.
+fn log_prob_gap(groups: &[Group], world: &World) -> f64 {
     let mut gap = 0.0_f64;
     for response in groups.iter().flat_map(|group| &group.responses).filter(|response| !response.is_off_policy) {
         let Some(reading) = response.signal.on(View::Original) else { continue };
@@ -149,5 +166,6 @@ fn log_prob_gap(groups: &[Group]) -> f64 {
             gap = gap.max(f64::from((sampling - training).abs()));
         }
     }
+    let [_, gap] = world.range_of("the gap of log-probabilities", gap);
     gap
 }

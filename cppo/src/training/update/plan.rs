@@ -2,17 +2,44 @@
 
 use crate::methods::view::ViewUse;
 use crate::training::group::Group;
+use crate::training::reduce::Adding;
+
+/// How responses are cut into micro-batches, each of at most so many tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cut {
+    /// Filled up, with the responses of as many groups as fit.
+    Packed(usize),
+    /// Every group by itself, in parts only if it is longer: what becomes of it then does not depend on other groups.
+    ByGroup(usize),
+}
+
+impl Cut {
+    /// The cut for gradients that are added like this.
+    pub fn of(adding: Adding, tokens: usize) -> Cut {
+        match adding {
+            Adding::Packed => Cut::Packed(tokens),
+            Adding::Tree(_) => Cut::ByGroup(tokens),
+        }
+    }
+}
+
+impl From<usize> for Cut {
+    fn from(tokens: usize) -> Cut {
+        Cut::Packed(tokens)
+    }
+}
 
 /// The responses of a micro-batch as (group, response), those of a group side by side.
 pub(super) type Part = Vec<(usize, usize)>;
 
-/// Cuts the responses that are `wanted` into micro-batches of at most `budget` tokens, in order. A single response with its prompts may be longer and is
+/// Cuts the responses that are `wanted` into micro-batches, in order. A single response with its prompts may be longer and is
 /// then one by itself.
 ///
 /// # Panics
 /// If a response is empty.
 #[track_caller]
-pub(super) fn micro_batches(groups: &[Group], uses: &[ViewUse], budget: usize, wanted: impl Fn(&Group, usize) -> bool) -> Vec<Part> {
+pub(super) fn micro_batches(groups: &[Group], uses: &[ViewUse], cut: Cut, wanted: impl Fn(&Group, usize) -> bool) -> Vec<Part> {
+    let (Cut::Packed(budget) | Cut::ByGroup(budget)) = cut;
     let mut parts: Vec<Part> = Vec::new();
     let mut packed = Packed::default();
     for (number, group) in groups.iter().enumerate() {
@@ -23,7 +50,8 @@ pub(super) fn micro_batches(groups: &[Group], uses: &[ViewUse], budget: usize, w
                 continue;
             }
             let mut cost = packed.cost(number, group, response, uses);
-            if parts.is_empty() || packed.tokens + cost > budget {
+            let is_of_another = matches!(cut, Cut::ByGroup(_)) && packed.group != Some(number);
+            if parts.is_empty() || is_of_another || packed.tokens + cost > budget {
                 parts.push(Part::new());
                 packed = Packed::default();
                 cost = packed.cost(number, group, response, uses);

@@ -4,14 +4,14 @@ use percept_engine::{Tensor, no_grad};
 use percept_model::{Model, ModelError};
 
 use super::forward::forward;
-use super::plan::micro_batches;
+use super::plan::{Cut, micro_batches};
 use super::similarity::picture_similarity;
 use crate::methods::micro_batch::Pass;
 use crate::methods::signal::{Measure, Reading};
 use crate::methods::view::{View, ViewUse};
 use crate::training::group::Group;
 
-/// Reads every response on the original picture, with `measures`, and on those of `uses` that it is read on, without gradients; logits are divided by
+/// In micro-batches by `cut` (a number of tokens, up to which groups are packed): reads every response on the original picture, with `measures`, and on those of `uses` that it is read on, without gradients; logits are divided by
 /// `temperature`. Fills in the responses' readings.
 ///
 /// # Errors
@@ -26,11 +26,11 @@ pub fn score(
     uses: &[ViewUse],
     measures: &[Measure],
     temperature: f32,
-    micro_batch_tokens: usize,
+    cut: impl Into<Cut>,
 ) -> Result<(), ModelError> {
     let wanted = Wanted { uses, measures };
     let mut passes = Vec::new();
-    for part in micro_batches(groups, uses, micro_batch_tokens, |_, _| true) {
+    for part in micro_batches(groups, uses, cut.into(), |_, _| true) {
         let pass = no_grad(|| forward(model, groups, &part, uses, temperature))?;
         passes.push(Unread::new(model, &pass, groups, wanted)?);
     }

@@ -58,6 +58,15 @@ pub enum Threads {
     All,
 }
 
+/// In which order the products of an element are added.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// As is fastest for the sizes.
+    Fastest,
+    /// So that a row has the same bits whatever stands beside it: as for many rows. On processors for which the kernels are our own.
+    OfRow,
+}
+
 /// The sizes of a product `c = alpha a b + beta c`, `[m, k] [k, n] -> [m, n]`, and its scales. The rows of `c` lie `c_stride` apart; with `beta` 0,
 /// `c` is not read.
 #[derive(Clone, Copy)]
@@ -68,6 +77,7 @@ pub struct Form<F> {
     pub(super) alpha: F,
     pub(super) beta: F,
     pub(super) c_stride: usize,
+    pub(super) order: Order,
 }
 
 impl<F> Form<F> {

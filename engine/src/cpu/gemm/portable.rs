@@ -4,7 +4,7 @@
 
 use gemm_common::Parallelism;
 
-use super::matrix::{Block, Form, Threads};
+use super::matrix::{Block, Form, Order, Threads};
 use super::{Half, Product};
 use crate::cpu::parallel::for_chunks;
 use crate::cpu::{Float, reduce};
@@ -47,7 +47,7 @@ pub(super) fn f64_kernel() -> Kernel<f64> {
 
 /// A product by `kernel`. All matrices lie in their slices, and none is empty.
 pub(super) fn multiply<F: Float>(kernel: Kernel<F>, threads: Threads, form: &Form<F>, a: Block<F>, b: Block<F>, c: &mut [F]) {
-    let &Form { m, n, k, alpha, beta, c_stride } = form;
+    let &Form { m, n, k, alpha, beta, c_stride, .. } = form;
     let parallelism = match threads {
         Threads::One => Parallelism::None,
         Threads::All => Parallelism::Rayon(0),
@@ -88,8 +88,8 @@ const WIDEN_ELEMENTS: usize = 8 * 1024;
 
 /// The product with a right side in half precision, on all threads. Panels of its columns are widened into scratch, never the whole matrix.
 pub(super) fn multiply_half<F: Product + Float, H: Half>(form: &Form<F>, a: Block<F>, b: Block<H>, c: &mut [F]) {
-    let &Form { m, n, k, .. } = form;
-    if m <= FEW_ROWS && a.col_stride == 1 && b.row_stride == 1 {
+    let &Form { m, n, k, order, .. } = form;
+    if m <= FEW_ROWS && order == Order::Fastest && a.col_stride == 1 && b.row_stride == 1 {
         return multiply_few_rows(form, a, b, c);
     }
     let width = (PANEL_ELEMENTS / k.max(1)).clamp(64, n.max(64)).min(n);
@@ -106,7 +106,7 @@ const FEW_ROWS: usize = 4;
 
 /// [`multiply_half`] for decoding: each column of the right side, a weight's row, is widened piece by piece on the way into its dot products.
 fn multiply_few_rows<F: Float, H: Half>(form: &Form<F>, a: Block<F>, b: Block<H>, c: &mut [F]) {
-    let &Form { m, n, k, alpha, beta, c_stride } = form;
+    let &Form { m, n, k, alpha, beta, c_stride, .. } = form;
     const PIECE: usize = 256;
     let column = |index: usize, sums: &mut [F]| {
         let mut widened = [F::ZERO; PIECE];

@@ -32,8 +32,8 @@ pub(super) fn multiply<T: Element>(threads: Threads, form: &Form<f32>, a: Block<
 
 fn multiply_stored<T: Stored>(threads: Threads, form: &Form<f32>, left: Block<f32>, right: Block<T>, out: &mut [f32]) -> bool {
     let Some(kernels) = instructions::kernels() else { return false };
-    let &Form { m, n, k, alpha, beta, c_stride } = form;
-    let product = blocked::Product { rows: m, columns: n, steps: k, alpha, left, right, beta, out_row: c_stride };
+    let &Form { m, n, k, alpha, beta, c_stride, order } = form;
+    let product = blocked::Product { rows: m, columns: n, steps: k, alpha, left, right, beta, out_row: c_stride, order };
     blocked::multiply(kernels, threads, product, out);
     true
 }

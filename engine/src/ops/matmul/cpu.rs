@@ -3,6 +3,7 @@
 use half::{bf16, f16};
 
 use super::Params;
+use super::rows::order;
 use crate::cpu::gemm::{Block, Half, Product, Threads, multiply_half, multiply_on};
 use crate::cpu::parallel::for_chunks;
 use crate::cpu::{CpuArgs, Float};
@@ -24,9 +25,9 @@ const SMALL_BATCH: usize = 64 * 64 * 64;
 
 fn forward_full<F: Float + Product>(params: &Params, a: &[F], b: &[F], y: &mut [F], keep: F) {
     let [m, n, k] = params.sizes();
-    let size = m * n;
+    let (size, order) = (m * n, order());
     let one = |batch: usize, y: &mut [F], threads: Threads| {
-        multiply_on(threads, [m, n, k], F::ONE, params.left(a, batch), params.right(b, batch), keep, y, n);
+        multiply_on(threads, order, [m, n, k], F::ONE, params.left(a, batch), params.right(b, batch), keep, y, n);
     };
     if params.batches > 1 && size * k <= SMALL_BATCH {
         let per_task = (SMALL_BATCH / (size * k).max(1)).max(1);
@@ -41,7 +42,7 @@ fn forward_full<F: Float + Product>(params: &Params, a: &[F], b: &[F], y: &mut [
 fn forward_half<F: Float + Product, H: Half>(params: &Params, a: &[F], b: &[H], y: &mut [F], keep: F) {
     let [m, n, k] = params.sizes();
     for (batch, y) in y.chunks_mut(m * n).take(params.batches as usize).enumerate() {
-        multiply_half([m, n, k], params.left(a, batch), params.right(b, batch), keep, y, n);
+        multiply_half(order(), [m, n, k], params.left(a, batch), params.right(b, batch), keep, y, n);
     }
 }
 

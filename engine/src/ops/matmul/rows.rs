@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 
+use crate::cpu::gemm::Order;
 use crate::tune::THIN_ROWS;
 
 /// How the kernel of a matrix product is chosen by the rows of its left side. Kernels add in different orders, so the choice decides the last bits of each row.
@@ -20,6 +21,7 @@ pub const FEW_ROWS: usize = 512;
 
 thread_local! {
     static RULE: Cell<RowRule> = const { Cell::new(RowRule::Count) };
+    static ORDER: Cell<Order> = const { Cell::new(Order::Fastest) };
 }
 
 /// Runs `f` with another rule for the products in it. Nothing changes on the CPU.
@@ -32,6 +34,24 @@ pub fn with_row_rule<T>(rule: RowRule, f: impl FnOnce() -> T) -> T {
     }
     let _restore = Restore(RULE.replace(rule));
     f()
+}
+
+/// Runs `f` with products on the CPU that give a row the same bits whatever stands beside it: few rows are then computed as many are, which is slower. Nothing
+/// changes on a GPU, where [`with_row_rule`] decides, nor on processors for which there are no kernels of ours.
+pub fn with_rows_alike<T>(f: impl FnOnce() -> T) -> T {
+    struct Restore(Order);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            ORDER.set(self.0);
+        }
+    }
+    let _restore = Restore(ORDER.replace(Order::OfRow));
+    f()
+}
+
+/// The order in force on the CPU.
+pub(super) fn order() -> Order {
+    ORDER.get()
 }
 
 /// The rule in force.

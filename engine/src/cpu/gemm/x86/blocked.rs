@@ -21,7 +21,7 @@ use super::dots::{Dots, WIDEST as DOT_COLUMNS};
 use super::instructions::{Kernels, Stored};
 use super::tile::{BY_ROWS, BY_STEPS, LINE, STEPS, Tile};
 use crate::cpu::disjoint::Disjoint;
-use crate::cpu::gemm::matrix::{Block, Threads};
+use crate::cpu::gemm::matrix::{Block, Order, Threads};
 use crate::cpu::threads::for_each;
 use crate::parallel;
 
@@ -58,6 +58,7 @@ pub(super) struct Product<'a, T> {
     pub(super) beta: f32,
     /// Distance between rows of the output.
     pub(super) out_row: usize,
+    pub(super) order: Order,
 }
 
 /// Computes a product whose matrices lie in their slices.
@@ -66,7 +67,11 @@ pub(super) fn multiply<T: Stored>(kernels: &Kernels, threads: Threads, product: 
     let size = rows * columns * steps;
     let out = Out { all: &Disjoint::new(out), start: 0 };
     let tasks = if threads == Threads::One { 1 } else { size.div_ceil(TASK).max(1) };
-    let few = if steps >= DOT_STEPS { DOT_ROWS } else { VERY_FEW_ROWS };
+    let few = match product.order {
+        Order::OfRow => 0,
+        Order::Fastest if steps >= DOT_STEPS => DOT_ROWS,
+        Order::Fastest => VERY_FEW_ROWS,
+    };
     if rows <= few && product.left.col_stride == 1 && product.right.row_stride == 1 {
         let quads = columns.div_ceil(DOT_COLUMNS);
         let tasks = if threads == Threads::One { 1 } else { (columns * steps).div_ceil(DOT_TASK).max(1) };
@@ -76,7 +81,7 @@ pub(super) fn multiply<T: Stored>(kernels: &Kernels, threads: Threads, product: 
         });
     } else if tasks == 1 {
         product.serial(kernels, out);
-    } else if steps >= DEEP_STEPS && rows * columns <= DEEP_RESULT {
+    } else if product.order == Order::Fastest && steps >= DEEP_STEPS && rows * columns <= DEEP_RESULT {
         product.deep(kernels, out);
     } else if rows <= FEW_ROWS {
         product.few_rows(kernels, tasks, out);
