@@ -17,7 +17,7 @@ kernel_params! {
     struct Params { rows: u32, vocab: u32, count: u32, suppressed: f32 }
 }
 
-const SHADER: Shader = wgsl!("suppress.wgsl");
+const SHADER: Shader = wgsl!("head.wgsl");
 static SUPPRESS: Kernel = kernel!(SHADER, "suppress", Params, suppress);
 pub(crate) const KERNELS: &[&Kernel] = &[&SUPPRESS];
 
