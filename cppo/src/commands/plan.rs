@@ -167,11 +167,11 @@ impl Available {
 pub(super) fn verdict(plan: &Plan, config: &Config, available: Available) -> String {
     let needed = size(available.needed(plan));
     match (available.bytes().map(size), available.fits(plan)) {
-        (Some(available), Some(true)) => format!("fits: needs {needed}, {available} are available"),
+        (Some(available), Some(true)) => format!("memory: needs {needed} of {available}, which fits"),
         (Some(available), _) => {
-            format!("DOES NOT FIT: needs {needed}, {available} are available. What makes it less: {}", plan.advice(config).join("; "))
+            format!("memory: needs {needed} of {available}, which DOES NOT FIT. What makes it less: {}", plan.advice(config).join("; "))
         }
-        (None, _) => format!("needs {needed} of the device's; how much it has, its driver does not say"),
+        (None, _) => format!("memory: needs {needed} of the device's; how much it has, its driver does not say"),
     }
 }
 

@@ -276,9 +276,9 @@ fn planned(config: &Config, encoder: &Encoder, problems: &Problems, device: &Dev
     match available.fits(&plan) {
         Some(false) => {
             let advice = "percept plan says what needs it; --no-plan starts all the same".to_owned();
-            Err(Advised { error: anyhow::anyhow!("memory: {said}"), advice, outcome: Outcome::Failed }.into())
+            Err(Advised { error: anyhow::anyhow!("{said}"), advice, outcome: Outcome::Failed }.into())
         }
-        _ => Ok(format!("memory: {said}")),
+        _ => Ok(said),
     }
 }
 
