@@ -137,12 +137,15 @@ mod tests {
     #[test]
     fn batches_have_all_sequences_in_order_and_none_too_many() {
         let request = |streams| GenerationRequest { prompt: &[], pictures: &[], streams };
-        let cut = |limit| -> Vec<Vec<std::ops::Range<u32>>> {
+        let cut = |limit| -> Vec<Vec<[u32; 2]>> {
             let batches = side_by_side(vec![request(0..3), request(3..8), request(8..9)], limit);
-            batches.into_iter().map(|batch| batch.into_iter().map(|request| request.streams).collect()).collect()
+            batches
+                .into_iter()
+                .map(|batch| batch.into_iter().map(|request| [request.streams.start, request.streams.end]).collect())
+                .collect()
         };
-        assert_eq!(cut(4), [vec![0..3, 3..4], vec![4..8], vec![8..9]]);
-        assert_eq!(cut(100), [vec![0..3, 3..8, 8..9]]);
+        assert_eq!(cut(4), [vec![[0, 3], [3, 4]], vec![[4, 8]], vec![[8, 9]]]);
+        assert_eq!(cut(100), [vec![[0, 3], [3, 8], [8, 9]]]);
         assert_eq!(cut(1).len(), 9);
     }
 }
