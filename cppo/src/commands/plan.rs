@@ -115,7 +115,7 @@ fn print(plan: &Plan, config: &Config, rates: &Rates, out: &mut dyn Write) -> Re
     }
     let step = plan.step_seconds();
     let all = format!(
-        "a step: about {}; {} steps: {}. The device's time is the least that kernels take at {} GFLOP/s and {} GB/s; the host's was measured now.",
+        "a step with responses as long as they may be: about {}; {} steps: {}. The device's time is the least that kernels take at {} GFLOP/s and {} GB/s; the host's was measured now.",
         duration(step),
         config.train.steps,
         duration(step * config.train.steps as f64),
