@@ -125,7 +125,7 @@ fn values_out_of_range_are_refused() {
     let projections = "q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj";
     ends(
         "model.lora.targets=['q_proj', 'qproj']",
-        &format!("model.lora.targets: expected some of {projections}, each once, got [\"q_proj\", \"qproj\"]"),
+        &format!("model.lora.targets: expected all-linear alone, or some of {projections}, each once, got [\"q_proj\", \"qproj\"]"),
     );
     ends("method.group_size=1", "method.group_size: expected at least 2, got 1");
     ends("method.cppo.cpl_temperature=0", "method.cppo.cpl_temperature: expected above 0, got 0");
@@ -233,6 +233,7 @@ fn every_shipped_configuration_can_be_read() {
         "sft-digits.toml",
         "sft-shapes.toml",
         "smolvlm-256m-lora.toml",
+        "smolvlm2-500m-lora.toml",
     ];
     assert_eq!(names, expected);
     for name in names {

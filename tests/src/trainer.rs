@@ -303,7 +303,7 @@ fn several_updates_of_one_rollout_move_the_ratio() {
 
 /// A trainer whose model is loaded as the section `model` says.
 fn lora_trainer() -> Trainer {
-    let lora = LoraSection { rank: 4, alpha: 8.0, targets: vec!["q_proj".into(), "down_proj".into()] };
+    let lora = LoraSection { rank: 4, alpha: 8.0, targets: vec!["q_proj".into(), "down_proj".into()], ..LoraSection::default() };
     let section = ModelSection { path: start().join("model"), lora: Some(lora), gradient_checkpointing: true, ..ModelSection::default() };
     let mut config = Config { task: task_config(), model: section, ..Config::default() };
     config.method.group_size = 4;

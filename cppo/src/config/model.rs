@@ -55,7 +55,7 @@ pub enum WeightPrecision {
     AsStored,
 }
 
-/// Low-rank adapters (LoRA, arXiv 2106.09685) on projections of the decoder.
+/// Low-rank adapters (LoRA, arXiv 2106.09685) on projections of the decoder, or on every linear layer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct LoraSection {
@@ -63,14 +63,26 @@ pub struct LoraSection {
     pub rank: usize,
     /// The product is scaled by `alpha / rank`. Default 32.
     pub alpha: f64,
-    /// Projections that get an adapter, in every layer. Default: all seven, `q_proj` to `down_proj`.
+    /// Projections of the decoder that get an adapter, in every layer. `["all-linear"]`: every linear layer but the head, vision tower and connector included, as in PEFT.
+    /// Default: all seven projections, `q_proj` to `down_proj`.
     pub targets: Vec<String>,
+    /// Of the targets, layers that get none: names as in transformers, last parts of names, or regular expressions for whole names (`model\\.visual\\..*` is the vision tower of Qwen2.5-VL).
+    /// Default: none.
+    pub exclude: Vec<String>,
 }
 
 impl Default for LoraSection {
     fn default() -> Self {
-        let LoraConfig { rank, alpha, targets, .. } = LoraConfig::default();
-        Self { rank, alpha, targets }
+        let LoraConfig { rank, alpha, targets, exclude, .. } = LoraConfig::default();
+        Self { rank, alpha, targets, exclude }
+    }
+}
+
+impl LoraSection {
+    /// The adapters of a run with this seed.
+    pub fn adapters(&self, seed: u64) -> LoraConfig {
+        let LoraSection { rank, alpha, targets, exclude } = self.clone();
+        LoraConfig { rank, alpha, targets, exclude, seed }
     }
 }
 
@@ -89,10 +101,9 @@ impl ModelConfig {
         if !(lora.alpha > 0.0 && lora.alpha.is_finite()) {
             return Err(format!("lora.alpha: expected above 0, got {}", lora.alpha));
         }
-        let known = LoraConfig::default().targets;
-        let is_wrong = |(i, target): (usize, &String)| !known.contains(target) || lora.targets[..i].contains(target);
-        if lora.targets.is_empty() || lora.targets.iter().enumerate().any(is_wrong) {
-            return Err(format!("lora.targets: expected some of {}, each once, got {:?}", known.join(", "), lora.targets));
+        lora.adapters(0).check().map_err(|problem| format!("lora.{problem}"))?;
+        if self.freeze_vision && lora.targets == [LoraConfig::ALL_LINEAR] {
+            return Err("freeze_vision: expected false beside lora.targets = [\"all-linear\"], which chooses layers of the vision tower (lora.exclude leaves them out), got true".into());
         }
         Ok(())
     }

@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 
 use percept_engine::{DType, Device};
 use percept_model::image::ImageSplitting;
-use percept_model::{Activations, LoraConfig, Model, ModelError, ModelFiles, Precision};
+use percept_model::{Activations, Model, ModelError, ModelFiles, Precision};
 
 use crate::config::shipped::locate;
-use crate::config::{LoraSection, ModelConfig, SftRunConfig, WeightPrecision};
+use crate::config::{ModelConfig, SftRunConfig, WeightPrecision};
 use crate::error::TrainError;
 use crate::problems::prompts::Encoder;
 
@@ -39,8 +39,8 @@ pub fn prepared(mut model: Model, config: &ModelConfig, seed: u64) -> Model {
     if config.freeze_vision {
         model.freeze_vision();
     }
-    if let Some(LoraSection { rank, alpha, targets }) = config.lora.clone() {
-        model.add_lora(&LoraConfig { rank, alpha, targets, seed });
+    if let Some(lora) = &config.lora {
+        model.add_lora(&lora.adapters(seed));
     }
     model.set_activations(if config.gradient_checkpointing { Activations::Recompute } else { Activations::Keep });
     model

@@ -53,8 +53,9 @@ fn build(config: &ModelConfig, scope: &Scope) -> Network {
     let own = Qwen25Vl::of(config);
     let scope = scope.drawn_with(config.text.initializer_range);
     let visual = scope.at(FAMILY.vision);
-    let tower = vision::VisionTower::new(&own.vision, &visual);
-    let merger = vision::Merger::new(&own.vision, config.text.hidden_size, &visual.at("merger"));
+    let orders = vision::Orders::new(&own.vision);
+    let tower = vision::VisionTower::new(&own.vision, &orders, &visual);
+    let merger = vision::Merger::new(&own.vision, &orders, config.text.hidden_size, &visual.at("merger"));
     let decoder = Decoder::new(config, &scope.at(FAMILY.decoder), (&scope, "lm_head"));
     Network {
         vision_tower: Box::new(move |pictures, activations| tower.forward(pictures, activations)),
@@ -65,9 +66,10 @@ fn build(config: &ModelConfig, scope: &Scope) -> Network {
 
 /// Published files have the names of transformers before 4.52; its modules are called otherwise since.
 fn module_name(name: &str) -> String {
-    match name.split_once('.') {
-        Some(("visual", _)) => format!("model.{name}"),
-        Some(("model", rest)) => format!("model.language_model.{rest}"),
+    match name.split_once('.').unwrap_or((name, "")) {
+        ("visual", _) => format!("model.{name}"),
+        ("model", "") => "model.language_model".to_owned(),
+        ("model", rest) => format!("model.language_model.{rest}"),
         _ => name.to_owned(),
     }
 }

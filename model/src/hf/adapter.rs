@@ -7,6 +7,7 @@
 //! | `lora_alpha / r`, with `use_rslora` `lora_alpha / √r`; `rank_pattern` and `alpha_pattern` say it for some layers | what the product is multiplied by |
 
 pub(crate) mod config;
+pub(crate) mod layers;
 mod patterns;
 
 use crate::error::ModelError;

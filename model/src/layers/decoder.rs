@@ -12,7 +12,7 @@ use crate::layers::norms::RmsNorm;
 use crate::layers::scope::Scope;
 use crate::layers::weights::Weight;
 use percept_engine::ops::{RopeTable, Segments};
-use percept_engine::{Indices, Tensor};
+use percept_engine::{DType, Indices, Tensor};
 
 /// Embeddings to hidden states.
 pub(crate) struct Decoder {
@@ -87,6 +87,8 @@ impl Decoder {
 }
 
 /// The residual stream between two blocks: `x`, and what the last block adds to it. The next norm does the addition, in its own kernel.
+///
+/// It is never f16, whatever the weights are stored as: single channels of large models grow beyond 65,504.
 struct Stream {
     x: Tensor,
     added: Option<Tensor>,
@@ -94,6 +96,7 @@ struct Stream {
 
 impl Stream {
     fn of(x: &Tensor) -> Self {
+        assert!(x.dtype() != DType::F16, "the residual stream: f16 ends at 65,504");
         Self { x: x.clone(), added: None }
     }
 

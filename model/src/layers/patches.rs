@@ -38,6 +38,7 @@ impl PatchBatch {
 
     #[track_caller]
     fn of(pictures: Vec<Patches>, device: &Device, dtype: DType) -> Option<Self> {
+        assert!(dtype != DType::F16, "pictures: the residual stream begins with them, and f16 ends at 65,504");
         let expected = pictures.first()?.width();
         for picture in &pictures {
             assert!(picture.width() == expected, "pictures: patches of {expected} and of {} values in a batch", picture.width());

@@ -9,7 +9,9 @@
 //! the weight by `W + (alpha / rank) · B A`.
 
 use super::Model;
+use crate::config::ModelConfig;
 use crate::families;
+use crate::hf::adapter::layers::Layers;
 use crate::layers::lora::Adapter;
 use crate::layers::weights::Weights;
 use percept_engine::{Result, Tensor, no_grad, random};
@@ -22,8 +24,11 @@ pub struct LoraConfig {
     pub rank: usize,
     /// The product is scaled by `alpha / rank`.
     pub alpha: f64,
-    /// Last parts of the names of linear layers of the decoder: `q_proj`, `down_proj`, ...
+    /// Last parts of the names of linear layers of the decoder: `q_proj`, `down_proj`, ... Or [`ALL_LINEAR`](Self::ALL_LINEAR) alone: every linear layer but the head, those of vision tower and
+    /// connector included.
     pub targets: Vec<String>,
+    /// Of the targets, those that get none: what transformers calls them, the last parts of that, or a regular expression for all of it (`model\\.visual\\..*`), as in PEFT's `exclude_modules`.
+    pub exclude: Vec<String>,
     /// Seed from which the initial values are drawn.
     pub seed: u64,
 }
@@ -32,29 +37,88 @@ impl Default for LoraConfig {
     /// Rank 16 and alpha 32 on every projection of the decoder.
     fn default() -> Self {
         let targets = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"].map(String::from).to_vec();
-        Self { rank: 16, alpha: 32.0, targets, seed: 0 }
+        Self { rank: 16, alpha: 32.0, targets, exclude: Vec::new(), seed: 0 }
+    }
+}
+
+impl LoraConfig {
+    /// The target that is every linear layer but the head, as in PEFT.
+    pub const ALL_LINEAR: &str = "all-linear";
+
+    /// Whether the layers are chosen in words that mean something, whichever model it is.
+    ///
+    /// # Errors
+    /// Names the field, what it may be, and what it is.
+    pub fn check(&self) -> std::result::Result<(), String> {
+        let known = Self::default().targets;
+        let is_wrong = |(i, target): (usize, &String)| !known.contains(target) || self.targets[..i].contains(target);
+        let is_all = self.targets == [Self::ALL_LINEAR];
+        if !is_all && (self.targets.is_empty() || self.targets.iter().enumerate().any(is_wrong)) {
+            let (known, all) = (known.join(", "), Self::ALL_LINEAR);
+            return Err(format!("targets: expected {all} alone, or some of {known}, each once, got {:?}", self.targets));
+        }
+        self.excluded().map(drop)
+    }
+
+    fn excluded(&self) -> std::result::Result<Vec<Layers>, String> {
+        let pattern = |text: &String| {
+            let matching =
+                Layers::matching(text).map_err(|error| format!("exclude: expected names or regular expressions, got {text} ({error})"))?;
+            Ok([matching, Layers::Named(vec![text.clone()])])
+        };
+        Ok(self.exclude.iter().map(pattern).collect::<std::result::Result<Vec<_>, String>>()?.into_iter().flatten().collect())
+    }
+
+    /// The layers that get an adapter.
+    ///
+    /// # Errors
+    /// What is wrong.
+    fn layers(&self, config: &ModelConfig) -> std::result::Result<Vec<String>, String> {
+        let family = families::of(config);
+        let linears: Vec<String> = families::declared(config).linears.into_iter().map(|(name, _)| name).collect();
+        let mut chosen = Vec::new();
+        for target in &self.targets {
+            let of_target = |name: &&String| target == Self::ALL_LINEAR || is_of_decoder(name, family.decoder, target);
+            let layers: Vec<&String> = linears.iter().filter(of_target).collect();
+            if layers.is_empty() {
+                return Err(format!("no projection {target} in the decoder"));
+            }
+            chosen.extend(layers);
+        }
+        let excluded = self.excluded()?;
+        let mut kept = Vec::new();
+        for layer in chosen {
+            let name = (family.module_name)(layer);
+            let mut is_excluded = false;
+            for layers in &excluded {
+                is_excluded |= layers.contain(&name).map_err(|error| format!("exclude: expected simpler regular expressions ({error})"))?;
+            }
+            if !is_excluded {
+                kept.push(layer.clone());
+            }
+        }
+        match kept.is_empty() {
+            true => Err(format!("{:?} without {:?} leaves no layer", self.targets, self.exclude)),
+            false => Ok(kept),
+        }
     }
 }
 
 impl Model {
-    /// Puts adapters beside the decoder's projections that the configuration names, and stops training everything else.
+    /// Puts adapters beside the linear layers that the configuration chooses, and stops training everything else.
     ///
     /// # Panics
-    /// If there are adapters already, the rank is 0, or a target names no projection of the decoder.
+    /// If there are adapters already, the rank is 0, a target names no projection of the decoder, or no layer is left.
     #[track_caller]
     pub fn add_lora(&mut self, lora: &LoraConfig) {
         let mut weights = self.weights().clone();
         assert!(weights.adapters.is_empty(), "add_lora: the model has adapters already: merge them first");
         assert!(lora.rank > 0, "add_lora: the rank must be positive");
-        let decoder = families::of(self.config()).decoder;
-        for target in &lora.targets {
-            let layers: Vec<String> = weights.tensors.keys().filter_map(|name| decoder_layer(name, decoder, target)).collect();
-            assert!(!layers.is_empty(), "add_lora: no projection {target} in the decoder");
-            for layer in layers {
-                let stream = weights.adapters.len() as u64;
-                let adapter = self.new_adapter(&weights.tensors[&format!("{layer}.weight")], lora, stream);
-                weights.adapters.insert(layer, adapter);
-            }
+        let layers = lora.layers(self.config()).unwrap_or_else(|problem| panic!("add_lora: {problem}"));
+        for layer in layers {
+            let stream = weights.adapters.len() as u64;
+            let adapter = self.new_adapter(&weights.tensors[&format!("{layer}.weight")], lora, stream);
+            weights.adapters.insert(layer, adapter);
         }
         for tensor in weights.tensors.values_mut() {
             *tensor = tensor.detach();
@@ -158,8 +222,7 @@ impl Model {
     }
 }
 
-/// The linear layer whose weight is called `name`, if it is a projection `target` of the decoder.
-fn decoder_layer(name: &str, decoder: &str, target: &str) -> Option<String> {
-    let layer = name.strip_prefix(&format!("{decoder}.layers.")).and_then(|_| name.strip_suffix(".weight"))?;
-    (layer.rsplit('.').next() == Some(target) && target.ends_with("_proj")).then(|| layer.to_string())
+/// Whether `layer` is a projection `target` of the decoder.
+fn is_of_decoder(layer: &str, decoder: &str, target: &str) -> bool {
+    layer.starts_with(&format!("{decoder}.layers.")) && layer.rsplit('.').next() == Some(target) && target.ends_with("_proj")
 }

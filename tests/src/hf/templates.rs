@@ -164,6 +164,13 @@ fn acts_under_a_limit() {
         row("{% if 1 %}", "{% elif 1 %}", 20_000, "{% endif %}"),
         row("{% if 1 %}", "{% elif 1 %}", 4_990, "{% endif %}"),
         row("", "{% if 1 %}", 4_990, ""),
+        // no end of a tag, of a comment, of a raw text, of a string
+        row("generation", "{% if 1 %}", 104_000, ""),
+        row("generation", "{%", 524_000, ""),
+        row("generation", "{#", 524_000, ""),
+        row("generation", "{{ '", 262_000, ""),
+        row("generation", "{% raw %}", 116_000, ""),
+        row("", "{% raw %}{% endraw %}", 49_000, ""),
     ];
     let long = long.into_iter().map(|source| (source, true));
     let start = "{% set ns = namespace(x=['a', 'b'], y=['a', 'b'], z='a') %}";

@@ -77,7 +77,13 @@ fn what_an_adapted_tower_saw_is_not_taken_for_what_the_base_sees() {
 /// The tied golden with adapters that are not zero.
 fn trained(targets: &[&str]) -> Model {
     let mut model = load("tied", &Device::cpu());
-    model.add_lora(&LoraConfig { rank: 3, alpha: 5.0, targets: targets.iter().map(|target| target.to_string()).collect(), seed: 1 });
+    model.add_lora(&LoraConfig {
+        rank: 3,
+        alpha: 5.0,
+        targets: targets.iter().map(|target| target.to_string()).collect(),
+        seed: 1,
+        ..LoraConfig::default()
+    });
     for (i, (name, tensor)) in model.trainable().into_iter().enumerate() {
         if name.ends_with("lora_B.weight") {
             let values: Vec<f32> = (0..tensor.len()).map(|k| ((7 * k + i) % 13) as f32 / 40.0 - 0.15).collect();
@@ -285,4 +291,53 @@ fn an_adapter_on_halves_is_not_rounded() {
     wide.load_adapter(&path).unwrap();
     halves.load_adapter(&path).unwrap();
     assert_close(&log_probs(&halves), &log_probs(&wide));
+}
+
+/// Adapters on `all-linear` without some layers: those that PEFT chooses (`tests/golden/peft/make_targets.py`), in training, in the file, and read again.
+#[test]
+fn all_linear_without_some_is_what_peft_chooses() {
+    let golden: Value = serde_json::from_str(&fs::read_to_string(golden_directory().join("targets.json")).unwrap()).unwrap();
+    let qwen = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/qwen2_5_vl/flat");
+    let folder = tempfile::tempdir().unwrap();
+    for (family, base, vision, names) in [
+        ("idefics3", case_directory("tied"), r"model\.vision_model\..*", &["q_proj", "mlp.fc1"][..]),
+        ("qwen2_5_vl", qwen, r"model\.visual\..*", &["q_proj", "qkv", "mlp.0"]),
+    ] {
+        for (without, exclude, written) in
+            [("nothing", &[][..], Value::Null), ("vision", &[vision], json!(vision)), ("names", names, Value::Null)]
+        {
+            let expected: Vec<String> = serde_json::from_value(golden[format!("{family} without {without}")].clone()).unwrap();
+            let expected: Vec<String> = expected.iter().map(|layer| format!("base_model.model.{layer}.lora_A.weight")).collect();
+            let mut model = Model::load(&base, &Device::cpu(), Precision::Float32).unwrap();
+            let exclude = exclude.iter().map(|text| text.to_string()).collect();
+            model.add_lora(&LoraConfig { rank: 2, targets: vec![LoraConfig::ALL_LINEAR.into()], exclude, ..LoraConfig::default() });
+            let path = folder.path().join(format!("{family}-{without}"));
+            model.save_adapter(&path, &base).unwrap();
+            let checkpoint = Checkpoint::open(&path.join("adapter_model.safetensors")).unwrap();
+            let mut saved: Vec<&str> = checkpoint.names().filter(|name| name.contains("lora_A")).collect();
+            saved.sort();
+            assert_eq!(saved, expected, "{family} without {without}");
+            let config: Value = serde_json::from_str(&fs::read_to_string(path.join("adapter_config.json")).unwrap()).unwrap();
+            assert_eq!(
+                config["target_modules"] == "all-linear",
+                without == "nothing",
+                "{family} without {without}: {}",
+                config["target_modules"]
+            );
+            assert_eq!(config["exclude_modules"], written, "{family} without {without}: {}", config["target_modules"]);
+            let mut again = Model::load(&base, &Device::cpu(), Precision::Float32).unwrap();
+            again.load_adapter(&path).unwrap();
+        }
+    }
+}
+
+#[test]
+fn adapters_that_stand_nowhere_are_named() {
+    let refused = |targets: &[&str], exclude: &[&str]| {
+        let texts = |list: &[&str]| list.iter().map(|text| text.to_string()).collect();
+        LoraConfig { targets: texts(targets), exclude: texts(exclude), ..LoraConfig::default() }.check().unwrap_err()
+    };
+    assert!(refused(&["all-linear", "q_proj"], &[]).starts_with("targets: expected all-linear alone, or some of q_proj"));
+    assert!(refused(&[], &[]).starts_with("targets: expected all-linear alone"));
+    assert!(refused(&["q_proj"], &["(visual"]).starts_with("exclude: expected names or regular expressions, got (visual"));
 }

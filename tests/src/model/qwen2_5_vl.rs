@@ -1,4 +1,31 @@
 //! Qwen2.5-VL against what transformers computes in float32 (`tests/golden/qwen2_5_vl/make.py`), and what only this family has.
+//!
+//! Other ports of this family were wrong in the ways below; the test beside each fails when the mistake is made here (`golden`: the layouts match on CPU and GPU).
+//!
+//! | mistake | found by |
+//! |---|---|
+//! | sides of pictures are rounded with halves up | `sides_become_multiples_with_halves_to_the_even` |
+//! | a side that rounds to nothing is lifted before the bound on pixels is looked at | the same |
+//! | patches, or their rows and columns, are not in the order of merging | `golden` |
+//! | the order of windows is taken for its inverse | `golden`, `windows_that_do_not_divide_the_picture_are_cut_off` |
+//! | no list of layers that see all, or one of strings | `absent_keys_take_the_defaults_of_transformers`, `what_does_not_fit_is_named` |
+//! | layers that see windows and layers that see all are swapped | `golden` |
+//! | pictures of a batch see each other | `golden`, which has two pictures in a prompt |
+//! | the merger has the other GELU | `golden` |
+//! | no bias in the vision tower's MLP, or one in the decoder's | `the_published_model_has_its_tensors`, `golden` |
+//! | positions in one dimension, or sections of angles interleaved | `golden` |
+//! | what follows a picture goes on after its number of tokens | `golden` |
+//! | decoding counts positions by tokens | `responses_go_on_behind_pictures_of_any_form` |
+//! | sequences of a batch go on at the position of the first | the same |
+//! | prompts of the same tokens share what was made of other pictures | `pictures_tell_prompts_of_the_same_tokens_apart` |
+//! | `generation_config.json` changes what is sampled in training | `what_the_directory_says_of_sampling_changes_nothing` |
+//! | a tied head is a matrix of its own, or the other way round | `absent_keys_take_the_defaults_of_transformers`, `golden` |
+//! | f16 overflows | `the_residual_stream_of_f16_weights_is_not_f16` |
+//! | padding on the wrong side | nothing is padded: sequences are packed, `responses_go_on_behind_pictures_of_any_form` |
+//! | sampling and training divide by the temperature in different places | `generate::…` in `tests/src/generate.rs`, at temperature 0.8 |
+//! | other bounds on pixels in sampling and in training | pictures are processed once; `pictures_that_are_no_longer_what_the_prompt_says_are_refused` |
+//! | words beyond the tokenizer are drawn | `hf::vocabulary` and the bans of sampling |
+//! | names of one layout alone, or one shard | `golden`: one file of old names, five of new ones |
 
 use std::path::{Path, PathBuf};
 
@@ -314,4 +341,94 @@ fn pictures_that_are_too_long_are_refused() {
     let error = processor.check(&RgbImage::new(2, 402)).unwrap_err().to_string();
     assert_eq!(error, "expected a picture whose longer side is at most 200 times the shorter, got 2x402 pixels");
     processor.check(&RgbImage::new(2, 400)).unwrap();
+}
+
+/// The same tokens, and as many of them visual; nothing that was made of one picture serves another.
+#[test]
+fn pictures_tell_prompts_of_the_same_tokens_apart() {
+    let model = load("flat", &Device::cpu());
+    let config = ModelConfig::from_file(&directory("flat").join("config.json")).unwrap();
+    let processor = ImageProcessor::from_directory(&directory("flat"), &config).unwrap();
+    let pictures = [0, 1].map(|number| processor.process(&picture(number, [56, 84])));
+    let mut prompt = vec![11, 12];
+    prompt.extend([config.image_token_id; 6]);
+    prompt.extend([13, 14]);
+    let options = GenerationOptions { max_new_tokens: 4, sampling: Sampling::plain(1), stop_tokens: vec![], check_every: None };
+    let request = |i: usize| GenerationRequest { prompt: &prompt, pictures: &pictures[i..=i], streams: 0..1 };
+    let together = generate(&model, &[request(0), request(1), request(0)], &options).unwrap();
+    let alone = [0, 1, 0].map(|i| generate(&model, &[request(i)], &options).unwrap().remove(0));
+    let log_probs =
+        |drawn: &[Vec<percept_model::Completion>]| -> Vec<Vec<f32>> { drawn.iter().map(|one| one[0].log_probs.clone()).collect() };
+    let (together, alone) = (log_probs(&together), log_probs(&alone));
+    assert_eq!(together[0], together[2]);
+    assert!(together[0].iter().zip(&together[1]).any(|(a, b)| (a - b).abs() > 1e-3), "{together:?}");
+    for (a, b) in together.concat().iter().zip(alone.concat()) {
+        assert!((a - b).abs() < 1e-4, "{together:?}\n{alone:?}");
+    }
+}
+
+/// Published directories have a repetition penalty and a temperature near 0 there: what is drawn in training would not be the model's own distribution.
+#[test]
+fn what_the_directory_says_of_sampling_changes_nothing() {
+    let path = whole_directory("flat");
+    let drawn = || {
+        let model = Model::load(path.path(), &Device::cpu(), Precision::Float32).unwrap();
+        let sampling = Sampling { temperature: 4.0, ..Sampling::plain(1) };
+        let options = GenerationOptions { max_new_tokens: 6, sampling, stop_tokens: vec![], check_every: None };
+        let drawn = generate(&model, &[GenerationRequest { prompt: &[11, 12, 13], pictures: &[], streams: 0..4 }], &options).unwrap();
+        drawn[0].iter().map(|one| (one.tokens.clone(), one.log_probs.clone())).collect::<Vec<_>>()
+    };
+    let before = drawn();
+    let says =
+        json!({ "repetition_penalty": 1.9, "temperature": 1e-6, "top_k": 1, "top_p": 0.001, "do_sample": false, "eos_token_id": [2] });
+    std::fs::write(path.path().join("generation_config.json"), says.to_string()).unwrap();
+    assert_eq!(drawn(), before);
+    assert!(before.iter().any(|one| *one != before[0]), "{before:?}");
+}
+
+/// A picture of another size than the one whose tokens stand in the prompt.
+#[test]
+fn pictures_that_are_no_longer_what_the_prompt_says_are_refused() {
+    let config = ModelConfig::from_file(&directory("flat").join("config.json")).unwrap();
+    let processor = ImageProcessor::from_directory(&directory("flat"), &config).unwrap();
+    let mut prompt = vec![11];
+    prompt.extend([config.image_token_id; 6]);
+    let mut packing = Packing::new(&config);
+    assert!(packing.prompt(&prompt, &[processor.process(&picture(0, [56, 84]))]).is_ok());
+    assert!(packing.prompt(&prompt, &[processor.process(&picture(0, [84, 84]))]).is_err());
+}
+
+/// The stream goes beyond what f16 holds, as in single channels of large models.
+#[test]
+fn the_residual_stream_of_f16_weights_is_not_f16() {
+    for device in [Device::cpu(), gpu()] {
+        let single = load("flat", &Device::cpu());
+        for (name, tensor) in single.parameters() {
+            let scale = match name {
+                _ if name.ends_with("embed_tokens.weight") => 4e4,
+                _ if name.ends_with("mlp.down_proj.weight") => 3e4,
+                _ => continue,
+            };
+            let values: Vec<f32> = (0..tensor.len()).map(|i| scale * (1.0 + (i % 7) as f32 / 20.0)).collect();
+            tensor.write_slice(&values);
+        }
+        let halves = single.to(&device, DType::F16).unwrap();
+        assert_eq!((halves.dtype(), halves.arithmetic_dtype()), (DType::F16, DType::F32));
+        let single = halves.to(&device, DType::F32).unwrap();
+        let last = |model: &Model| {
+            let mut packing = Packing::new(model.config());
+            packing.prompt(&[11, 12, 13, 14, 15], &[]).unwrap();
+            let (mut most, mut last) = (0.0_f64, Vec::new());
+            model.visit_hidden(&packing.into_batch(model), |hidden| {
+                assert_eq!(hidden.dtype(), DType::F32);
+                last = hidden.to_f64_vec().unwrap();
+                most = last.iter().fold(most, |most, value| most.max(value.abs()));
+            });
+            (most, last)
+        };
+        let ((most, got), (_, expected)) = (last(&halves), last(&single));
+        assert!(most > 65_504.0, "{most}: f16 would hold it");
+        assert!(got.iter().all(|value| value.is_finite()));
+        assert!(super::relative_error(&got, &expected) < 1e-5);
+    }
 }

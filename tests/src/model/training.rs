@@ -70,7 +70,7 @@ fn adapters_begin_as_nothing_train_alone_and_merge() {
     let mut model = oracle();
     let (before, _) = step(&model);
     let targets = vec!["q_proj".to_string(), "down_proj".to_string()];
-    model.add_lora(&LoraConfig { rank: 3, alpha: 6.0, targets, seed: 5 });
+    model.add_lora(&LoraConfig { rank: 3, alpha: 6.0, targets, seed: 5, ..LoraConfig::default() });
     let (log_probs, gradients) = step(&model);
     assert_eq!(log_probs, before);
     let trainable = model.trainable();

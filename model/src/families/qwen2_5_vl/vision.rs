@@ -16,6 +16,7 @@ use crate::layers::scope::Scope;
 use crate::layers::still_frames::StillFrames;
 use percept_engine::ops::Segments;
 use percept_engine::{Device, Indices, RopeTable, Tensor};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Added to the mean square in every RMSNorm of the tower.
 const EPS: f64 = 1e-6;
@@ -23,15 +24,17 @@ const EPS: f64 = 1e-6;
 /// Makes one vector of each patch of a picture, in the order of [`Order`].
 pub(super) struct VisionTower {
     config: VisionConfig,
+    orders: Arc<Orders>,
     patch_embed: StillFrames,
     blocks: Vec<VisionBlock>,
 }
 
 impl VisionTower {
-    pub(super) fn new(config: &VisionConfig, scope: &Scope) -> Self {
+    pub(super) fn new(config: &VisionConfig, orders: &Arc<Orders>, scope: &Scope) -> Self {
         let (hidden, frames, patch) = (config.hidden_size, config.temporal_patch_size, config.patch_size);
         Self {
             config: config.clone(),
+            orders: orders.clone(),
             patch_embed: StillFrames::new("patch_embed.proj", [hidden, 3, frames, patch, patch], scope),
             blocks: (0..config.depth).map(|block| VisionBlock::new(config, &scope.at("blocks").at(block))).collect(),
         }
@@ -39,7 +42,7 @@ impl VisionTower {
 
     /// `-> [patches, hidden]`
     pub(super) fn forward(&self, pictures: &PatchBatch, activations: Activations) -> Tensor {
-        let order = Order::new(pictures.grids(), &self.config);
+        let order = self.orders.of(pictures.grids());
         let embedded = self.patch_embed.forward(pictures.patches());
         let mut x = embedded.index_select(&indices(embedded.device(), &order.patches));
         let rope = order.rope(&self.config, x.device());
@@ -91,17 +94,21 @@ impl VisionBlock {
 
 /// Joins squares of patches to visual tokens, and puts these back row by row.
 pub(super) struct Merger {
-    config: VisionConfig,
+    /// Patches of a visual token.
+    of_token: usize,
+    orders: Arc<Orders>,
     ln_q: RmsNorm,
     wide: Linear,
     out: Linear,
 }
 
 impl Merger {
-    pub(super) fn new(config: &VisionConfig, out: usize, scope: &Scope) -> Self {
-        let joined = config.hidden_size * config.spatial_merge_size.pow(2);
+    pub(super) fn new(config: &VisionConfig, orders: &Arc<Orders>, out: usize, scope: &Scope) -> Self {
+        let of_token = config.spatial_merge_size.pow(2);
+        let joined = config.hidden_size * of_token;
         Self {
-            config: config.clone(),
+            of_token,
+            orders: orders.clone(),
             ln_q: scope.rms_norm("ln_q", config.hidden_size, EPS),
             wide: scope.linear("mlp.0", &[joined, joined], Bias::Yes),
             out: scope.linear("mlp.2", &[out, joined], Bias::Yes),
@@ -110,15 +117,35 @@ impl Merger {
 
     /// `[patches, vision hidden] -> [visual tokens, hidden]`
     pub(super) fn forward(&self, patches: &Tensor, pictures: &PatchBatch) -> Tensor {
-        let of_token = self.config.spatial_merge_size.pow(2);
-        let joined = self.ln_q.forward(patches).reshape(&[patches.dim(0) / of_token, of_token * patches.dim(1)]);
+        let joined = self.ln_q.forward(patches).reshape(&[patches.dim(0) / self.of_token, self.of_token * patches.dim(1)]);
         let tokens = self.out.forward(&self.wide.forward(&joined).gelu_erf());
-        tokens.index_select(&indices(tokens.device(), &Order::new(pictures.grids(), &self.config).back))
+        tokens.index_select(&indices(tokens.device(), &self.orders.of(pictures.grids()).back))
     }
 }
 
 fn indices(device: &Device, rows: &[u32]) -> Indices {
     Indices::new(device, rows, &[rows.len()])
+}
+
+/// The orders of pictures: made by the tower, and there for the merger, which puts back what the tower took apart.
+pub(super) struct Orders {
+    config: VisionConfig,
+    last: Mutex<(Vec<Grid>, Arc<Order>)>,
+}
+
+impl Orders {
+    pub(super) fn new(config: &VisionConfig) -> Arc<Self> {
+        Arc::new(Self { config: config.clone(), last: Mutex::default() })
+    }
+
+    /// The order of pictures with these grids; that of the last ones is kept.
+    fn of(&self, grids: &[Grid]) -> Arc<Order> {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.0 != grids {
+            *last = (grids.to_vec(), Arc::new(Order::new(grids, &self.config)));
+        }
+        last.1.clone()
+    }
 }
 
 /// The order in which patches are computed.
@@ -183,10 +210,11 @@ fn pairs(rows: usize, cols: usize) -> impl Iterator<Item = (usize, usize)> {
 #[cfg(test)]
 mod tests {
     use super::super::config::VisionConfig;
-    use super::Order;
+    use super::{Order, Orders};
+    use std::sync::Arc;
 
-    fn order(grids: &[[usize; 2]]) -> Order {
-        let config = VisionConfig {
+    fn config() -> VisionConfig {
+        VisionConfig {
             depth: 1,
             hidden_size: 8,
             intermediate_size: 8,
@@ -197,8 +225,19 @@ mod tests {
             window_size: 112,
             fullatt_block_indexes: vec![],
             rope_theta: 1e4,
-        };
-        Order::new(grids, &config)
+        }
+    }
+
+    fn order(grids: &[[usize; 2]]) -> Order {
+        Order::new(grids, &config())
+    }
+
+    #[test]
+    fn the_merger_finds_the_order_that_the_tower_made() {
+        let orders = Orders::new(&config());
+        let [first, again] = [0, 1].map(|_| orders.of(&[[12, 20], [8, 8]]));
+        assert!(Arc::ptr_eq(&first, &again) && *first == order(&[[12, 20], [8, 8]]));
+        assert!(*orders.of(&[[8, 8]]) == order(&[[8, 8]]) && *orders.of(&[[12, 20], [8, 8]]) == *first);
     }
 
     /// Visual tokens in their order.

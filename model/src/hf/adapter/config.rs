@@ -1,10 +1,10 @@
 //! `adapter_config.json`: which layers have an adapter, and how large it is.
 
 use crate::error::ModelError;
+use crate::hf::adapter::layers::{self, Layers};
 use crate::hf::adapter::patterns::{Numbered, Patterns, number};
 use crate::hf::json::{self, Fields};
 use crate::layers::lora::Adapter;
-use fancy_regex::Regex;
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -45,17 +45,6 @@ pub(crate) struct AdaptedLayer {
     pub(crate) rank: usize,
     /// What the low-rank product is multiplied by.
     pub(crate) scale: f64,
-}
-
-/// A choice among the layers of a model.
-#[derive(Debug)]
-enum Layers {
-    /// Names, of which the last parts are enough: `q_proj`.
-    Named(Vec<String>),
-    /// A regular expression for whole names.
-    Matching { text: String, regex: Box<Regex> },
-    /// `all-linear`.
-    All,
 }
 
 /// Fields that change nothing in what an adapter computes once it is trained.
@@ -130,8 +119,8 @@ impl AdapterConfig {
             numbered: Numbered::read(&fields)?,
             alpha: fields.positive_number("lora_alpha")?.ok_or_else(|| missing("lora_alpha", "a number above 0"))?,
             by_root: fields.flag("use_rslora")?.unwrap_or(false),
-            targets: read_layers(&fields, "target_modules")?.ok_or_else(|| missing("target_modules", EXPECTED_LAYERS))?,
-            excluded: read_layers(&fields, "exclude_modules")?,
+            targets: Layers::read(&fields, "target_modules")?.ok_or_else(|| missing("target_modules", layers::EXPECTED))?,
+            excluded: Layers::read(&fields, "exclude_modules")?,
         })
     }
 
@@ -140,17 +129,23 @@ impl AdapterConfig {
         let first = adapters.values().next().expect("there is an adapter");
         let last_part = |layer: &str| layer.rsplit('.').next().unwrap_or_default().to_string();
         let last_parts: BTreeSet<String> = adapters.keys().map(|layer| last_part(layer)).collect();
-        let unwanted: Vec<&str> = linears.iter().map(|(layer, _)| layer.as_str()).filter(|layer| !adapters.contains_key(*layer)).collect();
-        let unwanted: Vec<&str> = unwanted.into_iter().filter(|layer| last_parts.contains(&last_part(layer))).collect();
+        let without: Vec<&str> = linears.iter().map(|(layer, _)| layer.as_str()).filter(|layer| !adapters.contains_key(*layer)).collect();
+        let is_number = |part: &String| part.bytes().all(|byte| byte.is_ascii_digit());
+        let unwanted: Vec<&str> = without.iter().copied().filter(|layer| last_parts.contains(&last_part(layer))).collect();
         let in_vision = |layer: &str| layer.starts_with(&format!("{vision}."));
         let pattern = format!(r"{}\..*", vision.replace('.', r"\."));
+        let not_the_vision = || Some(Layers::matching(&pattern).expect("a plain pattern"));
+        let leave_the_vision =
+            |layers: &[&str]| layers.iter().all(|layer| in_vision(layer)) && !adapters.keys().any(|layer| in_vision(layer));
         // short names where they are enough, as most programs expect them
-        let (names, excluded) = match () {
-            () if unwanted.is_empty() => (last_parts.into_iter().collect(), None),
-            () if unwanted.iter().all(|layer| in_vision(layer)) && !adapters.keys().any(|layer| in_vision(layer)) => {
-                (last_parts.into_iter().collect(), Some(Layers::matching(&pattern).expect("a plain pattern")))
-            }
-            () => (adapters.keys().cloned().collect(), None),
+        let (targets, excluded) = match () {
+            () if without.is_empty() => (Layers::All, None),
+            () if last_parts.iter().any(is_number) && leave_the_vision(&without) => (Layers::All, not_the_vision()),
+            // such a name is that of whole layers, too
+            () if last_parts.iter().any(is_number) => (Layers::Named(adapters.keys().cloned().collect()), None),
+            () if unwanted.is_empty() => (Layers::Named(last_parts.into_iter().collect()), None),
+            () if leave_the_vision(&unwanted) => (Layers::Named(last_parts.into_iter().collect()), not_the_vision()),
+            () => (Layers::Named(adapters.keys().cloned().collect()), None),
         };
         let rank_of = |adapter: &Adapter| adapter.down.dim(0);
         let alpha_of = |adapter: &Adapter| adapter.scale * rank_of(adapter) as f64;
@@ -167,7 +162,7 @@ impl AdapterConfig {
             alpha,
             alphas: others(&alpha_of, alpha),
             by_root: false,
-            targets: Layers::Named(names),
+            targets,
             excluded,
             numbered: None,
         }
@@ -230,53 +225,6 @@ impl AdapterConfig {
             // PEFT counts the layers of those that are named in part alone
             Some(numbered) if !self.targets.name(layer) => numbered.contain(layer).map_err(given_up("layers_pattern")),
             _ => Ok(true),
-        }
-    }
-}
-
-const EXPECTED_LAYERS: &str = "a list of names, a regular expression, or all-linear";
-
-fn read_layers(fields: &Fields, name: &str) -> Result<Option<Layers>, ModelError> {
-    let wrong = |got: String| fields.error(name, EXPECTED_LAYERS, got);
-    match fields.map().get(name) {
-        None | Some(Value::Null) => Ok(None),
-        Some(Value::String(text)) if text == "all-linear" => Ok(Some(Layers::All)),
-        Some(Value::String(text)) => Layers::matching(text).map(Some).map_err(|error| wrong(format!("{text} ({error})"))),
-        Some(Value::Array(names)) => {
-            let names = names.iter().map(|name| name.as_str().map(String::from)).collect::<Option<Vec<String>>>();
-            names.map(|names| Some(Layers::Named(names))).ok_or_else(|| wrong(fields.map()[name].to_string()))
-        }
-        Some(other) => Err(wrong(other.to_string())),
-    }
-}
-
-impl Layers {
-    /// The layers whose whole name `text` matches, as Python's `re.fullmatch` does.
-    fn matching(text: &str) -> Result<Self, Box<fancy_regex::Error>> {
-        Ok(Self::Matching { text: text.to_string(), regex: Box::new(Regex::new(&format!("^(?:{text})$"))?) })
-    }
-
-    /// # Errors
-    /// If a regular expression takes too many steps.
-    fn contain(&self, layer: &str) -> Result<bool, fancy_regex::Error> {
-        let ends_with = |name: &String| layer.strip_suffix(name.as_str()).is_some_and(|front| front.is_empty() || front.ends_with('.'));
-        match self {
-            Self::Named(names) => Ok(names.iter().any(ends_with)),
-            Self::Matching { regex, .. } => regex.is_match(layer),
-            Self::All => Ok(true),
-        }
-    }
-
-    /// Whether the whole name stands there.
-    fn name(&self, layer: &str) -> bool {
-        matches!(self, Self::Named(names) if names.iter().any(|name| name == layer))
-    }
-
-    fn to_json(&self) -> Value {
-        match self {
-            Self::Named(names) => json!(names),
-            Self::Matching { text, .. } => json!(text),
-            Self::All => json!("all-linear"),
         }
     }
 }

@@ -10,7 +10,7 @@ pub(super) fn without_tags(template: &str) -> Cow<'_, str> {
     }
     let mut out = String::with_capacity(template.len());
     let mut rest = template;
-    while let Some(start) = rest.find("{#").into_iter().chain(rest.find("{{")).chain(rest.find("{%")).min() {
+    while let Some(start) = next_code(rest) {
         let (text, opened) = rest.split_at(start);
         out.push_str(text);
         let length = match &opened[..2] {
@@ -43,6 +43,11 @@ pub(super) fn without_tags(template: &str) -> Cow<'_, str> {
     }
     out.push_str(rest);
     Cow::Owned(out)
+}
+
+/// Where the next comment, expression or statement begins. Looked for once: what the rest has none of would be looked for from every tag to the end.
+fn next_code(text: &str) -> Option<usize> {
+    text.match_indices('{').map(|(at, _)| at).find(|at| matches!(text.as_bytes().get(at + 1), Some(b'#' | b'{' | b'%')))
 }
 
 /// Bytes of the code that begins here, with its delimiters; a delimiter within a string ends nothing.
