@@ -85,6 +85,7 @@ pub mod studies {
     pub mod gradients;
     pub mod inspect;
     pub mod robustness;
+    pub mod scale;
 }
 
 /// The program `percept`: one file for each subcommand, with its arguments and what it prints. The work is done elsewhere.
