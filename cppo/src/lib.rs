@@ -86,6 +86,7 @@ pub mod studies {
     pub mod inspect;
     pub mod plan;
     pub mod robustness;
+    pub mod scale;
 }
 
 /// The program `percept`: one file for each subcommand, with its arguments and what it prints. The work is done elsewhere.

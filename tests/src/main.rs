@@ -90,6 +90,8 @@ mod rewards;
 #[cfg(feature = "cppo")]
 mod run;
 #[cfg(feature = "cppo")]
+mod scale;
+#[cfg(feature = "cppo")]
 mod sft_command;
 #[cfg(feature = "cppo")]
 mod statistics;

@@ -4,17 +4,18 @@ use std::collections::BTreeSet;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use percept_cppo::config::{Config, Reduce};
+use percept_cppo::config::{Config, OptimConfig, Reduce, SftConfig};
 use percept_cppo::problems::prompts::{Problems, test_prompts};
 use percept_cppo::training::evaluate::{Decoding, Measuring, evaluate_among};
 use percept_cppo::training::reduce::{Adding, Leaves, Rows, along_tree, bytes_sent, over_ranks};
+use percept_cppo::training::sft::{SftTrainer, check_ranks};
 use percept_cppo::training::trainer::StepOutput;
 use percept_cppo::training::world::{Disagreement, Exchange, World};
 use percept_engine::ops::with_rows_alike;
 use percept_engine::{DType, Device, Gradients, Tensor};
 use percept_model::{Model, Precision};
 
-use crate::trainer::{encoder, start, task};
+use crate::trainer::{encoder, start, task, tiny_config};
 use crate::world::{of_the_run, ranks, two_steps};
 
 fn exact(config: &mut Config) {
@@ -58,6 +59,39 @@ fn one_two_and_four_ranks_give_the_same_bits() {
 
 fn responses(output: &StepOutput) -> Vec<(u64, Vec<u32>)> {
     output.groups.iter().flat_map(|group| group.responses.iter().map(|response| (group.number, response.tokens().to_vec()))).collect()
+}
+
+#[test]
+fn supervised_training_gives_the_same_bits_on_any_number_of_ranks() {
+    let train = |world: World, reduce| {
+        let (model, encoder) = (Model::random(&tiny_config(), &Device::cpu(), 0, DType::F32), encoder());
+        let problems = Problems::Task(Box::new(task()));
+        let config = SftConfig { steps: 2, batch_size: 8, warm_start_steps: 2, warm_start_batch_size: 12, reduce, ..SftConfig::default() };
+        let optim = OptimConfig { learning_rate: 3e-3, ..OptimConfig::default() };
+        let mut trainer = SftTrainer::new(&model, &encoder, &problems, &config, &optim, 0).unwrap().in_world(&world);
+        let metrics: Vec<_> = (0..4).map(|_| of_the_run(&trainer.step().unwrap())).collect();
+        trainer.compare_ranks().unwrap();
+        let weights: Vec<u32> = model.parameters().flat_map(|(_, tensor)| tensor.to_vec::<f32>().unwrap()).map(f32::to_bits).collect();
+        (metrics, weights)
+    };
+    let alone = train(World::alone(), Reduce::Exact);
+    for size in [2, 4] {
+        for of_rank in ranks(size, |world| train(world, Reduce::Exact)) {
+            assert_eq!(of_rank.0, alone.0, "{size} ranks");
+            assert!(of_rank.1 == alone.1, "{size} ranks: other weights");
+        }
+    }
+    let fast = ranks(2, |world| train(world, Reduce::Fast));
+    assert!(fast[0] == fast[1]);
+    let problem = |reduce, size| {
+        let config = SftConfig { reduce, batch_size: 8, warm_start_batch_size: 12, ..SftConfig::default() };
+        check_ranks(&config, size).unwrap_err()
+    };
+    assert!(
+        problem(Reduce::Exact, 8)
+            .contains("sft.warm_start_batch_size = 12 with sft.reduce = \"exact\" can be shared by 1, 2, 4, … up to 4 ranks: got 8")
+    );
+    assert!(problem(Reduce::Fast, 3).contains("sft.batch_size must be a multiple of the number of ranks: got 8 for 3 ranks"));
 }
 
 /// Of four prompts some have responses of one token alone, which are never right.

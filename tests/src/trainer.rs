@@ -23,7 +23,7 @@ use percept_model::{Model, ModelConfig, ModelFiles, Precision};
 
 use crate::common::gpu;
 
-fn tiny_config() -> ModelConfig {
+pub(crate) fn tiny_config() -> ModelConfig {
     let mut config = ModelConfig::tiny();
     config.text.num_hidden_layers = 2;
     Idefics3::change(&mut config, |own| own.vision.num_hidden_layers = 1);

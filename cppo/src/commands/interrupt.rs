@@ -20,10 +20,29 @@ pub(super) fn watch() -> Result<()> {
         // whoever asks wants to see that it was heard; a terminal that is gone need not
         let _ = writeln!(std::io::stderr(), "\nstopping after this step, which is saved; once more to stop at once");
     };
-    let watched = WATCHED.get_or_init(|| ctrlc::set_handler(note));
+    let watched = WATCHED.get_or_init(|| {
+        #[cfg(all(unix, feature = "mpi"))]
+        hear_launcher();
+        ctrlc::set_handler(note)
+    });
     watched.as_ref().map_err(|error| anyhow!("Ctrl-C cannot be handled: {error}"))?;
     REQUESTED.store(false, Ordering::SeqCst);
     Ok(())
+}
+
+/// SIGUSR1, which `mpirun` hands on to its processes at once; after Ctrl-C it ends them within a second or two.
+#[cfg(all(unix, feature = "mpi"))]
+fn hear_launcher() {
+    use signal_hook::consts::SIGUSR1;
+    use signal_hook::iterator::Signals;
+
+    // without it the signal ends the process, as it does any other
+    let Ok(mut signals) = Signals::new([SIGUSR1]) else { return };
+    std::thread::spawn(move || {
+        for _ in signals.forever() {
+            REQUESTED.store(true, Ordering::SeqCst);
+        }
+    });
 }
 
 /// Whether somebody asked the run to stop.

@@ -2,28 +2,30 @@
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use anyhow::{Context, Result};
 use percept_model::Model;
 
 use super::arguments::load_settings;
-use super::device::open_device;
-use super::interrupt;
+use super::device::open_device_of;
 use super::outcome::Outcome;
 use super::place::checkpoint_of;
+use super::ranks;
 use super::resumed::{AcceptArgs, compare_beginning};
-use super::session::{Course, Session, at_step, restore_last};
+use super::session::{Course, Session, at_step, is_stop_requested, restore_last};
 use super::sources::{Unseen, read};
-use crate::config::{ConfigError, RolloutConfig, SftRunConfig};
+use crate::config::{ConfigError, Reduce, RolloutConfig, Settings, SftRunConfig};
 use crate::error::TrainError;
 use crate::problems::data::Purpose;
 use crate::problems::prompts::{Encoder, Problems};
 use crate::problems::reading::Reader;
 use crate::problems::tasks::Task;
 use crate::records::run::{Beginning, Metrics, RunFolder};
-use crate::training::evaluate::{Decoding, Measuring, evaluate};
+use crate::training::evaluate::{Decoding, Measuring, evaluate_among};
 use crate::training::policy::{directory, open_for_sft};
-use crate::training::sft::SftTrainer;
+use crate::training::reduce::Rows;
+use crate::training::sft::{SftTrainer, check_ranks};
 use crate::training::world::World;
 
 /// Arguments of `percept sft`.
@@ -50,38 +52,57 @@ pub(super) struct Args {
 
 /// Warm start, reference responses, evaluation, report, and the model.
 pub(super) fn run(args: &Args, world: &World, out: &mut dyn Write) -> Result<Outcome> {
-    if world.size() > 1 {
-        let problem =
-            format!("sft: expected one process, got {} ranks: train, eval and compare share their work among ranks", world.size());
-        return Err(TrainError::Unsupported(problem).into());
-    }
-    let old = args.resume.as_deref().map(RunFolder::open).transpose()?;
-    let config: SftRunConfig = match &old {
-        Some(folder) => folder.config()?,
+    let clock = Instant::now();
+    let mut old = None;
+    let config: SftRunConfig = match &args.resume {
+        Some(path) => {
+            let mut text = Vec::new();
+            if world.is_first() {
+                let folder = RunFolder::open(path)?;
+                text = folder.config::<SftRunConfig>()?.to_toml().into_bytes();
+                old = Some(folder);
+            }
+            let text = String::from_utf8(world.from_first("the configuration of the run", || text))?;
+            SftRunConfig::parse(&text, &path.display().to_string(), &[])?
+        }
         None => {
             let mut config = load(args)?;
             if let Some(model) = &mut config.model {
                 model.path = checkpoint_of(&model.path, out)?;
             }
+            if config.sft.reduce == Reduce::Auto && world.is_launched() {
+                config.sft.reduce = Reduce::Exact;
+            }
             config
         }
     };
-    check_out(&config.out, old.as_ref(), args.force)?;
-    let device = open_device(&config.run.device)?;
+    let of_ranks = |problem| ConfigError::Range { origin: format!("{} ranks", world.size()), problem };
+    check_ranks(&config.sft, world.size()).map_err(of_ranks)?;
+    if world.is_first() {
+        check_out(&config.out, old.as_ref(), args.force)?;
+    }
+    let device = open_device_of(&config.run.device, world)?;
     let (model, encoder) = open_for_sft(&config, &device)?;
     let reader = Reader { encoder: &encoder, model: model.config(), max_new_tokens: RolloutConfig::default().max_new_tokens };
     let (problems, unseen, beginning) = open_problems(&config, reader, out)?;
-    let mut trainer = SftTrainer::new(&model, &encoder, &problems, &config.sft, &config.optim, config.run.seed)?;
-    let folder = match old {
-        Some(folder) => folder,
-        None => RunFolder::create(&config)?,
-    };
+    let mut trainer = SftTrainer::new(&model, &encoder, &problems, &config.sft, &config.optim, config.run.seed)?.in_world(world);
     let model_directory = config.model.as_ref().map(|model| directory(&model.path)).transpose()?;
     let mut beginning = beginning.with_model(model_directory.as_deref())?;
-    beginning.config = folder.config_text()?;
-    let notices = compare_beginning::<SftRunConfig>(&folder, &beginning, CHANGEABLE, args.accept)?;
-    restore_last(&folder, |checkpoint| trainer.restore(checkpoint))?;
-    folder.note_beginning(&beginning)?;
+    ranks::compare(world, &config.to_toml(), &beginning, &device)?;
+    let (mut folder, mut notices) = (None, Vec::new());
+    if world.is_first() {
+        let run = match old {
+            Some(run) => run,
+            None => RunFolder::create(&config)?,
+        };
+        beginning.config = run.config_text()?;
+        notices = compare_beginning::<SftRunConfig>(&run, &beginning, CHANGEABLE, args.accept)?;
+        restore_last(&run, |checkpoint| trainer.restore(checkpoint))?;
+        run.note_beginning(&beginning)?;
+        folder = Some(run);
+    }
+    trainer.share_state()?;
+    let of_ranks = ranks::lines(world, &device, clock);
 
     let course = Course {
         command: "sft",
@@ -90,12 +111,16 @@ pub(super) fn run(args: &Args, world: &World, out: &mut dyn Write) -> Result<Out
         keep_checkpoints: config.sft.keep_checkpoints,
         updates_per_step: 1,
     };
-    let path = folder.path().display().to_string();
-    let mut session = Session::new(Some(folder), course, trainer.progress().step, &device, out)?;
+    let path = folder.as_ref().map_or_else(String::new, |folder| folder.path().display().to_string());
+    let mut session = Session::new(folder, course, trainer.progress().step, &device, out)?;
     session.say(format_args!("sft on {device}; run folder {path}"));
+    of_ranks.iter().for_each(|line| session.say(line));
     notices.iter().for_each(|notice| session.say(notice));
-    train(&config, &mut trainer, (&model, &encoder, unseen.as_ref()), &mut session).map_err(|error| session.advise(error))
+    train(&config, &mut trainer, (&model, &encoder, unseen.as_ref()), world, &mut session).map_err(|error| session.advise(error))
 }
+
+/// Steps between comparisons of the ranks' weights.
+const COMPARED_EVERY: u64 = 50;
 
 /// What does not change how a step is made from the one before.
 const CHANGEABLE: &[&str] =
@@ -156,11 +181,14 @@ fn train(
     config: &SftRunConfig,
     trainer: &mut SftTrainer<'_>,
     (model, encoder, unseen): (&Model, &Encoder, Option<&Unseen>),
+    world: &World,
     session: &mut Session<'_>,
 ) -> Result<Outcome> {
     let steps = config.sft.warm_start_steps + config.sft.steps;
-    let mut stop = interrupt::requested();
+    let rows = if config.sft.reduce == Reduce::Exact { Rows::Alike } else { Rows::Fastest };
+    let mut stop = is_stop_requested(world);
     while !stop && trainer.progress().step < steps {
+        world.note_step(trainer.progress().step + 1);
         let metrics = at_step(trainer.progress().step + 1, trainer.step())?;
         let step = trainer.progress().step;
         at_step(step, session.record(&metrics, &summary(&metrics)))?;
@@ -169,18 +197,23 @@ fn train(
                 let prompts = unseen.prompts(config.eval_problems as usize)?;
                 let max_new_tokens = RolloutConfig::default().max_new_tokens;
                 let how = Measuring { decoding, max_new_tokens, step, seed: config.run.seed };
-                let measured = at_step(step, evaluate(model, encoder, prompts, how, |_, _| {}))?;
+                let measured = at_step(step, evaluate_among(world, rows, model, encoder, prompts, how, |_, _| {}))?;
                 session.evaluation(&measured)?;
             }
         }
-        stop = interrupt::requested();
+        stop = is_stop_requested(world);
+        if step == steps || step.is_multiple_of(COMPARED_EVERY) {
+            at_step(step, trainer.compare_ranks())?;
+        }
         if stop || session.is_save_due(step) {
             session.save(step, None, |checkpoint| trainer.save(checkpoint))?;
         }
     }
     if trainer.progress().step == steps {
         session.check_learnt()?;
-        model.save(&config.out, encoder.files())?;
+        if world.is_first() {
+            model.save(&config.out, encoder.files())?;
+        }
         session.say(format_args!("model: {}", config.out.display()));
     }
     session.finish(trainer.progress().step)

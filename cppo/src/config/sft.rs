@@ -9,6 +9,7 @@ use super::load::Settings;
 use super::model::ModelConfig;
 use super::optim::OptimConfig;
 use super::run::RunConfig;
+use super::train::Reduce;
 use crate::problems::data::DataConfig;
 use crate::problems::tasks::{Task, TaskConfig};
 
@@ -124,6 +125,8 @@ pub struct SftConfig {
     pub batch_size: usize,
     /// Largest number of tokens that go through the model at once. Default 16384.
     pub micro_batch_tokens: usize,
+    /// How gradients are added, as `train.reduce`: with `exact` a batch is cut into up to 16 equal parts, which 1, 2, 4, … ranks share, to the same bits. Default `auto`.
+    pub reduce: Reduce,
     /// Steps of the warm start, in which the vision tower learns from dense labels, before that; 0 for none. Default 600.
     pub warm_start_steps: u64,
     /// Pictures per step of the warm start. Default 64.
@@ -142,6 +145,7 @@ impl Default for SftConfig {
             steps: 160,
             batch_size: 64,
             micro_batch_tokens: 16384,
+            reduce: Reduce::Auto,
             warm_start_steps: 600,
             warm_start_batch_size: 64,
             warm_start_learning_rate: 2e-3,

@@ -14,6 +14,7 @@ mod trainer;
 
 pub use trainer::SftTrainer;
 
+use std::ops::Range;
 use std::time::Instant;
 
 use percept_engine::{AdamW, Gradients, Head, ParamGroup, Tensor, no_grad, random};
@@ -21,11 +22,13 @@ use percept_model::image::{Grid, ImageSplitting, Patches};
 use percept_model::{Model, Packing, ResponseRows};
 use rayon::prelude::*;
 
-use crate::config::{OptimConfig, Schedule, SftConfig};
+use crate::config::{OptimConfig, Reduce, Schedule, SftConfig};
 use crate::error::TrainError;
 use crate::problems::prompts::{Encoder, Problems, Prompt};
 use crate::problems::tasks::{Family, Problem, Split, Task};
 use crate::training::optimise::{adamw, apply, weight_groups};
+use crate::training::reduce::{Adding, Leaves, along_tree, over_ranks};
+use crate::training::world::World;
 
 /// The dense labels' part of the training.
 pub struct WarmStart<'a> {
@@ -38,6 +41,7 @@ pub struct WarmStart<'a> {
     /// One row for each class, of all families one after the other, and one for none. `[classes + 1, hidden]`
     head: Tensor,
     step: u64,
+    world: World,
 }
 
 impl<'a> WarmStart<'a> {
@@ -68,7 +72,12 @@ impl<'a> WarmStart<'a> {
         let mut groups = weight_groups(model, optim.weight_decay);
         groups.push(ParamGroup { parameters: vec![("warm_start_head".into(), head.clone())], lr_scale: 1.0, weight_decay: 0.0 });
         let optimizer = adamw(groups, &optim);
-        Ok(WarmStart { model, encoder, task, config, optim, optimizer, head, step: 0 })
+        Ok(WarmStart { model, encoder, task, config, optim, optimizer, head, step: 0, world: World::alone() })
+    }
+
+    /// The same as one of several ranks, each with its own part of a step's problems.
+    pub fn in_world(self, world: World) -> Self {
+        Self { world, ..self }
     }
 
     /// One step: `warm_start/loss`, `warm_start/cell_accuracy` of the cells that show something, `grad_norm`, `lr`, `updates/skipped`,
@@ -81,28 +90,47 @@ impl<'a> WarmStart<'a> {
         let count = self.config.warm_start_batch_size as u64;
         // the first problems of the split, from its far end: those of the later steps begin at 0
         let first = WARM_START_PROBLEMS + self.step * count;
-        let problems = self.task.problems(Split::Train, first..first + count);
+        let parts = Parts::new(count as usize, self.config, &self.world);
+        let own = parts.own();
+        let problems = self.task.problems(Split::Train, first + own.start as u64..first + own.end as u64);
         self.step += 1;
         let tiles: Vec<Patches> =
             problems.par_iter().flat_map_iter(|problem| self.encoder.tiles(std::slice::from_ref(&problem.picture))).collect();
-        let labels: Vec<u32> =
-            problems.iter().zip(&tiles).flat_map(|(problem, tiles)| labels(problem, self.model.visual_grid(tiles.grids()[0]))).collect();
+        let labels: Vec<Vec<u32>> =
+            problems.iter().zip(&tiles).map(|(problem, tiles)| labels(problem, self.model.visual_grid(tiles.grids()[0]))).collect();
+        let [cells] = self.world.sum_of("the cells of the step", [labels.iter().map(Vec::len).sum::<usize>() as f64]);
 
-        let pictures = self.model.patch_batch(&tiles).expect("a step has pictures");
-        let features = self.model.image_features(&pictures); // [pictures·visual tokens, hidden]
-        let targets = Tensor::from_slice(self.model.device(), &labels, &[labels.len()]);
-        let (log_probs, _) = features.linear_log_probs(&Head::new(&self.head), &targets, 1.0);
-        let loss = log_probs.mean(&[0]).neg();
-        let gradients = loss.backward();
+        let mut parameters = self.model.trainable();
+        parameters.push(("warm_start_head".into(), self.head.clone()));
+        // read when all is computed: a GPU that is read stands still meanwhile
+        let mut rows: Vec<(u64, Tensor, Tensor, Vec<u32>)> = Vec::new();
+        let gradients = parts.gradients(&parameters, |number, part| {
+            let (tiles, labels) = (&tiles[part.clone()], labels[part].concat());
+            let pictures = self.model.patch_batch(tiles).expect("a step has pictures");
+            let features = self.model.image_features(&pictures); // [pictures·visual tokens, hidden]
+            let targets = Tensor::from_slice(self.model.device(), &labels, &[labels.len()]);
+            let (log_probs, _) = features.linear_log_probs(&Head::new(&self.head), &targets, 1.0);
+            let loss = match labels.len() as f64 == cells {
+                true => log_probs.mean(&[0]).neg(),
+                false => log_probs.sum_all().mul_scalar(-1.0 / cells as f32),
+            };
+            let gradients = loss.backward();
+            rows.push((number, loss.detach(), features.detach(), labels));
+            Ok::<_, TrainError>(Some(gradients))
+        })?;
         let lr = self.optim.learning_rate_at(self.step, self.config.warm_start_steps);
         let applied = apply(&mut self.optimizer, &gradients, lr)?;
 
-        let accuracy = self.cell_accuracy(&features, &labels)?;
+        let row = |(number, loss, features, labels): &(u64, Tensor, Tensor, Vec<u32>)| {
+            let [right, objects] = self.right_cells(features, labels)?;
+            Ok::<_, TrainError>((*number, vec![loss.item()?, right, objects]))
+        };
+        let rows = rows.iter().map(row).collect::<Result<_, _>>()?;
+        let sums = self.world.sum_rows("the metrics of the step", 3, rows);
         let time = clock.elapsed().as_secs_f64();
-        let loss = loss.item()?;
         Ok(vec![
-            ("warm_start/loss", loss),
-            ("warm_start/cell_accuracy", accuracy),
+            ("warm_start/loss", sums[0]),
+            ("warm_start/cell_accuracy", sums[1] / sums[2].max(1.0)),
             ("grad_norm", applied.gradient_norm),
             ("lr", lr),
             ("updates/skipped", f64::from(u8::from(applied.is_skipped))),
@@ -110,15 +138,15 @@ impl<'a> WarmStart<'a> {
         ])
     }
 
-    /// Share of the cells with an object whose class is the most probable.
-    fn cell_accuracy(&self, features: &Tensor, labels: &[u32]) -> Result<f64, TrainError> {
+    /// How many cells with an object have its class as the most probable, and how many have an object.
+    fn right_cells(&self, features: &Tensor, labels: &[u32]) -> Result<[f64; 2], TrainError> {
         let logits = no_grad(|| features.matmul(&self.head.t())).to_f64_vec()?;
         let classes = self.head.dim(0);
         let none = classes as u32 - 1;
         let best = |row: &[f64]| (0..classes).max_by(|&a, &b| row[a].total_cmp(&row[b])).expect("there are classes") as u32;
         let objects: Vec<bool> =
             logits.chunks(classes).zip(labels).filter(|&(_, &label)| label != none).map(|(row, &label)| best(row) == label).collect();
-        Ok(objects.iter().filter(|&&right| right).count() as f64 / objects.len().max(1) as f64)
+        Ok([objects.iter().filter(|&&right| right).count() as f64, objects.len() as f64])
     }
 }
 
@@ -150,6 +178,7 @@ pub struct Sft<'a> {
     optimizer: AdamW,
     seed: u64,
     step: u64,
+    world: World,
 }
 
 impl<'a> Sft<'a> {
@@ -163,7 +192,12 @@ impl<'a> Sft<'a> {
         seed: u64,
     ) -> Sft<'a> {
         let optimizer = adamw(weight_groups(model, optim.weight_decay), optim);
-        Sft { model, encoder, problems, config, optim, optimizer, seed, step: 0 }
+        Sft { model, encoder, problems, config, optim, optimizer, seed, step: 0, world: World::alone() }
+    }
+
+    /// The same as one of several ranks, each with its own part of a step's problems.
+    pub fn in_world(self, world: World) -> Self {
+        Self { world, ..self }
     }
 
     /// One step: `loss`, `entropy`, `grad_norm`, `lr`, `updates/skipped`, `tokens/trained`, `time/step`.
@@ -173,27 +207,35 @@ impl<'a> Sft<'a> {
     pub fn step(&mut self) -> Result<Numbers, TrainError> {
         let clock = Instant::now();
         let count = self.config.batch_size as u64;
-        let prompts = self.problems.training(self.step * count..(self.step + 1) * count, self.seed)?;
+        let parts = Parts::new(count as usize, self.config, &self.world);
+        let own = parts.own();
+        let first = self.step * count;
+        let prompts = self.problems.training(first + own.start as u64..first + own.end as u64, self.seed)?;
         self.step += 1;
         let examples = prompts.into_par_iter().map(|prompt| self.encode(prompt)).collect::<Result<Vec<_>, _>>()?;
         let tokens: usize = examples.iter().map(|example| example.response.len()).sum();
+        let [tokens] = self.world.sum_of("the tokens of the step", [tokens as f64]);
 
-        let mut gradients = Gradients::new();
-        let (mut loss, mut entropy) = (0.0, 0.0);
-        for part in micro_batches(&examples, self.config.micro_batch_tokens) {
-            let mut packing = Packing::new(self.model.config());
-            let mut rows = Vec::new();
-            for example in part {
-                let prompt = packing.prompt(&example.prompt, &example.tiles)?;
-                rows.push(packing.response(&prompt, &example.response)?);
+        let mut numbers = Vec::new();
+        let gradients = parts.gradients(&self.model.trainable(), |number, part| {
+            let mut gradients = Gradients::new();
+            for part in micro_batches(&examples[part], self.config.micro_batch_tokens) {
+                let mut packing = Packing::new(self.model.config());
+                let mut rows = Vec::new();
+                for example in part {
+                    let prompt = packing.prompt(&example.prompt, &example.tiles)?;
+                    rows.push(packing.response(&prompt, &example.response)?);
+                }
+                let hidden = self.model.hidden(&packing.into_batch(self.model));
+                let (log_probs, entropies) = self.model.log_probs(&hidden, &ResponseRows::concat(&rows), 1.0);
+                let share = log_probs.sum_all().mul_scalar(-1.0 / tokens as f32);
+                gradients.accumulate(share.backward());
+                numbers.push((number, vec![share.item()?, entropies.sum_all().item()? / tokens]));
             }
-            let hidden = self.model.hidden(&packing.into_batch(self.model));
-            let (log_probs, entropies) = self.model.log_probs(&hidden, &ResponseRows::concat(&rows), 1.0);
-            let share = log_probs.sum_all().mul_scalar(-1.0 / tokens as f32);
-            gradients.accumulate(share.backward());
-            loss += share.item()?;
-            entropy += entropies.sum_all().item()? / tokens as f64;
-        }
+            Ok::<_, TrainError>(Some(gradients))
+        })?;
+        let sums = self.world.sum_rows("the metrics of the step", 2, numbers);
+        let (loss, entropy) = (sums[0], sums[1]);
         let lr = self.optim.learning_rate_at(self.step, self.config.steps);
         let applied = apply(&mut self.optimizer, &gradients, lr)?;
         let time = clock.elapsed().as_secs_f64();
@@ -203,7 +245,7 @@ impl<'a> Sft<'a> {
             ("grad_norm", applied.gradient_norm),
             ("lr", lr),
             ("updates/skipped", f64::from(u8::from(applied.is_skipped))),
-            ("tokens/trained", tokens as f64),
+            ("tokens/trained", tokens),
             ("time/step", time),
         ])
     }
@@ -213,6 +255,75 @@ impl<'a> Sft<'a> {
         let encoded = self.encoder.encode(&prompt)?;
         Ok(Example { prompt: encoded.tokens, tiles: encoded.tiles, response })
     }
+}
+
+/// How a batch is cut: along the tree into equal parts, else into the ranks' alone.
+struct Parts<'a> {
+    batch: usize,
+    /// Leaves of the tree; none where the order of additions does not matter.
+    leaves: Option<usize>,
+    world: &'a World,
+}
+
+/// The most parts of a batch, and with that the most ranks that come to the same bits.
+const MOST_PARTS: usize = 16;
+
+impl<'a> Parts<'a> {
+    fn new(batch: usize, config: &SftConfig, world: &'a World) -> Self {
+        Parts { batch, leaves: (config.reduce == Reduce::Exact).then(|| leaves(batch)), world }
+    }
+
+    /// This rank's part of the batch.
+    fn own(&self) -> Range<usize> {
+        let own = self.batch / self.world.size();
+        self.world.rank() * own..(self.world.rank() + 1) * own
+    }
+
+    /// The gradients of `parameters` over the batch. `part` computes those of a range of this rank's examples, and is told the number by which its metrics are added.
+    fn gradients(
+        &self,
+        parameters: &[(String, Tensor)],
+        mut part: impl FnMut(u64, Range<usize>) -> Result<Option<Gradients>, TrainError>,
+    ) -> Result<Gradients, TrainError> {
+        let own = self.own();
+        let Some(leaves) = self.leaves else {
+            let gradients = part(0, 0..own.len())?.unwrap_or_default();
+            return Ok(over_ranks(self.world, Adding::Packed, gradients, parameters)?);
+        };
+        let (tree, length) = (Leaves::new(leaves, 1), self.batch / leaves);
+        let mut leaf = |leaf: usize| part(leaf as u64, leaf * length - own.start..(leaf + 1) * length - own.start);
+        let add = |mut a: Gradients, b: Gradients| {
+            a.accumulate(b);
+            a
+        };
+        let gradients = along_tree(tree.owned(self.world.rank(), self.world.size()), &mut leaf, &add)?.unwrap_or_default();
+        Ok(over_ranks(self.world, Adding::Tree(tree), gradients, parameters)?)
+    }
+}
+
+/// The leaves of a batch: the largest power of two that divides it, up to [`MOST_PARTS`].
+fn leaves(batch: usize) -> usize {
+    1 << batch.trailing_zeros().min(MOST_PARTS.trailing_zeros())
+}
+
+/// Whether so many ranks can share the batches.
+///
+/// # Errors
+/// What is wrong with their number, in words.
+pub fn check_ranks(config: &SftConfig, size: usize) -> Result<(), String> {
+    let warm = (config.warm_start_steps > 0).then_some(("sft.warm_start_batch_size", config.warm_start_batch_size));
+    for (name, batch) in [("sft.batch_size", config.batch_size)].into_iter().chain(warm) {
+        let most = leaves(batch);
+        if config.reduce == Reduce::Exact && !most.is_multiple_of(size) {
+            return Err(format!(
+                "{name} = {batch} with sft.reduce = \"exact\" can be shared by 1, 2, 4, … up to {most} ranks: got {size}; use another number, or sft.reduce=fast"
+            ));
+        }
+        if !batch.is_multiple_of(size) {
+            return Err(format!("{name} must be a multiple of the number of ranks: got {batch} for {size} ranks"));
+        }
+    }
+    Ok(())
 }
 
 struct Example {

@@ -11,6 +11,7 @@ use crate::error::TrainError;
 use crate::problems::prompts::{Encoder, Problems};
 use crate::records::run::Metrics;
 use crate::training::checkpoint::{self, Progress};
+use crate::training::world::World;
 
 /// A new model in training. Steps are counted through both phases.
 pub struct SftTrainer<'a> {
@@ -27,6 +28,8 @@ struct Setting<'a> {
     config: &'a SftConfig,
     optim: &'a OptimConfig,
     seed: u64,
+    /// None: alone.
+    world: Option<&'a World>,
 }
 
 /// Each has an optimiser of its own; the warm start has its head, too.
@@ -48,8 +51,45 @@ impl<'a> SftTrainer<'a> {
         optim: &'a OptimConfig,
         seed: u64,
     ) -> Result<SftTrainer<'a>, TrainError> {
-        let setting = Setting { model, encoder, problems, config, optim, seed };
+        let setting = Setting { model, encoder, problems, config, optim, seed, world: None };
         Ok(SftTrainer { setting, phase: setting.phase_after(0)?, progress: Progress::default() })
+    }
+
+    /// The same as one of several ranks, each with its own part of a step's problems.
+    pub fn in_world(self, world: &'a World) -> SftTrainer<'a> {
+        let phase = match self.phase {
+            Phase::WarmStart(warm_start) => Phase::WarmStart(warm_start.in_world(world.clone())),
+            Phase::Responses(sft) => Phase::Responses(sft.in_world(world.clone())),
+        };
+        SftTrainer { setting: Setting { world: Some(world), ..self.setting }, phase, ..self }
+    }
+
+    /// Gives all ranks the state of the first, which alone has read a checkpoint.
+    ///
+    /// # Errors
+    /// Those of the device.
+    pub fn share_state(&mut self) -> Result<(), TrainError> {
+        let Some(world) = self.setting.world else { return Ok(()) };
+        let own = serde_json::to_vec(&self.progress).expect("plain data");
+        let progress: Progress =
+            serde_json::from_slice(&world.from_first("the progress of the run", || own)).expect("what a rank sends is whole");
+        if progress != self.progress {
+            self.phase = self.setting.phase_after(progress.step)?;
+        }
+        let (optimizer, step) = self.phase.state();
+        *step = self.setting.step_of_phase(progress.step);
+        self.progress = progress;
+        checkpoint::share(world, optimizer, &mut self.progress)
+    }
+
+    /// Compares what the ranks have learnt.
+    ///
+    /// # Errors
+    /// As [`checkpoint::compare`].
+    pub fn compare_ranks(&mut self) -> Result<(), TrainError> {
+        let Some(world) = self.setting.world else { return Ok(()) };
+        let step = self.progress.step;
+        checkpoint::compare(world, self.phase.state().0, step)
     }
 
     /// One step of the phase at hand: [`WarmStart::step`] or [`Sft::step`].
@@ -89,13 +129,9 @@ impl<'a> SftTrainer<'a> {
     /// If the checkpoint is incomplete, damaged, or another model's; then nothing has changed.
     pub fn restore(&mut self, directory: &Path) -> Result<(), TrainError> {
         let mut phase = self.setting.phase_after(checkpoint::read_progress(directory)?.step)?;
-        let (optimizer, step): (&mut AdamW, &mut u64) = match &mut phase {
-            Phase::WarmStart(warm_start) => (&mut warm_start.optimizer, &mut warm_start.step),
-            Phase::Responses(sft) => (&mut sft.optimizer, &mut sft.step),
-        };
+        let (optimizer, step) = phase.state();
         let progress = checkpoint::restore(directory, optimizer)?;
-        let warm_start_steps = self.setting.config.warm_start_steps;
-        *step = if progress.step > warm_start_steps { progress.step - warm_start_steps } else { progress.step };
+        *step = self.setting.step_of_phase(progress.step);
         (self.phase, self.progress) = (phase, progress);
         Ok(())
     }
@@ -106,20 +142,38 @@ impl<'a> SftTrainer<'a> {
     }
 }
 
+impl Phase<'_> {
+    fn state(&mut self) -> (&mut AdamW, &mut u64) {
+        match self {
+            Phase::WarmStart(warm_start) => (&mut warm_start.optimizer, &mut warm_start.step),
+            Phase::Responses(sft) => (&mut sft.optimizer, &mut sft.step),
+        }
+    }
+}
+
 impl<'a> Setting<'a> {
+    fn world(&self) -> World {
+        self.world.cloned().unwrap_or_else(World::alone)
+    }
+
+    /// Steps of the phase at hand after `step` of all.
+    fn step_of_phase(&self, step: u64) -> u64 {
+        step.checked_sub(self.config.warm_start_steps).filter(|step| *step > 0).unwrap_or(step)
+    }
+
     /// The phase whose optimiser was at work in `step`.
     fn phase_after(&self, step: u64) -> Result<Phase<'a>, TrainError> {
         if self.config.warm_start_steps == 0 || step > self.config.warm_start_steps {
             return Ok(Phase::Responses(self.responses()));
         }
-        let Setting { model, encoder, problems, config, optim, seed } = *self;
+        let Setting { model, encoder, problems, config, optim, seed, .. } = *self;
         let Problems::Task(task) = problems else {
             return Err(TrainError::Unsupported("sft.warm_start_steps: expected 0 with data, whose pictures have no labels".into()));
         };
-        Ok(Phase::WarmStart(WarmStart::new(model, encoder, task, config, optim, seed)?))
+        Ok(Phase::WarmStart(WarmStart::new(model, encoder, task, config, optim, seed)?.in_world(self.world())))
     }
 
     fn responses(&self) -> Sft<'a> {
-        Sft::new(self.model, self.encoder, self.problems, self.config, self.optim, self.seed)
+        Sft::new(self.model, self.encoder, self.problems, self.config, self.optim, self.seed).in_world(self.world())
     }
 }
