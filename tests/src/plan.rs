@@ -76,6 +76,13 @@ fn the_program_plans() {
     let report: serde_json::Value = serde_json::from_str(&out).unwrap();
     assert_eq!((outcome, &report["fits"], &report["available_bytes"]), (Outcome::Failed, &false.into(), &1_000_000.into()));
     assert!(report["lower"].as_array().unwrap().iter().any(|setting| setting.as_str().unwrap().contains("now ")), "{out}");
+    // half of the prompts, and all gradients once
+    let (outcome, of_two, _) = plan(&["--memory", "8", "--ranks", "2", "--json"]);
+    let report: serde_json::Value = serde_json::from_str(&of_two).unwrap();
+    assert_eq!((outcome, report["sent_bytes"].as_f64().unwrap()), (Outcome::Done, 4.0 * report["trained"].as_f64().unwrap()));
+    let (outcome, _, errors) = plan(&["--ranks", "3"]);
+    assert_eq!(outcome, Outcome::BadInput);
+    assert!(errors.contains("--ranks: expected a divisor of the 2 prompts of an update, got 3"), "{errors}");
     let (_, out, _) = plan(&["--memory", "0.001"]);
     assert!(out.contains("DOES NOT FIT") && out.contains("less:"), "{out}");
 }

@@ -12,10 +12,11 @@ use super::outcome::Outcome;
 use super::overview::parameters_in_words;
 use super::place::checkpoint_of;
 use super::sources::Sources;
-use crate::config::{Config, wrapped};
+use crate::config::{Config, ConfigError, Reduce, wrapped};
 use crate::problems::reading::Reader;
 use crate::studies::bench::rates;
 use crate::studies::plan::{Plan, available_bytes};
+use crate::studies::scale::bytes_sent;
 use crate::training::policy::load_encoder;
 
 /// Arguments of `percept plan`.
@@ -32,6 +33,9 @@ pub(super) struct Args {
     /// Speed of memory in GB/s, for a device that is not at hand. Default: measured.
     #[arg(long, value_name = "GB/S", value_parser = positive, requires = "tflops")]
     bandwidth: Option<f64>,
+    /// Plan one of N ranks that `mpirun` starts, each with its own device: its share of the prompts, and what it sends.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    ranks: u32,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -47,6 +51,10 @@ fn positive(text: &str) -> Result<f64, String> {
 struct Report<'a> {
     #[serde(flatten)]
     plan: &'a Plan,
+    /// Processes that share a step.
+    ranks: u32,
+    /// Bytes of gradients that each of them sends to others in a step.
+    sent_bytes: f64,
     available_bytes: Option<u64>,
     fits: Option<bool>,
     lower: Vec<String>,
@@ -77,18 +85,48 @@ pub(super) fn run(args: &Args, out: &mut dyn Write, errors: &mut dyn Write) -> R
     let encoder = load_encoder(&config.model)?;
     let reader = Reader { encoder: &encoder, model: &encoder.files().config, max_new_tokens: config.rollout.max_new_tokens };
     let Sources { training, .. } = Sources::open(&config, reader, errors)?;
-    let plan = Plan::new(&config, &encoder, &training, rates)?;
+    let of_rank = share(&config, args.ranks)?;
+    let plan = Plan::new(&of_rank, &encoder, &training, rates)?;
+    let sent_bytes = config.train.updates_per_step as f64 * bytes_sent(plan.trained as f64, args.ranks as usize);
     let fits = available.fits(&plan);
     if args.json {
         let Rates { multiply_adds_per_second, bytes_per_second, .. } = rates;
-        let lower = plan.advice(&config);
-        let report = Report { plan: &plan, available_bytes: available.bytes(), fits, lower, multiply_adds_per_second, bytes_per_second };
+        let lower = plan.advice(&of_rank);
+        let report = Report {
+            plan: &plan,
+            ranks: args.ranks,
+            sent_bytes,
+            available_bytes: available.bytes(),
+            fits,
+            lower,
+            multiply_adds_per_second,
+            bytes_per_second,
+        };
         writeln!(out, "{}", serde_json::to_string_pretty(&report)?)?;
     } else {
-        print(&plan, &config, &rates, out)?;
-        write!(out, "{}", wrapped("", "  ", &verdict(&plan, &config, available)))?;
+        if args.ranks > 1 {
+            let line = format!("one of {} ranks, which sends {} of gradients to others in a step:", args.ranks, size(sent_bytes as u64));
+            write!(out, "{}", wrapped("", "  ", &line))?;
+        }
+        print(&plan, &of_rank, &rates, out)?;
+        write!(out, "{}", wrapped("", "  ", &verdict(&plan, &of_rank, available)))?;
     }
     Ok(if fits == Some(false) { Outcome::Failed } else { Outcome::Done })
+}
+
+/// What one of several ranks has of a step. Of ranks, gradients are added along the tree unless the configuration says otherwise.
+fn share(config: &Config, ranks: u32) -> Result<Config> {
+    let mut config = config.clone();
+    let (ranks, prompts, updates) = (ranks as usize, config.rollout.prompts_per_step, config.train.updates_per_step);
+    if !(prompts / updates).is_multiple_of(ranks) {
+        let problem = format!("--ranks: expected a divisor of the {} prompts of an update, got {ranks}", prompts / updates);
+        return Err(ConfigError::Range { origin: "arguments".into(), problem }.into());
+    }
+    config.rollout.prompts_per_step /= ranks;
+    if ranks > 1 && config.train.reduce == Reduce::Auto {
+        config.train.reduce = Reduce::Exact;
+    }
+    Ok(config)
 }
 
 fn print(plan: &Plan, config: &Config, rates: &Rates, out: &mut dyn Write) -> Result<()> {
