@@ -46,6 +46,22 @@ fn processor_gives_transformers_bytes() {
     }
 }
 
+/// SmolVLM2's processor (`tests/golden/image/make_smolvlm2.py`): the settings it saves, and its tiles, of 384 pixels.
+#[test]
+fn the_processor_of_smolvlm2_gives_transformers_bytes() {
+    let text = std::fs::read_to_string(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/image/smolvlm2.json")).unwrap();
+    let golden: Value = serde_json::from_str(&text).unwrap();
+    for case in golden["process"].as_array().unwrap() {
+        let (width, height) = pair(&case["size"]);
+        let mut config: ImageProcessorConfig = serde_json::from_value(golden["settings"].clone()).unwrap();
+        assert_eq!(config.image_processor_type, "SmolVLMImageProcessor");
+        config.do_image_splitting = case["split"].as_bool().unwrap();
+        let (got, tiles) = Processor::new(config).unwrap().tiles(&picture(width, height));
+        let crcs: Vec<u64> = tiles.iter().map(|tile| crc(&planes(tile))).collect();
+        assert_eq!((got, json!(crcs)), (tiling(case), case["crc"].clone()), "{case}");
+    }
+}
+
 #[test]
 fn patches_are_the_squares_of_their_tiles() {
     let mut config = ImageProcessorConfig::new(96, 32);

@@ -15,8 +15,8 @@
 //! | no bias in the vision tower's MLP, or one in the decoder's | `the_published_model_has_its_tensors`, `golden` |
 //! | positions in one dimension, or sections of angles interleaved | `golden` |
 //! | what follows a picture goes on after its number of tokens | `golden` |
-//! | decoding counts positions by tokens | `responses_go_on_behind_pictures_of_any_form` |
-//! | sequences of a batch go on at the position of the first | the same |
+//! | responses go on at a position counted by tokens | `golden`, whose responses stand behind pictures |
+//! | sequences of a batch go on at the position of the first | `responses_go_on_behind_pictures_of_any_form` |
 //! | prompts of the same tokens share what was made of other pictures | `pictures_tell_prompts_of_the_same_tokens_apart` |
 //! | `generation_config.json` changes what is sampled in training | `what_the_directory_says_of_sampling_changes_nothing` |
 //! | a tied head is a matrix of its own, or the other way round | `absent_keys_take_the_defaults_of_transformers`, `golden` |
