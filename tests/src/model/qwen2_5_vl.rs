@@ -24,7 +24,7 @@
 //! | padding on the wrong side | nothing is padded: sequences are packed, `responses_go_on_behind_pictures_of_any_form` |
 //! | sampling and training divide by the temperature in different places | `generate::…` in `tests/src/generate.rs`, at temperature 0.8 |
 //! | other bounds on pixels in sampling and in training | pictures are processed once; `pictures_that_are_no_longer_what_the_prompt_says_are_refused` |
-//! | words beyond the tokenizer are drawn | `hf::vocabulary` and the bans of sampling |
+//! | words beyond the tokenizer are drawn | `marks_of_pictures_and_rows_beyond_the_tokenizer_are_never_said`, `suppressed_tokens_are_never_drawn_and_have_no_probability` |
 //! | names of one layout alone, or one shard | `golden`: one file of old names, five of new ones |
 
 use std::path::{Path, PathBuf};

@@ -47,7 +47,7 @@ impl Watch {
     }
 
     /// Starts a thread that calls `end` once if something is waited for longer than `limit`, with what and in which step; or, from when `is_stopping` on, longer than
-    /// [`LAST`] and twice the longest wait so far. It lives as long as others hold the watch.
+    /// seven seconds and twice the longest wait so far. It lives as long as others hold the watch.
     pub fn guard(
         watch: &Arc<Watch>,
         limit: Duration,
