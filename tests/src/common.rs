@@ -31,3 +31,14 @@ const HELP: &str = if cfg!(target_os = "linux") {
 } else {
     "macOS has Metal on every Mac that it supports; a virtual machine may have no GPU"
 };
+
+/// Runs one test of this program in a process of its own, under limits that a shell sets, with the variable that the test waits for; what it prints has to say that it survived.
+#[cfg(unix)]
+pub(crate) fn survives(limits: &str, test: &str, variable: &str) -> String {
+    let program = std::env::current_exe().unwrap();
+    let script = format!("{limits} && exec \"$0\" --exact {test} --nocapture --test-threads 1");
+    let output = std::process::Command::new("sh").args(["-c", &script]).arg(program).env(variable, "1").output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.contains("survived"), "{said}");
+    said
+}

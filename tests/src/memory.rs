@@ -1,5 +1,7 @@
 //! Steady state allocates nothing: counters of a small training loop.
 
+#[cfg(unix)]
+use crate::common::survives;
 use percept_engine::ops::Heads;
 use percept_engine::optim::{AdamW, AdamWConfig, ParamGroup};
 use percept_engine::{Counters, DType, Device, Indices, RopeTable, Tensor};
@@ -100,11 +102,7 @@ const UNDER_A_LIMIT: &str = "PERCEPT_TEST_UNDER_A_LIMIT";
 #[cfg(unix)]
 #[test]
 fn memory_that_the_system_refuses_is_an_error() {
-    let program = std::env::current_exe().unwrap();
-    let script = "ulimit -v 1500000 && exec \"$0\" --exact memory::acts_under_a_limit --nocapture";
-    let output = std::process::Command::new("sh").args(["-c", script]).arg(program).env(UNDER_A_LIMIT, "1").output().unwrap();
-    let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && said.contains("survived"), "{said}");
+    survives("ulimit -v 1500000", "memory::acts_under_a_limit", UNDER_A_LIMIT);
 }
 
 /// No test but the process of the test above.

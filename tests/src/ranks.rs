@@ -181,12 +181,12 @@ fn every_rank_has_as_much_of_each_update() {
     }
     let problem = |prompts, updates, size, reduce| Leaves::new(prompts, updates).check(size, reduce).unwrap_err();
     assert!(
-        problem(8, 1, 3, "fast")
+        problem(8, 1, 3, Reduce::Fast)
             .contains("rollout.prompts_per_step must be a multiple of the number of ranks: got 8 prompts a step for 3 ranks")
     );
-    assert!(problem(8, 2, 8, "exact").contains("rollout.prompts_per_step / train.updates_per_step, 4, must be a multiple"));
-    assert!(problem(9, 1, 3, "exact").contains("got 3 ranks; use another number, or train.reduce=fast"));
-    assert!(Leaves::new(9, 1).check(3, "fast").is_ok());
+    assert!(problem(8, 2, 8, Reduce::Exact).contains("rollout.prompts_per_step / train.updates_per_step, 4, must be a multiple"));
+    assert!(problem(9, 1, 3, Reduce::Exact).contains("got 3 ranks; use another number, or train.reduce=fast"));
+    assert!(Leaves::new(9, 1).check(3, Reduce::Fast).is_ok());
 }
 
 /// Sums of ±0 and of what is there on one rank alone.

@@ -138,9 +138,10 @@ pub(super) fn resolved(mut config: Config, world: &World) -> Config {
 /// # Errors
 /// A number of ranks that does not divide the prompts, or that does not add gradients exactly.
 pub(super) fn check(config: &Config, world: &World) -> Result<(), ConfigError> {
-    let reduce = if config.train.reduce == Reduce::Exact { "exact" } else { "fast" };
     let leaves = Leaves::new(config.rollout.prompts_per_step, config.train.updates_per_step);
-    leaves.check(world.size(), reduce).map_err(|problem| ConfigError::Range { origin: format!("{} ranks", world.size()), problem })
+    leaves
+        .check(world.size(), config.train.reduce)
+        .map_err(|problem| ConfigError::Range { origin: format!("{} ranks", world.size()), problem })
 }
 
 /// Compares what ranks begin with: program, settings, model and data, device.

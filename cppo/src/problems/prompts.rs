@@ -159,7 +159,8 @@ impl Encoder {
     pub fn without_end(&self) -> Result<Encoder, TrainError> {
         let mut files = self.files.clone();
         files.generation.eos_token_ids.clear();
-        Ok(Encoder::new(files)?.with_instruction(&self.instruction))
+        let processor = files.image_processor()?;
+        Ok(Encoder { files, processor, instruction: self.instruction.clone(), never_said: self.never_said.clone() })
     }
 
     /// The files of the model directory.

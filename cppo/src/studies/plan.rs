@@ -1,8 +1,8 @@
 //! What a run will need, before it starts: memory by kind, and time by phase.
 //!
-//! Nothing is estimated by formula. One step of the run is taken on a meta device ([`percept_engine::meta`]), on the run's own first problems: the same code makes the same
+//! One step of the run is taken on a meta device ([`percept_engine::meta`]), on the run's own first problems: the same code makes the same
 //! tensors, so its peak is the run's. Responses are as long as they may be, and every other one is right, so that each group has something to learn and every picture
-//! that a method looks at is read.
+//! that a method looks at is read. By count is only how an update's peak is shared between gradients and activations.
 
 mod memory;
 

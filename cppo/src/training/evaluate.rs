@@ -98,8 +98,11 @@ pub fn evaluate_among(
             break;
         }
         let some = numbered(some);
-        let own = share(some.len(), world);
-        let sampled = rows.run(|| rollout(model, encoder, some[own].to_vec(), samples, &config, None, seed.wrapping_add(part)))?;
+        let (own, some) = match world.size() {
+            1 => (some, Vec::new()), // not copied: pictures are large
+            _ => (some[share(some.len(), world)].to_vec(), some),
+        };
+        let sampled = rows.run(|| rollout(model, encoder, own, samples, &config, None, seed.wrapping_add(part)))?;
         for group in of_all(world, sampled, some) {
             each(categories[0].problems(), &group);
             count(&mut categories[0], &group);

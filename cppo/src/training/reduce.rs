@@ -106,11 +106,11 @@ impl Leaves {
         (0..self.prompts as u64).filter(|number| own.contains(&self.of(*number))).collect()
     }
 
-    /// Whether so many ranks can share the leaves, and add them along the tree if `along_tree`.
+    /// Whether so many ranks can share the leaves, and add them as `reduce` says.
     ///
     /// # Errors
     /// What is wrong with their number, in words.
-    pub fn check(self, size: usize, reduce: &str) -> std::result::Result<(), String> {
+    pub fn check(self, size: usize, reduce: Reduce) -> std::result::Result<(), String> {
         let share = self.prompts / self.updates;
         if !share.is_multiple_of(size) {
             let updates = if self.updates == 1 { String::new() } else { format!(" / train.updates_per_step, {share},") };
@@ -119,7 +119,7 @@ impl Leaves {
                 self.prompts
             ));
         }
-        if reduce == "exact" && !size.is_power_of_two() {
+        if reduce == Reduce::Exact && !size.is_power_of_two() {
             return Err(format!(
                 "train.reduce: \"exact\" adds the gradients of 1, 2, 4, 8, … ranks to the same bits: got {size} ranks; use another number, or train.reduce=fast"
             ));

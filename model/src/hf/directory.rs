@@ -148,11 +148,12 @@ impl ModelFiles {
     }
 
     /// Tokens that no response may have, in order: those that stand for pictures and films or mark them, and ids of the embedding table that the tokenizer does
-    /// not know. For [`Model::suppress_tokens`](crate::Model::suppress_tokens).
+    /// not know. Those that end a response may be said whatever they are. For [`Model::suppress_tokens`](crate::Model::suppress_tokens).
     pub fn tokens_never_said(&self) -> Vec<u32> {
         let family = families::of(&self.config);
         let known = self.tokenizer.tokens_by_id();
-        let may_be_said = |id: &u32| known.get(id).is_some_and(|token| !(family.is_only_for_prompts)(token));
+        let ends = |id: &u32| self.generation.eos_token_ids.contains(id);
+        let may_be_said = |id: &u32| ends(id) || known.get(id).is_some_and(|token| !(family.is_only_for_prompts)(token));
         (0..self.config.text.vocab_size as u32).filter(|id| !may_be_said(id)).collect()
     }
 

@@ -137,7 +137,16 @@ fn suppress_samples() -> Vec<Sample> {
         suppress(&mut rng, 0, 3, vec![2]),
         suppress(&mut rng, 3, 301, vec![300]),
         suppress(&mut rng, 2, 700, (1..650).collect()),
+        suppressed_distribution(&mut rng),
     ]
+}
+
+/// With its gradient, which the softmax leaves at 0 where the probability is.
+fn suppressed_distribution(rng: &mut Rng) -> Sample {
+    let inputs = vec![rng.input(&[7, 4], -2.0, 2.0), rng.input(&[31, 4], -1.0, 1.0)];
+    Sample::new("the distribution in 7 rows, 3 of 31 tokens suppressed", inputs, |x| {
+        vec![Head::new(&x[1]).suppressing(&[0, 17, 30]).distribution(&x[0], 0.8)]
+    })
 }
 
 fn random_suppress(rng: &mut Rng) -> Sample {
