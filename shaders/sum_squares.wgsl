@@ -1,5 +1,6 @@
 // The sums of squares of up to seven gradients, in parts of about 64 numbers; what is left of seven has length 0.
-//   partials[offset + t] = Σ_k g[t + k·parts]²,  t < parts = ⌈length / 64⌉; those of a gradient behind those of the one before it; neighbours read neighbours
+// A gradient is cut into stretches of 16,384 numbers, and a stretch of n into ⌈n / 64⌉ parts: part t has its numbers t, t + parts, t + 2 parts, …, so that neighbours read neighbours.
+//   partials[offset + ..] = Σ g²;  those of a stretch behind those of the one before it, those of a gradient behind those of the one before it
 // Dispatch: one thread per partial, linear groups of 256.
 
 struct Params {
@@ -45,9 +46,11 @@ fn sum_squares(at: Invocation) {
     if which == 7u {
         return;
     }
-    let parts = (lengths[which] + 63u) / 64u;
+    let start = part / 256u * 16384u;
+    let end = min(start + 16384u, lengths[which]);
+    let parts = (end - start + 63u) / 64u;
     var total = 0.0;
-    for (var i = part; i < lengths[which]; i += parts) {
+    for (var i = start + part % 256u; i < end; i += parts) {
         let g = number(which, i);
         total += g * g;
     }

@@ -26,5 +26,5 @@ echo "second driver: SwiftShader ($driver/libvk_swiftshader.so) runs the GPU tes
 export VK_DRIVER_FILES=$driver/vk_swiftshader_icd.json VK_ICD_FILENAMES=$driver/vk_swiftshader_icd.json PERCEPT_ADAPTER=SwiftShader
 # every module with tests that open the GPU (a test of the repository compares), and single tests of modules that are busy on the CPU otherwise
 cargo test --quiet -p percept-tests --test percept -- \
-    gpu:: autograd:: cast:: generate:: memory:: movement:: optim:: sampling:: shaders:: tune:: op_table::the_gpu_ update::both_devices_ trainer::a_gpu_
+    gpu:: autograd:: blocks:: cast:: generate:: memory:: movement:: optim:: sampling:: shaders:: tune:: op_table::the_gpu_ update::both_devices_ trainer::a_gpu_
 echo "second driver: SwiftShader passes"

@@ -4,14 +4,40 @@
 //! gradients of the inputs; the engine sums. Nodes hold what the rule captured and nothing else, and [`Tensor::backward`] frees each node as soon
 //! as its rule has run.
 
+mod blocks;
+mod gradients;
+
 use std::cell::Cell;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
+use crate::layout::Layout;
 use crate::tensor::Tensor;
+use blocks::Home;
+pub use gradients::Gradients;
 
-type Rule = Box<dyn FnOnce(&[Option<Tensor>], &mut Gradients) -> Vec<Option<Tensor>> + Send>;
+type Rule = Box<dyn FnOnce(&[Option<Tensor>], &mut Places<'_>) -> Vec<Option<Tensor>> + Send>;
+
+/// Where a rule may write its gradients.
+pub(crate) struct Places<'a> {
+    gradients: &'a mut Gradients,
+    inputs: &'a [Option<Edge>],
+}
+
+impl Places<'_> {
+    /// Memory for the gradient of an input that is a parameter, or a view of one, in its shape, still zeros. A rule that asks for it writes the gradient there and returns it; it need not then be
+    /// copied. `None` where the input is something else, or has a gradient already.
+    pub(crate) fn of(&mut self, input: usize) -> Option<Tensor> {
+        self.of_run(&[input])
+    }
+
+    /// The same for several inputs together, whose gradients lie one behind the other.
+    pub(crate) fn of_run(&mut self, inputs: &[usize]) -> Option<Tensor> {
+        let homes = inputs.iter().map(|&input| self.inputs[input].as_ref()?.home()).collect::<Option<Vec<Home>>>()?;
+        self.gradients.place(Home::of_all(&homes)?)
+    }
+}
 
 /// What a node keeps until its rule has run.
 struct Body {
@@ -27,6 +53,8 @@ pub(crate) struct Node {
     is_leaf: bool,
     outputs: usize,
     body: Mutex<Option<Body>>,
+    /// Where the gradient of a parameter that lies in a block belongs, or of a view of one.
+    home: Mutex<Option<Home>>,
 }
 
 /// Output `index` of a node.
@@ -40,13 +68,29 @@ impl Edge {
     pub(crate) fn leaf() -> Edge {
         Edge { node: Arc::new(Node::new("parameter", 1, None)), index: 0 }
     }
+
+    fn is_leaf(&self) -> bool {
+        self.node.is_leaf
+    }
+
+    fn id(&self) -> u64 {
+        self.node.id
+    }
+
+    fn home(&self) -> Option<Home> {
+        self.node.home.lock().unwrap_or_else(|poison| poison.into_inner()).clone()
+    }
+
+    fn settle_at(&self, home: Home) {
+        *self.node.home.lock().unwrap_or_else(|poison| poison.into_inner()) = Some(home);
+    }
 }
 
 impl Node {
     fn new(op: &'static str, outputs: usize, body: Option<Body>) -> Node {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let id = NEXT.fetch_add(1, Ordering::Relaxed);
-        Node { id, op, is_leaf: body.is_none(), outputs, body: Mutex::new(body) }
+        Node { id, op, is_leaf: body.is_none(), outputs, body: Mutex::new(body), home: Mutex::new(None) }
     }
 
     fn take_body(&self) -> Option<Body> {
@@ -65,93 +109,6 @@ impl Drop for Node {
                 pending.extend(body.inputs);
             }
         }
-    }
-}
-
-/// Gradients of the parameters of one or more backward passes.
-#[derive(Clone, Default)]
-pub struct Gradients(HashMap<u64, Tensor>);
-
-impl Gradients {
-    /// No gradients yet.
-    pub fn new() -> Gradients {
-        Gradients::default()
-    }
-
-    /// The gradient of a parameter, in its shape; `None` if the loss does not depend on it.
-    ///
-    /// # Panics
-    /// If the tensor is not a parameter ([`Tensor::parameter`]).
-    #[track_caller]
-    pub fn get(&self, parameter: &Tensor) -> Option<&Tensor> {
-        self.0.get(&leaf_id(parameter))
-    }
-
-    /// Takes the gradient of a parameter out.
-    ///
-    /// # Panics
-    /// If the tensor is not a parameter.
-    #[track_caller]
-    pub fn take(&mut self, parameter: &Tensor) -> Option<Tensor> {
-        self.0.remove(&leaf_id(parameter))
-    }
-
-    /// Sets the gradient of a parameter: one that was computed elsewhere, or reduced over ranks.
-    ///
-    /// # Panics
-    /// If the tensor is not a parameter, or the shapes differ.
-    #[track_caller]
-    pub fn set(&mut self, parameter: &Tensor, gradient: &Tensor) {
-        assert!(parameter.shape() == gradient.shape(), "gradients: {:?} for a parameter {:?}", gradient.shape(), parameter.shape());
-        self.0.insert(leaf_id(parameter), gradient.detach());
-    }
-
-    /// Adds the gradients of another pass (a micro-batch).
-    pub fn accumulate(&mut self, other: Gradients) {
-        let mut other: Vec<_> = other.0.into_iter().collect();
-        other.sort_by_key(|(id, _)| *id);
-        for (id, gradient) in other {
-            self.add(id, gradient);
-        }
-    }
-
-    /// The number of parameters that have a gradient.
-    pub fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    /// True if no parameter has a gradient.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// All gradients, in the order in which the parameters were made.
-    pub(crate) fn in_order(&self) -> Vec<&Tensor> {
-        let mut all: Vec<_> = self.0.iter().collect();
-        all.sort_by_key(|(id, _)| **id);
-        all.into_iter().map(|(_, gradient)| gradient).collect()
-    }
-
-    /// True if both tensors are the same leaf.
-    #[track_caller]
-    pub(crate) fn is_same_parameter(a: &Tensor, b: &Tensor) -> bool {
-        leaf_id(a) == leaf_id(b)
-    }
-
-    fn add(&mut self, id: u64, gradient: Tensor) {
-        let sum = match self.0.remove(&id) {
-            Some(before) => no_grad(|| before.add(&gradient)),
-            None => gradient,
-        };
-        self.0.insert(id, sum);
-    }
-}
-
-#[track_caller]
-fn leaf_id(parameter: &Tensor) -> u64 {
-    match parameter.edge() {
-        Some(edge) if edge.node.is_leaf => edge.node.id,
-        _ => panic!("gradients: the tensor {:?} is not a parameter; make it one with .parameter()", parameter.shape()),
     }
 }
 
@@ -187,16 +144,15 @@ where
         return output;
     }
     // Parameters inside `f` are not among the inputs, so the node is made even when no input needs a gradient.
-    let rule: Rule = Box::new(move |upstream, gradients| {
+    let rule: Rule = Box::new(move |upstream, places| {
         let Some(upstream) = &upstream[0] else {
             return vec![None; plain.len()];
         };
         let leaves: Vec<Tensor> = plain.iter().map(|x| if x.dtype().is_float() { x.parameter() } else { x.clone() }).collect();
         let output = with_recording(true, || f(&leaves));
-        let mut inner = run_backward(&[(&output, upstream)]);
-        let inputs = leaves.iter().map(|x| if x.requires_grad() { inner.take(x) } else { None }).collect();
-        gradients.accumulate(inner);
-        inputs
+        // parameters of the inside receive theirs where those of the outside do
+        propagate(&[(&output, upstream)], places.gradients);
+        leaves.iter().map(|x| if x.requires_grad() { places.gradients.take(x) } else { None }).collect()
     });
     let edges = inputs.iter().map(|x| x.edge().cloned()).collect();
     output.with_node("checkpoint", 1, Body { rule, inputs: edges })
@@ -242,11 +198,33 @@ impl Tensor {
         inputs: &[&Tensor],
         rule: impl FnOnce(&Tensor) -> Vec<Option<Tensor>> + Send + 'static,
     ) -> Tensor {
-        let [output] = with_grads_of([self], op, inputs, move |dy| {
+        self.with_grads_in_place(op, inputs, move |dy, _| rule(dy))
+    }
+
+    /// [`with_grads`](Tensor::with_grads) for a rule that can write gradients of parameters where they belong.
+    pub(crate) fn with_grads_in_place(
+        self,
+        op: &'static str,
+        inputs: &[&Tensor],
+        rule: impl FnOnce(&Tensor, &mut Places<'_>) -> Vec<Option<Tensor>> + Send + 'static,
+    ) -> Tensor {
+        let [output] = with_grads_of_in_place([self], op, inputs, move |dy, places| {
             let [Some(dy)] = dy else { unreachable!("a node runs only when a gradient arrived") };
-            rule(dy)
+            rule(dy, places)
         });
         output
+    }
+
+    /// Says that this tensor is a view of parameters which lie one behind the other in a block, so that a gradient of it can be written where theirs belong: `view` is what became of the layout of
+    /// them all. Of other tensors, and of views that are not in a graph, it says nothing.
+    pub(crate) fn as_view_of(self, parts: &[&Tensor], view: impl FnOnce(&Layout) -> Layout) -> Tensor {
+        let homes: Option<Vec<Home>> = parts.iter().map(|part| part.edge()?.home()).collect();
+        if let (Some(edge), Some(homes)) = (self.edge(), homes)
+            && let Some(home) = Home::of_all(&homes)
+        {
+            edge.settle_at(Home { layout: view(&home.layout), ..home });
+        }
+        self
     }
 
     /// Gradients of this scalar with respect to every parameter it depends on. Frees the graph as it goes: a second call panics.
@@ -284,10 +262,20 @@ pub(crate) fn with_grads_of<const M: usize>(
     inputs: &[&Tensor],
     rule: impl FnOnce(&[Option<Tensor>]) -> Vec<Option<Tensor>> + Send + 'static,
 ) -> [Tensor; M] {
+    with_grads_of_in_place(outputs, op, inputs, move |upstream, _| rule(upstream))
+}
+
+/// [`with_grads_of`] for a rule that can write gradients of parameters where they belong.
+pub(crate) fn with_grads_of_in_place<const M: usize>(
+    outputs: [Tensor; M],
+    op: &'static str,
+    inputs: &[&Tensor],
+    rule: impl FnOnce(&[Option<Tensor>], &mut Places<'_>) -> Vec<Option<Tensor>> + Send + 'static,
+) -> [Tensor; M] {
     if !RECORDING.get() || inputs.iter().all(|x| !x.requires_grad()) {
         return outputs;
     }
-    let body = Body { rule: Box::new(move |upstream, _| rule(upstream)), inputs: inputs.iter().map(|x| x.edge().cloned()).collect() };
+    let body = Body { rule: Box::new(rule), inputs: inputs.iter().map(|x| x.edge().cloned()).collect() };
     let node = Arc::new(Node::new(op, M, Some(body)));
     let mut index = 0;
     outputs.map(|output| {
@@ -309,36 +297,42 @@ pub(crate) fn assert_no_grad(op: &'static str, inputs: &[&Tensor]) {
 /// One backward pass from several outputs with their gradients.
 pub(crate) fn run_backward(roots: &[(&Tensor, &Tensor)]) -> Gradients {
     let mut gradients = Gradients::new();
+    propagate(roots, &mut gradients);
+    no_grad(|| gradients.settle());
+    gradients
+}
+
+/// Adds what arrives at parameters to `gradients`.
+fn propagate(roots: &[(&Tensor, &Tensor)], gradients: &mut Gradients) {
     // Descending ids: every consumer of a node was made after it.
     let mut pending: BTreeMap<u64, (Arc<Node>, Vec<Option<Tensor>>)> = BTreeMap::new();
     no_grad(|| {
         for (output, upstream) in roots {
             if let Some(edge) = output.edge() {
-                deliver(&mut pending, &mut gradients, edge.clone(), upstream.detach());
+                deliver(&mut pending, gradients, edge.clone(), upstream.detach());
             }
         }
         while let Some((_, (node, upstream))) = pending.pop_last() {
-            let body = node.take_body().unwrap_or_else(|| panic!("backward: the graph of {} was already used and freed", node.op));
-            let downstream = (body.rule)(&upstream, &mut gradients);
+            let Body { rule, inputs } =
+                node.take_body().unwrap_or_else(|| panic!("backward: the graph of {} was already used and freed", node.op));
+            let downstream = rule(&upstream, &mut Places { gradients, inputs: &inputs });
             drop(upstream);
-            assert_eq!(downstream.len(), body.inputs.len(), "{}: the rule returns one gradient per input", node.op);
-            for (edge, gradient) in body.inputs.into_iter().zip(downstream) {
+            assert_eq!(downstream.len(), inputs.len(), "{}: the rule returns one gradient per input", node.op);
+            for (edge, gradient) in inputs.into_iter().zip(downstream) {
                 if let (Some(edge), Some(gradient)) = (edge, gradient) {
-                    deliver(&mut pending, &mut gradients, edge, gradient);
+                    deliver(&mut pending, gradients, edge, gradient);
                 }
             }
         }
     });
-    gradients
 }
 
 /// Adds a gradient where it belongs: to a parameter, or to a node that waits for its turn.
 fn deliver(pending: &mut BTreeMap<u64, (Arc<Node>, Vec<Option<Tensor>>)>, gradients: &mut Gradients, edge: Edge, gradient: Tensor) {
-    let Edge { node, index } = edge;
-    if node.is_leaf {
-        gradients.add(node.id, gradient);
-        return;
+    if edge.is_leaf() {
+        return gradients.add(&edge, gradient);
     }
+    let Edge { node, index } = edge;
     let (_, slots) = pending.entry(node.id).or_insert_with(|| {
         let slots = vec![None; node.outputs];
         (node, slots)

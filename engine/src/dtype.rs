@@ -37,6 +37,11 @@ impl DType {
     /// Those of the floating types.
     pub(crate) const FLOAT_CODES: &'static [u32] = &[0, 1, 2];
 
+    /// The type of gradients of tensors of this type, and of what optimisers keep of them: f32 for halves.
+    pub const fn of_gradients(self) -> DType {
+        if self.is_half() { DType::F32 } else { self }
+    }
+
     /// True for f16 and bf16.
     pub const fn is_half(self) -> bool {
         matches!(self, DType::F16 | DType::BF16)

@@ -44,5 +44,5 @@ pub use gpu::{AdapterReport, GpuSelector};
 pub use indices::Indices;
 pub use meta::Rates;
 pub use ops::{Head, RopeTable, Sampling, linear_kl};
-pub use optim::{AdamW, AdamWConfig, ParamGroup, Sgd, SgdConfig};
+pub use optim::{AdamW, AdamWConfig, ParamGroup, Sgd, SgdConfig, StepReport};
 pub use tensor::Tensor;

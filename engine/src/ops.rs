@@ -4,6 +4,7 @@ use crate::dtype::DType;
 use crate::tensor::Tensor;
 pub use crate::tune::MatmulVariant;
 
+pub(crate) mod accumulate;
 pub(crate) mod argmax;
 pub(crate) mod attention;
 pub(crate) mod binary;

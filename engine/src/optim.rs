@@ -1,6 +1,7 @@
 //! Optimisers: [`AdamW`] and [`Sgd`], which are [`Optimiser`] with two rules of updating a parameter.
 //!
-//! A step is one launch to square up each gradient, one to decide, and one to update each parameter: decay, moments, clipping and rounding to the
+//! A step is a few launches to square up the gradients, one to decide, and one to update each parameter, or all of a block
+//! ([`Tensor::laid_in_blocks`](crate::Tensor::laid_in_blocks)) with the same settings: decay, moments, clipping and rounding to the
 //! storage type are fused in it. Nothing is read back: the norm, the clip factor and the decision to skip a step whose gradients are not finite
 //! stay on the device, with the step count. Parameters stored as halves keep an f32 master copy.
 

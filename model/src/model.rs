@@ -272,6 +272,16 @@ impl Model {
         self.replace_weights(weights);
     }
 
+    /// Lays all that is trained one behind the other in memory, to be called when it is settled what that is: an optimiser then updates it in few launches
+    /// ([`Tensor::laid_in_blocks`]). Nothing else changes; tensors of the model that somebody holds from before are no longer the model's.
+    pub fn lay_for_training(&mut self) {
+        let mut weights = self.weights.clone();
+        weights.lay_in_blocks(&families::declared(&self.config).groups);
+        let encoded = self.encoded.clone();
+        self.replace_weights(weights);
+        self.encoded = encoded;
+    }
+
     /// Stops training the vision tower; the connector is still trained.
     pub fn freeze_vision(&mut self) {
         let family = self.family;

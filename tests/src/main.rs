@@ -5,6 +5,7 @@ mod common;
 // the engine
 mod attention;
 mod autograd;
+mod blocks;
 mod cast;
 mod gpu;
 mod memory;

@@ -21,7 +21,7 @@ fn embedding_takes_rows_and_its_gradient_adds_them_up() {
     assert_eq!(y.shape(), [2, 2, 2]);
     assert_eq!(values(&y), [6.0, 7.0, 0.0, 1.0, 6.0, 7.0, 2.0, 3.0]);
     let gradients = y.backward_from(&counting(&[2, 2, 2]));
-    assert_eq!(values(gradients.get(&table).unwrap()), [2.0, 3.0, 6.0, 7.0, 0.0, 0.0, 4.0, 6.0]);
+    assert_eq!(values(&gradients.get(&table).unwrap()), [2.0, 3.0, 6.0, 7.0, 0.0, 0.0, 4.0, 6.0]);
 }
 
 #[test]
@@ -100,7 +100,7 @@ fn tensors_that_lie_in_order_are_joined_without_a_copy() {
         let weights = Tensor::from_slice(&device, &(0..6 * 64).map(|i| i as f32).collect::<Vec<_>>(), &[6, 64]);
         let gradients = joined.mul(&weights).sum_all().backward();
         for (part, start) in parts.into_iter().zip([0, 3, 4]) {
-            assert_eq!(values(gradients.get(part).unwrap()), values(&weights.slice(0, start, part.dim(0))));
+            assert_eq!(values(&gradients.get(part).unwrap()), values(&weights.slice(0, start, part.dim(0))));
         }
         laid[1].write_slice(&[7.0f32; 64]);
         assert_eq!(values(&joined)[3 * 64..4 * 64], [7.0; 64]);

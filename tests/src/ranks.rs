@@ -127,9 +127,11 @@ fn fast_ranks_differ_by_rounding() {
 
 #[test]
 fn ranks_send_as_many_bytes_of_gradients_as_planned() {
-    let lengths: Vec<usize> = {
-        let model = Model::load(&start().join("model"), &Device::cpu(), Precision::Float32).unwrap();
-        model.trainable().iter().map(|(_, parameter)| parameter.len()).collect()
+    let planned = |size| {
+        let mut model = Model::load(&start().join("model"), &Device::cpu(), Precision::Float32).unwrap();
+        model.lay_for_training();
+        let trained = model.trainable();
+        bytes_sent(&trained.iter().map(|(_, parameter)| parameter).collect::<Vec<_>>(), size)
     };
     for reduce in [Reduce::Exact, Reduce::Fast] {
         for size in [2, 4] {
@@ -141,12 +143,15 @@ fn ranks_send_as_many_bytes_of_gradients_as_planned() {
                 world.traffic()
             });
             // two steps of two updates each; with a reference policy every weight has a gradient
-            let planned = 4 * bytes_sent(&lengths, size);
+            let planned = 4 * planned(size);
             assert!(sent.iter().all(|sent| sent.gradient_bytes == planned), "{reduce:?}: {planned} planned for {size} ranks: {sent:?}");
         }
     }
-    assert_eq!(bytes_sent(&[10, 7], 1), 0);
-    assert_eq!(bytes_sent(&[10, 7], 4), 2 * 4 * 20 / 4 * 3); // filled up to 20 elements
+    let [a, b] = [10, 7].map(|length| Tensor::zeros(&Device::cpu(), &[length], DType::F32).parameter());
+    assert_eq!(bytes_sent(&[&a, &b], 1), 0);
+    assert_eq!(bytes_sent(&[&a, &b], 4), 2 * 4 * (12 + 8) / 4 * 3); // each filled up to a multiple of 4
+    let laid = Tensor::laid_in_blocks(&[vec![&a], vec![&b]]).concat();
+    assert_eq!(bytes_sent(&laid.iter().collect::<Vec<_>>(), 4), 2 * 4 * 20 / 4 * 3); // 17, filled up
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use percept_cppo::studies::scale::{Cluster, Job, Optimiser, bytes_sent, memory, reduction_seconds, sets_of_gradients, step_seconds};
 use percept_cppo::training::reduce;
+use percept_engine::{DType, Device, Tensor};
 
 /// The assumptions of docs/scale.md.
 fn cluster(ranks: usize) -> Cluster {
@@ -38,8 +39,9 @@ fn job(billions: f64) -> Job {
 
 #[test]
 fn bytes_and_seconds_of_a_reduction_are_those_of_its_messages() {
+    let parameter = Tensor::zeros(&Device::cpu(), &[1024], DType::F32).parameter();
     for ranks in [1, 2, 4, 64] {
-        assert_eq!(bytes_sent(1024.0, ranks), reduce::bytes_sent(&[1024], ranks) as f64);
+        assert_eq!(bytes_sent(1024.0, ranks), reduce::bytes_sent(&[&parameter], ranks) as f64);
     }
     // 8 GB: halves of 4, 2, 1 GB in each direction inside, then 0.5 GB from each of eight to another machine
     let cluster = Cluster { latency_seconds: 0.0, host_bytes_per_second: f64::INFINITY, ..cluster(16) };

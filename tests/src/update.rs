@@ -1,5 +1,6 @@
 //! The packed update against the plain one, against finite differences, and against what must not change it.
 
+use percept_cppo::config::OptimConfig;
 use percept_cppo::methods::advantages::group_advantages;
 use percept_cppo::methods::cppo::{ContrastiveConfig, Cppo, Objective};
 use percept_cppo::methods::divergence::Divergence;
@@ -19,8 +20,9 @@ use percept_cppo::methods::{AnyMethod, Method};
 use percept_cppo::problems::prompts::EncodedPrompt;
 use percept_cppo::random::Random;
 use percept_cppo::training::group::{Group, GroupView, Response, response_number};
+use percept_cppo::training::optimise::{Applied, adamw, launch, weight_groups};
 use percept_cppo::training::reduce::Adding;
-use percept_cppo::training::update::{Update, UpdateConfig, compute_update, score, views_with};
+use percept_cppo::training::update::{Update, UpdateConfig, compute_update, launch_update, score, views_with};
 use percept_cppo::training::world::World;
 use percept_engine::{DType, Device, Tensor};
 use percept_model::families::idefics3::Idefics3;
@@ -165,17 +167,12 @@ pub(crate) fn compute(
     reference: Option<&Model>,
     groups: &mut [Group],
 ) -> Update {
-    let config = UpdateConfig {
-        method,
-        policy,
-        temperature: TEMPERATURE,
-        micro_batch_tokens,
-        seed: 3,
-        moment: MOMENT,
-        adding: Adding::Packed,
-        world: &World::alone(),
-    };
-    compute_update(model, reference, groups, &config).unwrap()
+    let world = World::alone();
+    compute_update(model, reference, groups, &update_config(method, policy, micro_batch_tokens, &world)).unwrap()
+}
+
+fn update_config<'a>(method: &'a dyn Method, policy: &'a PolicyConfig, micro_batch_tokens: usize, world: &'a World) -> UpdateConfig<'a> {
+    UpdateConfig { method, policy, temperature: TEMPERATURE, micro_batch_tokens, seed: 3, moment: MOMENT, adding: Adding::Packed, world }
 }
 
 /// The tokens of each response that are read on the views.
@@ -301,6 +298,19 @@ fn an_update_is_read_once_per_phase_however_it_is_cut() {
             let update = compute(settings.method.as_method(), &settings.policy, micro_batch_tokens, &model, None, &mut groups.clone());
             assert_eq!(update.metrics.micro_batches > 1, micro_batch_tokens == 40);
             assert_eq!(device.counters().read_backs - before, reads, "{micro_batch_tokens} tokens");
+
+            // the optimiser's step included
+            let world = World::alone();
+            let config = update_config(settings.method.as_method(), &settings.policy, micro_batch_tokens, &world);
+            let (mut groups, mut optimizer) = (groups.clone(), adamw(weight_groups(&model, 0.0), &OptimConfig::default()));
+            let before = device.counters().read_backs;
+            let launched = launch_update(&model, None, &mut groups, &config).unwrap();
+            let report = launch(&mut optimizer, launched.gradients(), 1e-9).unwrap();
+            let (metrics, read) = launched.read(&mut groups, &[report]).unwrap();
+            assert_eq!(device.counters().read_backs - before, reads, "{micro_batch_tokens} tokens");
+            assert_eq!(metrics.loss, update.metrics.loss);
+            assert_eq!(read, [report.to_f64_vec().unwrap()]);
+            assert!(Applied::of(&read[0]).gradient_norm > 0.0);
         }
     }
 }

@@ -82,7 +82,8 @@ pub(super) fn run(args: &Args, world: &World, out: &mut dyn Write) -> Result<Out
         check_out(&config.out, old.as_ref(), args.force)?;
     }
     let device = open_device_of(&config.run.device, world)?;
-    let (model, encoder) = open_for_sft(&config, &device)?;
+    let (mut model, encoder) = open_for_sft(&config, &device)?;
+    model.lay_for_training();
     let reader = Reader { encoder: &encoder, model: model.config(), max_new_tokens: RolloutConfig::default().max_new_tokens };
     let (problems, unseen, beginning) = open_problems(&config, reader, out)?;
     let mut trainer = SftTrainer::new(&model, &encoder, &problems, &config.sft, &config.optim, config.run.seed)?.in_world(world);

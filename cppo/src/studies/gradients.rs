@@ -48,7 +48,7 @@ pub fn reach(model: &Model, encoder: &Encoder) -> Result<Reach, TrainError> {
     let gradients = loss.backward();
     let mut reach = Reach::default();
     for (name, tensor) in model.trainable() {
-        let values = gradients.get(&tensor).map(Tensor::to_f64_vec).transpose()?.unwrap_or_default();
+        let values = gradients.get(&tensor).map(|gradient| gradient.to_f64_vec()).transpose()?.unwrap_or_default();
         match () {
             () if values.iter().any(|value| !value.is_finite()) => reach.not_finite.push(name),
             () if values.iter().all(|value| *value == 0.0) => reach.missed.push(name),

@@ -89,9 +89,8 @@ impl Plan {
         };
         let model = prepared(Model::planned(&model_config, &device, dtype), &config.model, config.run.seed);
         let weights = device.counters().live_bytes;
-        let trainable = model.trainable();
-        let trained: usize = trainable.iter().map(|(_, tensor)| tensor.len()).sum();
-        let gradients: u64 = trainable.iter().map(|(_, tensor)| 4 * tensor.len() as u64).sum();
+        let trained: usize = model.trainable().iter().map(|(_, tensor)| tensor.len()).sum();
+        let gradients = 4 * trained as u64;
         let frozen = model.parameters().filter(|(_, tensor)| !tensor.requires_grad()).map(|(_, tensor)| tensor.len()).sum();
         let is_copied = config.method.policy.kl_coef > 0.0 && !model.has_lora();
 

@@ -1,6 +1,6 @@
 //! The optimiser of a run, and one step of it.
 
-use percept_engine::{AdamW, AdamWConfig, Gradients, ParamGroup, Result, Tensor};
+use percept_engine::{AdamW, AdamWConfig, Gradients, ParamGroup, Result, StepReport, Tensor};
 use percept_model::Model;
 
 use crate::config::OptimConfig;
@@ -19,16 +19,31 @@ pub struct Applied {
 /// # Errors
 /// Those of the device.
 pub fn apply(optimizer: &mut AdamW, gradients: &Gradients, learning_rate: f64) -> Result<Applied> {
+    match launch(optimizer, gradients, learning_rate) {
+        Some(report) => Ok(Applied::of(&report.to_f64_vec()?)),
+        None => Ok(Applied::default()),
+    }
+}
+
+/// [`apply`] without waiting for the device: the numbers from which [`Applied::of`] says what became of the step, unless there was none.
+pub fn launch<'a>(optimizer: &'a mut AdamW, gradients: &Gradients, learning_rate: f64) -> Option<&'a Tensor> {
     if gradients.is_empty() {
-        return Ok(Applied::default());
+        return None;
     }
     optimizer.set_lr(learning_rate);
     optimizer.step(gradients);
-    let report = optimizer.report()?;
-    if !report.taken {
-        tracing::warn!(gradient_norm = report.gradient_norm, "the gradient is not finite: the update is skipped");
+    Some(optimizer.unread_report())
+}
+
+impl Applied {
+    /// From the numbers of [`launch`], read.
+    pub fn of(numbers: &[f64]) -> Applied {
+        let report = StepReport::of(numbers);
+        if !report.taken {
+            tracing::warn!(gradient_norm = report.gradient_norm, "the gradient is not finite: the update is skipped");
+        }
+        Applied { gradient_norm: report.gradient_norm, is_skipped: !report.taken }
     }
-    Ok(Applied { gradient_norm: report.gradient_norm, is_skipped: !report.taken })
 }
 
 /// All trained weights of a model: matrices with weight decay, norms and biases without.

@@ -167,71 +167,39 @@ pub fn over_ranks(world: &World, adding: Adding, mut own: Gradients, parameters:
     let all = world.gather("which gradients there are", has);
     let is_there = |place: &usize| all.iter().any(|of_rank| of_rank[*place] != 0);
     let there: Vec<&Tensor> = (0..parameters.len()).filter(is_there).map(|place| &parameters[place].1).collect();
-    let mut sums = Gradients::new();
-    for bucket in buckets(&there) {
-        let gradients: Vec<Tensor> = bucket.iter().map(|parameter| flat(own.take(parameter), parameter)).collect();
-        let length: usize = gradients.iter().map(Tensor::len).sum();
-        let device = gradients[0].device().clone();
-        let missing = length.next_multiple_of(world.size()) - length;
-        let padding = (missing > 0).then(|| Tensor::zeros(&device, &[missing], gradients[0].dtype()));
-        let whole = Tensor::concat(&gradients.iter().chain(&padding).collect::<Vec<_>>(), 0);
-        drop(gradients);
-        let whole = match adding {
-            Adding::Tree(_) => exactly(world, whole)?,
-            Adding::Packed => fast(world, &whole)?,
-        };
-        let mut start = 0;
-        for parameter in bucket {
-            sums.set(parameter, &whole.slice(0, start, parameter.len()).reshape(parameter.shape()));
-            start += parameter.len();
-        }
-    }
-    Ok(sums)
+    own.replace_flat(&there, |whole| sum_of(world, adding, &whole))?;
+    Ok(own)
 }
 
-/// Bytes of gradients that each of `size` ranks sends in an update, of parameters with so many elements each that all have gradients.
-pub fn bytes_sent(lengths: &[usize], size: usize) -> u64 {
-    let bucket = |bucket: &[usize]| bucket.iter().sum::<usize>().next_multiple_of(size) as u64;
-    let elements: u64 = cut(lengths, |length| *length).into_iter().map(bucket).sum();
-    2 * 4 * elements / size as u64 * (size as u64 - 1)
+/// The sum over all ranks, piece by piece. `[elements] -> [elements]`
+fn sum_of(world: &World, adding: Adding, whole: &Tensor) -> Result<Tensor> {
+    let length = whole.len();
+    let sum = |start: usize| {
+        let piece = whole.slice(0, start, PIECE.min(length - start));
+        let padding = piece.len().next_multiple_of(world.size()) - piece.len();
+        let padded = match padding {
+            0 => piece.clone(),
+            missing => Tensor::concat(&[&piece, &Tensor::zeros(piece.device(), &[missing], piece.dtype())], 0),
+        };
+        let sum = match adding {
+            Adding::Tree(_) => exactly(world, padded)?,
+            Adding::Packed => fast(world, &padded)?,
+        };
+        Ok(sum.slice(0, 0, piece.len()))
+    };
+    let sums = (0..length).step_by(PIECE).map(sum).collect::<Result<Vec<_>>>()?;
+    Ok(Tensor::concat(&sums.iter().collect::<Vec<_>>(), 0))
+}
+
+/// Bytes of gradients that each of `size` ranks sends in an update, if all of these parameters have gradients.
+pub fn bytes_sent(parameters: &[&Tensor], size: usize) -> u64 {
+    let pieces = |length: usize| (0..length).step_by(PIECE).map(move |start| PIECE.min(length - start));
+    let elements: usize = Gradients::flat_lengths(parameters).into_iter().flat_map(pieces).map(|n| n.next_multiple_of(size)).sum();
+    2 * 4 * (elements / size * (size - 1)) as u64
 }
 
 /// Elements that are added at once: enough that a message's start does not count, few enough that what is sent and received does not either.
-const BUCKET: usize = 1 << 24;
-
-fn buckets<'a, 'b>(parameters: &'a [&'b Tensor]) -> Vec<&'a [&'b Tensor]> {
-    cut(parameters, |parameter| parameter.len())
-}
-
-/// Runs of whole items of at most [`BUCKET`] elements; an item that is larger is a run by itself.
-fn cut<T>(items: &[T], length: impl Fn(&T) -> usize) -> Vec<&[T]> {
-    let mut runs = Vec::new();
-    let (mut start, mut elements) = (0, 0);
-    for (place, item) in items.iter().enumerate() {
-        if place > start && elements + length(item) > BUCKET {
-            runs.push(&items[start..place]);
-            (start, elements) = (place, 0);
-        }
-        elements += length(item);
-    }
-    if start < items.len() {
-        runs.push(&items[start..]);
-    }
-    runs
-}
-
-/// `-> [elements]`
-fn flat(gradient: Option<Tensor>, parameter: &Tensor) -> Tensor {
-    match gradient {
-        Some(gradient) => gradient.contiguous().reshape(&[parameter.len()]),
-        None => Tensor::zeros(parameter.device(), &[parameter.len()], gradient_type(parameter)),
-    }
-}
-
-/// Gradients of halves are f32.
-fn gradient_type(parameter: &Tensor) -> DType {
-    if parameter.dtype() == DType::F64 { DType::F64 } else { DType::F32 }
-}
+const PIECE: usize = 1 << 24;
 
 /// The sum over all ranks along the tree. The additions are those of the device, as below in the tree. `[elements] -> [elements]`
 fn exactly(world: &World, whole: Tensor) -> Result<Tensor> {

@@ -18,9 +18,9 @@ use crate::records::run::Metrics;
 use crate::training::checkpoint::{self, Best, Progress};
 use crate::training::collect::collect;
 use crate::training::group::{Group, draw_views, set_advantages};
-use crate::training::optimise::{adamw, apply, weight_groups};
+use crate::training::optimise::{Applied, adamw, launch, weight_groups};
 use crate::training::reduce::Adding;
-use crate::training::update::{Cut, UpdateConfig, compute_update, score, views_with};
+use crate::training::update::{Cut, UpdateConfig, launch_update, score, views_with};
 use crate::training::world::World;
 use metrics::{Times, metrics_of_step, set_own_rewards};
 
@@ -57,6 +57,7 @@ impl Trainer {
     /// Those of the device, or a reward whose program does not exist.
     pub fn new(mut model: Model, encoder: Encoder, problems: Problems, config: Config) -> Result<Trainer, TrainError> {
         model.suppress_tokens(encoder.never_said());
+        model.lay_for_training();
         let reference = match () {
             () if config.method.policy.kl_coef == 0.0 => None,
             () if model.has_lora() => Some(model.without_lora()),
@@ -115,9 +116,12 @@ impl Trainer {
         let mut updates = Vec::new();
         let learning_rate = self.config.optim.learning_rate_at(step, self.config.train.steps);
         for (number, groups) in collected.updates(self.config.train.updates_per_step).into_iter().enumerate() {
-            let update = compute_update(&self.model, self.reference.as_ref(), groups, &self.update_config(step, number as u64))?;
-            let applied = apply(&mut self.optimizer, &update.gradients, learning_rate)?;
-            updates.push((update.metrics, applied));
+            // read once, when all is on its way: a GPU that is read stands still meanwhile
+            let config = update_config(&self.config, &self.world, step, number as u64);
+            let update = launch_update(&self.model, self.reference.as_ref(), groups, &config)?;
+            let report = launch(&mut self.optimizer, update.gradients(), learning_rate);
+            let (metrics, read) = update.read(groups, report.as_slice())?;
+            updates.push((metrics, read.first().map_or_else(Applied::default, |numbers| Applied::of(numbers))));
         }
         times.update = times.lap();
 
@@ -155,19 +159,6 @@ impl Trainer {
         Ok(())
     }
 
-    fn update_config(&self, step: u64, update: u64) -> UpdateConfig<'_> {
-        UpdateConfig {
-            method: self.method(),
-            policy: &self.config.method.policy,
-            temperature: self.config.rollout.temperature,
-            micro_batch_tokens: self.config.train.micro_batch_tokens,
-            moment: self.moment(step),
-            seed: Random::new(Random::new(self.config.run.seed, "update", step).next_u64(), "number", update).next_u64(),
-            adding: self.adding(),
-            world: &self.world,
-        }
-    }
-
     /// How gradients are added.
     pub fn adding(&self) -> Adding {
         Adding::of(&self.config)
@@ -183,7 +174,7 @@ impl Trainer {
     }
 
     fn moment(&self, step: u64) -> Moment {
-        Moment { step, steps: self.config.train.steps }
+        moment(&self.config, step)
     }
 
     /// Writes a checkpoint: a Hugging Face directory with the state of the trainer, see [`crate::training::checkpoint`].
@@ -243,5 +234,23 @@ impl Trainer {
     /// Tokenizer, chat template and image processor.
     pub fn encoder(&self) -> &Encoder {
         &self.encoder
+    }
+}
+
+fn moment(config: &Config, step: u64) -> Moment {
+    Moment { step, steps: config.train.steps }
+}
+
+/// That of an update of a step.
+fn update_config<'a>(config: &'a Config, world: &'a World, step: u64, update: u64) -> UpdateConfig<'a> {
+    UpdateConfig {
+        method: config.method.method(),
+        policy: &config.method.policy,
+        temperature: config.rollout.temperature,
+        micro_batch_tokens: config.train.micro_batch_tokens,
+        moment: moment(config, step),
+        seed: Random::new(Random::new(config.run.seed, "update", step).next_u64(), "number", update).next_u64(),
+        adding: Adding::of(config),
+        world,
     }
 }

@@ -68,6 +68,18 @@ pub struct Update {
     pub metrics: UpdateMetrics,
 }
 
+/// An update whose work has been given to the device, and whose numbers have not been read: a GPU that is read stands still meanwhile.
+pub struct Launched<'a> {
+    gradients: Gradients,
+    config: UpdateConfig<'a>,
+    uses: Vec<ViewUse>,
+    parts: Vec<Part>,
+    readings: Vec<Unread>,
+    losses: Vec<Loss>,
+    counts: Counts,
+    of_method: Vec<(&'static str, f64)>,
+}
+
 /// Means and counts of one update, over all ranks.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct UpdateMetrics {
@@ -110,6 +122,25 @@ pub fn compute_update(
     groups: &mut [Group],
     config: &UpdateConfig<'_>,
 ) -> Result<Update, ModelError> {
+    let launched = launch_update(model, reference, groups, config)?;
+    let (metrics, _) = launched.read(groups, &[])?;
+    Ok(Update { gradients: launched.gradients, metrics })
+}
+
+/// [`compute_update`] without waiting for the device, unless the method has to see what the policy says of the responses before it weighs them.
+///
+/// # Errors
+/// As [`compute_update`].
+///
+/// # Panics
+/// As [`compute_update`].
+#[track_caller]
+pub fn launch_update<'a>(
+    model: &Model,
+    reference: Option<&Model>,
+    groups: &mut [Group],
+    config: &UpdateConfig<'a>,
+) -> Result<Launched<'a>, ModelError> {
     let reference = reference.filter(|_| config.policy.kl_coef > 0.0);
     assert!(
         reference.is_some() || config.policy.kl_coef == 0.0,
@@ -137,18 +168,17 @@ pub fn compute_update(
         }
         read_all(&passes, groups, wanted)?;
     }
-    let measured = weigh(groups, config);
+    let of_method = weigh(groups, config);
     let counts = count(groups, config.world);
 
-    let (mut readings, mut unread, wanted) = (Vec::new(), Vec::new(), Wanted { uses: &uses, measures: &[] });
+    let (mut readings, mut losses, wanted) = (Vec::new(), Vec::new(), Wanted { uses: &uses, measures: &[] });
     if parts.is_empty() {
         // for their names: every update has the same metrics
         let pass = Pass::empty(model.head(), model.arithmetic_dtype(), config.temperature);
         let reference_log_probs = reference.map(|_| pass.log_probs.clone());
         let terms = config.method.terms(&MicroBatch { pass: &pass, signals: Vec::new(), reference_log_probs }, config.policy);
-        unread.push(Loss::new(&terms, &pass, None, None));
+        losses.push(Loss::new(&terms, &pass, None, None));
     }
-    // nothing is read before all is computed: a GPU that is read stands still meanwhile
     let mut backward = |number: usize| -> Result<Option<Gradients>, ModelError> {
         let part = &parts[number];
         let pass = match pass_of_all.take() {
@@ -166,7 +196,7 @@ pub fn compute_update(
         let terms = config.method.terms(&MicroBatch { pass: &pass, signals, reference_log_probs }, config.policy);
         let loss = total_loss(&terms, &counts);
         let gradients = loss.as_ref().map(Tensor::backward);
-        unread.push(Loss::new(&terms, &pass, loss, Some(number)));
+        losses.push(Loss::new(&terms, &pass, loss, Some(number)));
         Ok(gradients)
     };
     let add = |mut a: Gradients, b: Gradients| {
@@ -191,13 +221,30 @@ pub fn compute_update(
             along_tree(leaves.owned(config.world.rank(), config.world.size()), &mut leaf, &add)?
         }
     };
-    let tensors: Vec<&Tensor> = readings.iter().flat_map(Unread::tensors).chain(unread.iter().flat_map(Loss::tensors)).collect();
-    let mut read = Tensor::to_f64_vecs(&tensors)?.into_iter();
-    readings.iter().for_each(|pass| pass.fill(&mut read, groups, wanted));
-    let of_parts: Vec<(u64, Sums)> = unread.iter().map(|loss| sums_of(loss, &mut read, groups, &parts, config.adding)).collect();
     let gradients = over_ranks(config.world, config.adding, gradients.unwrap_or_default(), &model.trainable())?;
-    let metrics = Sums::over(of_parts, config.world).means(&counts, measured, parts.len());
-    Ok(Update { gradients, metrics })
+    Ok(Launched { gradients, config: *config, uses, parts, readings, losses, counts, of_method })
+}
+
+impl Launched<'_> {
+    /// The gradients, summed over the micro-batches and ranks; empty if no response had anything to say.
+    pub fn gradients(&self) -> &Gradients {
+        &self.gradients
+    }
+
+    /// Waits for the device: the numbers of the update, and the elements of these other tensors. Fills in the readings of the responses, which are those that were given to [`launch_update`].
+    ///
+    /// # Errors
+    /// Those of the device.
+    pub fn read(&self, groups: &mut [Group], others: &[&Tensor]) -> Result<(UpdateMetrics, Vec<Vec<f64>>), ModelError> {
+        let Launched { config, parts, readings, losses, .. } = self;
+        let wanted = Wanted { uses: &self.uses, measures: &[] };
+        let own = readings.iter().flat_map(Unread::tensors).chain(losses.iter().flat_map(Loss::tensors));
+        let mut read = Tensor::to_f64_vecs(&own.chain(others.iter().copied()).collect::<Vec<_>>())?.into_iter();
+        readings.iter().for_each(|pass| pass.fill(&mut read, groups, wanted));
+        let of_parts: Vec<(u64, Sums)> = losses.iter().map(|loss| sums_of(loss, &mut read, groups, parts, config.adding)).collect();
+        let metrics = Sums::over(of_parts, config.world).means(&self.counts, self.of_method.clone(), parts.len());
+        Ok((metrics, read.collect()))
+    }
 }
 
 /// The views of a method through which a gradient flows, or those through which none does.

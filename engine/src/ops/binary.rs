@@ -81,7 +81,15 @@ binary_ops!(methods_and_kernel);
 
 fn add_gradient(y: Tensor, a: &Tensor, b: &Tensor) -> Tensor {
     let (a_shape, b_shape) = (a.shape().to_vec(), b.shape().to_vec());
-    y.with_grad("add", [a, b], move |dy| [Some(dy.sum_to(&a_shape)), Some(dy.sum_to(&b_shape))])
+    y.with_grads_in_place("add", &[a, b], move |dy, places| {
+        // a bias: its gradient is the sum over the rows
+        let rows = dy.rank() > 1 && b_shape.len() == 1 && dy.dim(-1) == b_shape[0];
+        let db = match if rows { places.of(1) } else { None } {
+            Some(place) => dy.reshape(&[dy.len() / b_shape[0], b_shape[0]]).sum_first_axis(Some(&place)).reshape(&b_shape),
+            None => dy.sum_to(&b_shape),
+        };
+        vec![Some(dy.sum_to(&a_shape)), Some(db)]
+    })
 }
 
 fn sub_gradient(y: Tensor, a: &Tensor, b: &Tensor) -> Tensor {

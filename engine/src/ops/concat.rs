@@ -45,14 +45,15 @@ impl Tensor {
             y
         };
         let needs: Vec<bool> = parts.iter().map(|x| x.requires_grad()).collect();
-        y.with_grads("concat", parts, move |dy| {
+        let y = y.with_grads("concat", parts, move |dy| {
             let mut start = 0;
             let take = |(&length, &needed): (&usize, &bool)| {
                 start += length;
                 needed.then(|| dy.slice(axis as isize, start - length, length))
             };
             lengths.iter().zip(&needs).map(take).collect()
-        })
+        });
+        if as_they_lie { y.as_view_of(parts, |home| Layout { offset: home.offset, ..Layout::contiguous(&shape) }) } else { y }
     }
 
     /// True if each of these tensors is contiguous and begins in memory where the one before it ends.

@@ -37,7 +37,7 @@ impl Tensor {
         let stats = Tensor::uninit(x.device(), &[rows, 2], x.dtype(), "layer_norm"); // mean and 1/deviation
         FORWARD.launch(&params).input(&x).input(&w).input(&b).output(&y).output(&stats).groups(rows).run();
 
-        y.with_grad("layer_norm", [self, weight, bias], move |dy| {
+        y.with_grads_in_place("layer_norm", &[self, weight, bias], move |dy, places| {
             let dy = dy.contiguous();
             let dx = needs_dx.then(|| {
                 let dx = Tensor::uninit(x.device(), x.shape(), x.dtype(), "layer_norm");
@@ -45,15 +45,19 @@ impl Tensor {
                 dx
             });
             if !needs_dw && !needs_db {
-                return [dx, None, None];
+                return vec![dx, None, None];
             }
             let blocks = rows.div_ceil(super::ROWS_PER_BLOCK);
             let partials = Tensor::uninit(x.device(), &[blocks, 2, cols], x.dtype(), "layer_norm");
             let groups = (blocks * cols).div_ceil(super::LANES_PER_ROW);
             WEIGHT_PARTIALS.launch(&params).input(&x).input(&stats).input(&dy).output(&partials).groups(groups).run();
-            let sums = partials.sum(&[0]); // [2, cols]
+            let places = match needs_dw && needs_db {
+                true => places.of_run(&[1, 2]),
+                false => None,
+            };
+            let sums = partials.sum_first_axis(places.as_ref()).reshape(&[2, cols]);
             let [dw, db] = [0, 1].map(|i| sums.slice(0, i, 1).reshape(&[cols]));
-            [dx, needs_dw.then_some(dw), needs_db.then_some(db)]
+            vec![dx, needs_dw.then_some(dw), needs_db.then_some(db)]
         })
     }
 }

@@ -65,10 +65,11 @@ pub fn linear_kl(p: (&Tensor, &Head), q: (&Tensor, &Head), temperature: f32) -> 
     let inputs = [p_hidden, p_head.weight(), q_hidden, q_head.weight()];
     let needs = inputs.map(Tensor::requires_grad);
     let saved_kl = kl.clone();
-    kl.with_grads("linear_kl", &inputs, move |d_kl| {
+    kl.with_grads_in_place("linear_kl", &inputs, move |d_kl, places| {
         let d_kl = d_kl.contiguous();
-        let [mut gradients_p, mut gradients_q] =
-            [0, 1].map(|side| HeadGradients::new(&saved[side].0, &saved[side].1, needs[2 * side], needs[2 * side + 1]));
+        let [mut gradients_p, mut gradients_q] = [0, 1].map(|side| {
+            HeadGradients::new(&saved[side].0, &saved[side].1, needs[2 * side], needs[2 * side + 1], || places.of(2 * side + 1))
+        });
         for chunk in chunks(tokens, vocab) {
             let [logits_p, logits_q] = logits(&saved, &chunk);
             let launch = params(chunk.first, chunk.rows);

@@ -10,7 +10,7 @@
 //! Forward and backward go through the rows in chunks; the backward computes a chunk's logits again, turns them into their gradient in place,
 //! gives its rows of dh and adds its product to dW (in the order of the chunks, so the result is the same every time).
 
-use crate::autograd::with_grads_of;
+use crate::autograd::with_grads_of_in_place;
 use crate::cpu::parallel::{for_costly_rows_of, for_row_blocks};
 use crate::cpu::{CpuArgs, Float, reduce};
 use crate::dtype::DType;
@@ -70,11 +70,11 @@ impl Tensor {
         }
         let (needs_hidden, needs_weight) = (self.requires_grad(), head.weight().requires_grad());
         let saved_entropy = entropy.clone();
-        let outputs = with_grads_of([log_probs, entropy], "linear_log_probs", &[self, head.weight()], move |upstream| {
+        let outputs = with_grads_of_in_place([log_probs, entropy], "linear_log_probs", &[self, head.weight()], move |upstream, places| {
             let head = saved_head;
             let zeros = || Tensor::zeros(hidden.device(), &[tokens], hidden.dtype());
             let [d_log_probs, d_entropy] = [0, 1].map(|i| upstream[i].as_ref().map_or_else(zeros, Tensor::contiguous));
-            let mut gradients = HeadGradients::new(&hidden, &head, needs_hidden, needs_weight);
+            let mut gradients = HeadGradients::new(&hidden, &head, needs_hidden, needs_weight, || places.of(1));
             for chunk in chunks(tokens, vocab) {
                 let logits = head.logits_of(&chunk.of(&hidden));
                 let launch = params(&chunk, vocab);
@@ -117,9 +117,17 @@ pub(super) struct HeadGradients {
 }
 
 impl HeadGradients {
-    pub(super) fn new(hidden: &Tensor, head: &Head, needs_hidden: bool, needs_weight: bool) -> HeadGradients {
+    /// `place` gives memory for that of the weight, zeros, if there is a place for it.
+    pub(super) fn new(
+        hidden: &Tensor,
+        head: &Head,
+        needs_hidden: bool,
+        needs_weight: bool,
+        place: impl FnOnce() -> Option<Tensor>,
+    ) -> HeadGradients {
         let d_hidden = || Tensor::uninit(hidden.device(), hidden.shape(), hidden.dtype(), "linear_log_probs");
-        let d_weight = || Tensor::zeros(hidden.device(), head.weight().shape(), hidden.dtype());
+        let zeros = || Tensor::zeros(hidden.device(), head.weight().shape(), hidden.dtype());
+        let d_weight = || place().unwrap_or_else(zeros);
         HeadGradients { hidden: needs_hidden.then(d_hidden), weight: needs_weight.then(d_weight) }
     }
 

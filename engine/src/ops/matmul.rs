@@ -6,6 +6,7 @@ mod plan;
 mod rows;
 mod variants;
 
+use crate::autograd::Places;
 use crate::dtype::DType;
 use crate::kernel_params;
 use crate::layout::{Layout, broadcast_shapes, collapse};
@@ -62,11 +63,11 @@ impl Tensor {
         });
         let (a, b) = (self.detach(), rhs.detach());
         let (needs_a, needs_b) = (self.requires_grad(), rhs.requires_grad());
-        y.with_grad("matmul", [self, rhs], move |dy| {
+        y.with_grads_in_place("matmul", &[self, rhs], move |dy, places| {
             // y = a b
             let da = needs_a.then(|| deep::gradient(dy, &b.t()).sum_to(a.shape()));
-            let db = needs_b.then(|| right_gradient(&a, &b, dy));
-            [da, db]
+            let db = needs_b.then(|| right_gradient(&a, &b, dy, places));
+            vec![da, db]
         })
     }
 
@@ -132,11 +133,21 @@ fn product_shape(op: &str, a: &Tensor, b: &Tensor) -> Vec<usize> {
 
 /// The gradient of the right side, db = aᵀ dy, summed over the axes along which b was broadcast. A b that is itself a transposed view gets a transposed gradient, so that the
 /// gradient of the weight behind the view comes out packed.
-fn right_gradient(a: &Tensor, b: &Tensor, dy: &Tensor) -> Tensor {
+fn right_gradient(a: &Tensor, b: &Tensor, dy: &Tensor, places: &mut Places<'_>) -> Tensor {
     let is_shared = b.shape()[..b.rank() - 2].iter().all(|&length| length == 1);
     let (a, dy) = if is_shared { (fold_rows(a), fold_rows(dy)) } else { (a.clone(), dy.clone()) };
     let strides = &b.layout().strides[b.rank() - 2..];
-    let db = if strides[0] < strides[1] { deep::gradient(&dy.t(), &a).t() } else { deep::gradient(&a.t(), &dy) };
+    let is_turned = strides[0] < strides[1];
+    if b.rank() == 2
+        && let Some(place) = places.of(1)
+    {
+        match is_turned {
+            true => gradient_into(&place.t(), &dy.t(), &a),
+            false => gradient_into(&place, &a.t(), &dy),
+        }
+        return place;
+    }
+    let db = if is_turned { deep::gradient(&dy.t(), &a).t() } else { deep::gradient(&a.t(), &dy) };
     if is_shared { db.broadcast_to(b.shape()) } else { db.sum_to(b.shape()) }
 }
 

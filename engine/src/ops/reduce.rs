@@ -83,6 +83,13 @@ impl Tensor {
         self.reshape(&[self.len()]).sum(&[0])
     }
 
+    /// The sum over the first axis, in the place of what is in `into` if that is given: packed, of the result's length. No gradient is recorded. `[rows, ..] -> [..]`
+    #[track_caller]
+    pub(crate) fn sum_first_axis(&self, into: Option<&Tensor>) -> Tensor {
+        super::assert_arithmetic("sum_first_axis", &[self]);
+        reduce_axis(ReduceOp::Sum, self, 0, into)
+    }
+
     /// This shape with 1 where an axis is reduced.
     fn kept_shape(&self, reduced: &[usize]) -> Vec<usize> {
         self.shape().iter().enumerate().map(|(axis, &length)| if reduced.contains(&axis) { 1 } else { length }).collect()
@@ -103,10 +110,12 @@ impl Tensor {
 
 /// The last axis first, so that its rows are read as they lie.
 fn reduce_axes(op: ReduceOp, x: &Tensor, axes: &[usize]) -> Tensor {
-    axes.iter().rev().fold(x.detach(), |y, &axis| reduce_axis(op, &y, axis))
+    axes.iter().rev().fold(x.detach(), |y, &axis| reduce_axis(op, &y, axis, None))
 }
 
-fn reduce_axis(op: ReduceOp, x: &Tensor, axis: usize) -> Tensor {
+/// `into` is memory for the result.
+#[track_caller]
+fn reduce_axis(op: ReduceOp, x: &Tensor, axis: usize, into: Option<&Tensor>) -> Tensor {
     let shape = x.shape().to_vec();
     let (outer, inner): (usize, usize) = (shape[..axis].iter().product(), shape[axis + 1..].iter().product());
     let (kernel, chunk) = if inner == 1 { (&ROWS, ROW_CHUNK) } else { (&COLUMNS, COLUMN_CHUNK) };
@@ -114,7 +123,11 @@ fn reduce_axis(op: ReduceOp, x: &Tensor, axis: usize) -> Tensor {
     let mut len = shape[axis];
     loop {
         let parts = len.div_ceil(chunk).max(1);
-        let y = Tensor::uninit(x.device(), &[outer, parts, inner], x.dtype(), "reduce");
+        let shape = [outer, parts, inner];
+        let y = match into.filter(|_| parts == 1) {
+            Some(into) => into.reshape(&shape),
+            None => Tensor::uninit(x.device(), &shape, x.dtype(), "reduce"),
+        };
         let params = Params { outer: outer as u32, len: len as u32, inner: inner as u32, parts: parts as u32, chunk: chunk as u32 };
         let groups = if inner == 1 { y.len() } else { y.len().div_ceil(LANES_PER_ROW) };
         kernel.launch(&params).constants(&[("OP", f64::from(op as u32))]).input(&x).output(&y).groups(groups).run();

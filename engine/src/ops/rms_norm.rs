@@ -1,6 +1,6 @@
 //! RMSNorm over the last axis (Zhang & Sennrich 2019, arXiv 1910.07467), alone and behind the addition of a residual.
 
-use crate::autograd::with_grads_of;
+use crate::autograd::with_grads_of_in_place;
 use crate::cpu::parallel::{for_costly_rows, for_row_blocks, for_row_blocks_of};
 use crate::cpu::{CpuArgs, Float, reduce};
 use crate::kernel::{Kernel, Shader};
@@ -30,9 +30,9 @@ impl Tensor {
         let (x, y) = (self.detach().contiguous(), norm.like(self));
         FORWARD.launch(&norm.params).input(&x).input(&norm.weight).output(&y).output(&norm.inverse_rms).groups(norm.rows()).run();
         let (needs_dx, needs_dw) = (self.requires_grad(), weight.requires_grad());
-        y.with_grad("rms_norm", [self, weight], move |dy| {
+        y.with_grads_in_place("rms_norm", &[self, weight], move |dy, places| {
             let dy = dy.contiguous();
-            [needs_dx.then(|| norm.input_gradient(&x, &dy, None)), needs_dw.then(|| norm.weight_gradient(&x, &dy))]
+            vec![needs_dx.then(|| norm.input_gradient(&x, &dy, None)), needs_dw.then(|| norm.weight_gradient(&x, &dy, places.of(1)))]
         })
     }
 
@@ -52,11 +52,11 @@ impl Tensor {
         let launch = FORWARD_ADD.launch(&norm.params).input(&a).input(&b).input(&norm.weight);
         launch.output(&sum).output(&y).output(&norm.inverse_rms).groups(norm.rows()).run();
         let (needs_dx, needs_dw, x) = (self.requires_grad() || other.requires_grad(), weight.requires_grad(), sum.clone());
-        with_grads_of([sum, y], OP, &[self, other, weight], move |upstream| {
+        with_grads_of_in_place([sum, y], OP, &[self, other, weight], move |upstream, places| {
             let [dsum, dy] = [0, 1].map(|i: usize| upstream[i].as_ref().map(Tensor::contiguous));
             let Some(dy) = dy else { return vec![dsum.clone(), dsum, None] };
             let dx = needs_dx.then(|| norm.input_gradient(&x, &dy, dsum.as_ref()));
-            vec![dx.clone(), dx, needs_dw.then(|| norm.weight_gradient(&x, &dy))]
+            vec![dx.clone(), dx, needs_dw.then(|| norm.weight_gradient(&x, &dy, places.of(2)))]
         })
     }
 }
@@ -101,12 +101,13 @@ impl Norm {
         dx
     }
 
-    fn weight_gradient(&self, x: &Tensor, dy: &Tensor) -> Tensor {
+    /// In the place of what is in `into`, if that is given.
+    fn weight_gradient(&self, x: &Tensor, dy: &Tensor, into: Option<Tensor>) -> Tensor {
         let blocks = self.rows().div_ceil(super::ROWS_PER_BLOCK);
         let partials = Tensor::uninit(x.device(), &[blocks, self.params.cols as usize], x.dtype(), self.op);
         let groups = partials.len().div_ceil(super::LANES_PER_ROW);
         WEIGHT_PARTIALS.launch(&self.params).input(x).input(&self.inverse_rms).input(dy).output(&partials).groups(groups).run();
-        partials.sum(&[0])
+        partials.sum_first_axis(into.as_ref())
     }
 }
 

@@ -20,7 +20,8 @@ impl Tensor {
         }
         let layout = Layout { offset: self.layout().offset, ..Layout::contiguous(shape) };
         let before = self.shape().to_vec();
-        self.view(layout).with_grad("reshape", [self], move |dy| [Some(dy.reshape(&before))])
+        let y = self.view(layout).with_grad("reshape", [self], move |dy| [Some(dy.reshape(&before))]);
+        y.as_view_of(&[self], |home| Layout { offset: home.offset, ..Layout::contiguous(shape) })
     }
 
     /// Axes in another order, as a view: axis `i` of the result is axis `axes[i]` of the input.
@@ -38,13 +39,13 @@ impl Tensor {
             );
             inverse[from] = to;
         }
-        let Layout { shape, strides, offset } = self.layout();
-        let layout = Layout {
+        let permuted = |Layout { shape, strides, offset }: &Layout| Layout {
             shape: axes.iter().map(|&a| shape[a]).collect(),
             strides: axes.iter().map(|&a| strides[a]).collect(),
             offset: *offset,
         };
-        self.view(layout).with_grad("permute", [self], move |dy| [Some(dy.permute(&inverse))])
+        let y = self.view(permuted(self.layout())).with_grad("permute", [self], move |dy| [Some(dy.permute(&inverse))]);
+        y.as_view_of(&[self], permuted)
     }
 
     /// Swaps the last two axes, as a view: `[.., m, n] -> [.., n, m]`.

@@ -41,16 +41,16 @@ impl Gradients {
     /// If there are no gradients.
     #[track_caller]
     pub fn global_norm(&self) -> Tensor {
-        global_norm(&self.in_order())
+        global_norm(&self.parts())
     }
 }
 
 /// The norm of all gradients together, in the order given.
 #[track_caller]
-pub(super) fn global_norm(gradients: &[&Tensor]) -> Tensor {
+pub(super) fn global_norm(gradients: &[Tensor]) -> Tensor {
     let Some(first) = gradients.first() else { panic!("global_norm: no gradients") };
     let parts_of = |g: &Tensor| g.len().div_ceil(CHUNK);
-    let total = gradients.iter().map(|g| parts_of(g)).sum();
+    let total = gradients.iter().map(parts_of).sum();
     let partials = Tensor::uninit(first.device(), &[total], first.dtype(), "global_norm");
     let mut offset = 0;
     let full: Vec<Tensor> = gradients.iter().filter(|g| !g.is_empty()).map(|g| g.detach().contiguous()).collect();

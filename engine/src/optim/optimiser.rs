@@ -42,6 +42,24 @@ pub struct StepReport {
     pub taken: bool,
 }
 
+impl StepReport {
+    /// From the elements of [`Optimiser::unread_report`].
+    ///
+    /// # Panics
+    /// If they are not eight numbers.
+    #[track_caller]
+    pub fn of(values: &[f64]) -> StepReport {
+        assert!(values.len() == control::LEN, "StepReport::of: expected {} numbers, got {}", control::LEN, values.len());
+        StepReport {
+            steps: values[control::STEP] as u64,
+            skipped: values[control::SKIPPED] as u64,
+            gradient_norm: values[control::NORM],
+            clip_scale: values[control::SCALE],
+            taken: values[control::TAKEN] != 0.0,
+        }
+    }
+}
+
 /// A rule that updates one parameter by its gradient: [`AdamWConfig`](super::AdamWConfig) and [`SgdConfig`](super::SgdConfig).
 pub trait UpdateRule: Copy {
     /// Name of the optimiser, for messages.
@@ -100,9 +118,9 @@ impl<R: UpdateRule> Optimiser<R> {
                     assert!(!Gradients::is_same_parameter(twin, parameter), "{op}: {other} and {name} are the same parameter");
                 }
             }
-            for run in as_they_lie(parameters).chunk_by(|a, b| Tensor::lie_in_order(&[&a.1, &b.1])) {
+            for run in as_they_lie(parameters).chunk_by(|a, b| distance(&a.1, &b.1) == Some(room(&a.1))) {
                 let parts: Vec<&Tensor> = run.iter().map(|(_, parameter)| parameter).collect();
-                let zeros = || laid_out(&parts, |all| Tensor::zeros(all.device(), all.shape(), arithmetic_type(all)));
+                let zeros = || laid_out(&parts, |all| Tensor::zeros(all.device(), all.shape(), all.dtype().of_gradients()));
                 let mut moments: Vec<_> = R::MOMENTS.iter().map(|_| zeros().into_iter()).collect();
                 let mut masters = parts[0].dtype().is_half().then(|| laid_out(&parts, in_f32).into_iter());
                 for (name, parameter) in run {
@@ -113,7 +131,7 @@ impl<R: UpdateRule> Optimiser<R> {
             }
         }
         let Some(first) = slots.first() else { panic!("{op}: no parameters") };
-        let control = Tensor::zeros(first.parameter.device(), &[control::LEN], arithmetic_type(&first.parameter));
+        let control = Tensor::zeros(first.parameter.device(), &[control::LEN], first.parameter.dtype().of_gradients());
         Optimiser { rule: config, slots, control }
     }
 
@@ -138,9 +156,13 @@ impl<R: UpdateRule> Optimiser<R> {
                 gradient.shape()
             );
         }
-        let norm = norm::global_norm(&pairs.iter().map(|(_, gradient)| gradient).collect::<Vec<_>>());
+        let goes_on = |(a, first): &(&Slot, Tensor), (b, second): &(&Slot, Tensor)| {
+            a.goes_on_in(b) && distance(first, second) == Some(room(&a.parameter))
+        };
+        let together = pairs.chunk_by(goes_on).map(|run| as_one(run.iter().map(|(_, gradient)| gradient)));
+        let norm = norm::global_norm(&together.collect::<Vec<_>>());
         norm::prepare_step(&norm, self.rule.clip_norm(), self.rule.betas(), &self.control);
-        for run in pairs.chunk_by(|(a, first), (b, second)| a.goes_on_in(b) && Tensor::lie_in_order(&[first, second])) {
+        for run in pairs.chunk_by(|a, b| a.0.has_settings_of(b.0) && goes_on(a, b)) {
             self.rule.update(Update::of(run, &self.control));
         }
         norm
@@ -161,14 +183,12 @@ impl<R: UpdateRule> Optimiser<R> {
     /// # Errors
     /// Those of the device.
     pub fn report(&self) -> Result<StepReport> {
-        let values = self.control.to_f64_vec()?;
-        Ok(StepReport {
-            steps: values[control::STEP] as u64,
-            skipped: values[control::SKIPPED] as u64,
-            gradient_norm: values[control::NORM],
-            clip_scale: values[control::SCALE],
-            taken: values[control::TAKEN] != 0.0,
-        })
+        Ok(StepReport::of(&self.control.to_f64_vec()?))
+    }
+
+    /// The numbers of [`report`](Optimiser::report), to be read with others ([`Tensor::to_f64_vecs`]) before the next step: [`StepReport::of`] knows them. `[8]`
+    pub fn unread_report(&self) -> &Tensor {
+        &self.control
     }
 
     /// What is updated, by the names of the groups.
@@ -215,11 +235,14 @@ impl<R: UpdateRule> Optimiser<R> {
 }
 
 impl Slot {
-    /// Whether another parameter with the same settings, and all its state, begin where those of this one end.
+    /// Whether another parameter and all its state begin where those of this one end.
     fn goes_on_in(&self, next: &Slot) -> bool {
         let state = |slot: &Slot| [&slot.parameter].into_iter().chain(&slot.master).chain(&slot.moments).cloned().collect::<Vec<_>>();
-        (self.lr_scale, self.weight_decay) == (next.lr_scale, next.weight_decay)
-            && state(self).iter().zip(&state(next)).all(|(a, b)| Tensor::lie_in_order(&[a, b]))
+        state(self).iter().zip(&state(next)).all(|(a, b)| distance(a, b) == Some(room(&self.parameter)))
+    }
+
+    fn has_settings_of(&self, other: &Slot) -> bool {
+        (self.lr_scale, self.weight_decay) == (other.lr_scale, other.weight_decay)
     }
 }
 
@@ -291,30 +314,35 @@ fn as_they_lie(parameters: Vec<(String, Tensor)>) -> Vec<(String, Tensor)> {
     all.into_iter().map(|(_, named)| named).collect()
 }
 
-/// Tensors that lie one behind the other, as one. `[..], [..], .. -> [elements]`
+/// Elements from where one tensor begins to where another does behind it in the same memory.
+fn distance(x: &Tensor, next: &Tensor) -> Option<usize> {
+    let are_of_one_kind = std::ptr::eq(x.storage(), next.storage()) && x.dtype() == next.dtype();
+    next.layout().offset.checked_sub(x.layout().offset).filter(|_| are_of_one_kind)
+}
+
+/// Elements from where a parameter begins to where the next one in its block can: as many as it has, and a gap of zeros up to where kernels can bind.
+fn room(parameter: &Tensor) -> usize {
+    parameter.len().next_multiple_of(parameter.device().offset_alignment_bytes().div_ceil(parameter.dtype().size_bytes()))
+}
+
+/// Tensors that lie one behind the other, as one; gaps between them included. `[..], [..], .. -> [elements]`
 fn as_one<'a>(mut parts: impl Iterator<Item = &'a Tensor>) -> Tensor {
     let first = parts.next().expect("a run is not empty");
-    let len = first.len() + parts.map(Tensor::len).sum::<usize>();
-    first.view(Layout { offset: first.layout().offset, ..Layout::contiguous(&[len]) })
+    let last = parts.last().unwrap_or(first);
+    let offset = first.layout().offset;
+    first.view(Layout { offset, ..Layout::contiguous(&[last.layout().offset + last.len() - offset]) })
 }
 
 /// What `make` makes of tensors that lie one behind the other, all together, cut as they are; of each by itself where it would be more than a kernel can bind.
 fn laid_out(parts: &[&Tensor], make: impl Fn(&Tensor) -> Tensor) -> Vec<Tensor> {
     let all = as_one(parts.iter().copied());
     let limit = all.device().adapter().map_or(u64::MAX, |adapter| adapter.max_binding_bytes);
-    if parts.len() == 1 || (all.len() * arithmetic_type(&all).size_bytes()) as u64 > limit {
+    if parts.len() == 1 || (all.len() * all.dtype().of_gradients().size_bytes()) as u64 > limit {
         return parts.iter().map(|part| make(part)).collect();
     }
-    let (made, mut start) = (make(&all), 0);
-    let cut = |part: &&Tensor| {
-        start += part.len();
-        made.view(Layout { offset: start - part.len(), ..Layout::contiguous(part.shape()) })
-    };
+    let (made, start) = (make(&all), all.layout().offset);
+    let cut = |part: &&Tensor| made.view(Layout { offset: part.layout().offset - start, ..Layout::contiguous(part.shape()) });
     parts.iter().map(cut).collect()
-}
-
-fn arithmetic_type(parameter: &Tensor) -> DType {
-    if parameter.dtype() == DType::F64 { DType::F64 } else { DType::F32 }
 }
 
 /// An exact copy of halves in f32: the gather of row 0 of one.

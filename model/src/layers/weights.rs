@@ -32,6 +32,34 @@ impl Weights {
         self.tensors.extend(names.iter().cloned().zip(laid));
     }
 
+    /// Lays everything that is trained one behind the other in few blocks of memory: matrices first, then vectors, and groups together.
+    pub(crate) fn lay_in_blocks(&mut self, groups: &[Vec<String>]) {
+        let rank = |tensor: &Tensor| tensor.rank().min(2);
+        let group_of = |name: &String| groups.iter().position(|group| group.contains(name));
+        let mut trained: Vec<(&String, &mut Tensor)> = self.tensors.iter_mut().filter(|(_, tensor)| tensor.requires_grad()).collect();
+        // a group stands where the first of it does
+        let mut first = BTreeMap::new();
+        for (place, (name, _)) in trained.iter().enumerate() {
+            if let Some(group) = group_of(name) {
+                first.entry(group).or_insert(place);
+            }
+        }
+        let key = |place: usize, name: &String| match group_of(name) {
+            Some(group) => (first[&group], groups[group].iter().position(|other| other == name)),
+            None => (place, None),
+        };
+        let mut keyed: Vec<_> = trained.drain(..).enumerate().map(|(place, (name, tensor))| (key(place, name), tensor)).collect();
+        let adapters = self.adapters.values_mut().flat_map(|adapter| [&mut adapter.down, &mut adapter.up]);
+        let behind = keyed.len();
+        keyed.extend(adapters.filter(|tensor| tensor.requires_grad()).enumerate().map(|(place, tensor)| ((behind + place, None), tensor)));
+        keyed.sort_by_key(|(key, tensor)| (std::cmp::Reverse(rank(tensor)), *key));
+        let runs: Vec<&[((usize, Option<usize>), &mut Tensor)]> = keyed.chunk_by(|(a, _), (b, _)| a.0 == b.0).collect();
+        let laid = Tensor::laid_in_blocks(&runs.iter().map(|run| run.iter().map(|(_, tensor)| &**tensor).collect()).collect::<Vec<_>>());
+        for ((_, tensor), laid) in keyed.into_iter().zip(laid.into_iter().flatten()) {
+            *tensor = laid;
+        }
+    }
+
     /// Every tensor, the adapters' among them.
     pub(crate) fn all_mut(&mut self) -> impl Iterator<Item = &mut Tensor> {
         self.tensors.values_mut().chain(self.adapters.values_mut().flat_map(|adapter| [&mut adapter.down, &mut adapter.up]))

@@ -9,6 +9,7 @@ use super::{OpRow, Rng, Sample};
 pub(super) fn rows() -> Vec<OpRow> {
     vec![
         OpRow { name: "copy", kernels: ops::copy::KERNELS, samples: copy_samples, random: random_copy },
+        OpRow { name: "accumulate", kernels: ops::accumulate::KERNELS, samples: accumulate_samples, random: random_accumulate },
         OpRow { name: "fill", kernels: ops::fill::KERNELS, samples: fill_samples, random: |_| fill_samples().remove(0) },
         OpRow { name: "views", kernels: &[], samples: view_samples, random: random_slice },
     ]
@@ -34,6 +35,26 @@ fn copy_samples() -> Vec<Sample> {
 fn random_copy(rng: &mut Rng) -> Sample {
     let shape = [rng.length(20), rng.length(20), rng.length(40)];
     Sample::new(format!("{shape:?}"), vec![rng.input(&shape, -1.0, 1.0)], |x| vec![x[0].permute(&[2, 0, 1]).contiguous()])
+}
+
+fn accumulate(rng: &mut Rng, len: usize) -> Sample {
+    let inputs = vec![rng.input(&[len], -1.0, 1.0).fixed(), rng.input(&[len], -1.0, 1.0).fixed()];
+    let apply = |x: &[Tensor]| {
+        let y = x[0].deep_copy();
+        y.add_(&x[1]);
+        vec![y]
+    };
+    Sample::new(format!("[{len}]"), inputs, apply).forward_only()
+}
+
+fn accumulate_samples() -> Vec<Sample> {
+    let mut rng = Rng::new(41);
+    vec![accumulate(&mut rng, 1), accumulate(&mut rng, 70_001)]
+}
+
+fn random_accumulate(rng: &mut Rng) -> Sample {
+    let len = rng.length(3000);
+    accumulate(rng, len)
 }
 
 fn fill_samples() -> Vec<Sample> {

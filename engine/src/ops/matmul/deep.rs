@@ -13,31 +13,31 @@ use crate::tensor::Tensor;
 
 /// A gradient, the product `[m, k] · [k, n] -> [m, n]` without one of its own, cut if that keeps the device busy.
 pub(super) fn gradient(a: &Tensor, b: &Tensor) -> Tensor {
-    cut(a, b, Cut::Gradient).unwrap_or_else(|| a.matmul(b))
+    cut(a, b, Cut::Gradient, None).unwrap_or_else(|| a.matmul(b))
 }
 
 /// The same product in place of what is in `y`.
 pub(crate) fn gradient_into(y: &Tensor, a: &Tensor, b: &Tensor) {
-    match cut(a, b, Cut::Gradient) {
-        Some(product) => y.copy_from_(&product),
-        None => launch(a, b, y, Store::Overwrite, None),
+    if cut(a, b, Cut::Gradient, Some(y)).is_none() {
+        launch(a, b, y, Store::Overwrite, None);
     }
 }
 
 /// The same product on top of what is in `y`.
 pub(crate) fn add_gradient(y: &Tensor, a: &Tensor, b: &Tensor) {
-    match cut(a, b, Cut::Gradient) {
-        Some(product) => y.copy_from_(&y.add(&product)),
+    match cut(a, b, Cut::Gradient, None) {
+        Some(product) => y.add_(&product),
         None => launch(a, b, y, Store::Accumulate, None),
     }
 }
 
 /// The product of a forward pass, if it is better cut. Which bits a row has then depends on the number of rows: never while decoding.
 pub(super) fn forward(a: &Tensor, b: &Tensor) -> Option<Tensor> {
-    (rule() == RowRule::Count).then(|| cut(&a.detach(), &b.detach(), Cut::Forward)).flatten()
+    (rule() == RowRule::Count).then(|| cut(&a.detach(), &b.detach(), Cut::Forward, None)).flatten()
 }
 
-fn cut(a: &Tensor, b: &Tensor, cut: Cut) -> Option<Tensor> {
+/// The product, if it is better cut; `into` this memory, if that is given.
+fn cut(a: &Tensor, b: &Tensor, cut: Cut, into: Option<&Tensor>) -> Option<Tensor> {
     if a.rank() != 2 || b.rank() != 2 || a.device().is_cpu() {
         return None;
     }
@@ -54,7 +54,8 @@ fn cut(a: &Tensor, b: &Tensor, cut: Cut) -> Option<Tensor> {
     let steps = k / slices / 16 * 16;
     let a_cut = Layout { shape: vec![slices, a.dim(0), steps], strides: vec![steps * a_step, a_row, a_step], offset: a_all.offset };
     let b_cut = Layout { shape: vec![slices, steps, b.dim(1)], strides: vec![steps * b_step, b_step, b_column], offset: b_all.offset };
-    let y = a.view(a_cut).matmul(&b.view(b_cut)).sum(&[0]);
+    let products = a.view(a_cut).matmul(&b.view(b_cut));
+    let y = products.sum_first_axis(into);
     let done = slices * steps;
     if done < k {
         y.add_matmul_(&a.slice(1, done, k - done), &b.slice(0, done, k - done));
