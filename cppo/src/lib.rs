@@ -73,6 +73,8 @@ pub mod training {
     pub mod rollout;
     pub mod samples;
     pub mod sft;
+    pub mod shard;
+    mod tensors;
     pub mod trainer;
     pub mod update;
     pub mod world;

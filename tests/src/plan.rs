@@ -60,6 +60,32 @@ fn a_step_needs_what_its_plan_says() {
     }
 }
 
+/// Ranks are planned by the code that they run: their share of the prompts, of the optimiser, and what they send.
+#[test]
+fn a_rank_needs_what_its_plan_says() {
+    let settings = "[rollout]\nprompts_per_step = 4\nmax_new_tokens = 12\n[method]\nname = 'cppo'\ngroup_size = 4\n[train]\nreduce = 'exact'\n\
+                    [eval]\nproblems = 0\n[model]\npath = 'assets/tiny-vlm'\n[optim]\nshard = true\n";
+    let config = Config::parse(settings, "plan", &[]).unwrap();
+    let encoder = || load_encoder(&config.model).unwrap().without_end().unwrap();
+    let problems = Problems::Task(Box::new(Task::new(&config.task).unwrap()));
+    for ranks in [1, 2, 4] {
+        let plan = Plan::of_rank(ranks, &config, &encoder(), &problems, Rates::INFINITE).unwrap();
+        let counted = crate::world::ranks(ranks, |world| {
+            let device = Device::new_cpu();
+            let model = load_policy(&config.model, &device, config.run.seed).unwrap();
+            let trainer = Trainer::of_rank(&world, model, encoder(), problems.clone(), config.clone()).unwrap();
+            let mut trainer = trainer.with_reward("accuracy", 1.0, EveryOther);
+            device.reset_peak();
+            trainer.step().unwrap();
+            (device.counters().peak_bytes, world.traffic().gradient_bytes)
+        });
+        let (peak, sent) = counted[0];
+        assert_eq!(sent, plan.sent_bytes, "{ranks} ranks");
+        let ratio = peak as f64 / plan.peak_bytes as f64;
+        assert!((ratio - 1.0).abs() < 0.02, "{ranks} ranks: peak: {peak} of {} planned", plan.peak_bytes);
+    }
+}
+
 /// The program says what is needed, whether it is there, and if it is not, which settings make it less.
 #[test]
 fn the_program_plans() {

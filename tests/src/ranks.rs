@@ -1,18 +1,21 @@
 //! Gradients of ranks, which are threads here, added to the same bits for any number of them.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use percept_cppo::config::{Config, OptimConfig, Reduce, SftConfig};
+use percept_cppo::config::{Config, MethodConfig, OptimConfig, Reduce, SftConfig};
 use percept_cppo::problems::prompts::{Problems, test_prompts};
+use percept_cppo::records::run::Metrics;
 use percept_cppo::training::evaluate::{Decoding, Measuring, evaluate_among};
+use percept_cppo::training::optimise::Optimizer;
 use percept_cppo::training::reduce::{Adding, Leaves, Rows, along_tree, bytes_sent, over_ranks};
 use percept_cppo::training::sft::{SftTrainer, check_ranks};
-use percept_cppo::training::trainer::StepOutput;
+use percept_cppo::training::trainer::{StepOutput, Trainer};
 use percept_cppo::training::world::{Disagreement, Exchange, World};
 use percept_engine::ops::with_rows_alike;
-use percept_engine::{DType, Device, Gradients, Tensor};
+use percept_engine::{DType, Device, Gradients, ParamGroup, Tensor};
 use percept_model::{Model, Precision};
 
 use crate::trainer::{encoder, start, task, tiny_config};
@@ -68,7 +71,7 @@ fn supervised_training_gives_the_same_bits_on_any_number_of_ranks() {
         let problems = Problems::Task(Box::new(task()));
         let config = SftConfig { steps: 2, batch_size: 8, warm_start_steps: 2, warm_start_batch_size: 12, reduce, ..SftConfig::default() };
         let optim = OptimConfig { learning_rate: 3e-3, ..OptimConfig::default() };
-        let mut trainer = SftTrainer::new(&model, &encoder, &problems, &config, &optim, 0).unwrap().in_world(&world);
+        let mut trainer = SftTrainer::new(&model, &encoder, &problems, &config, &optim, 0, &world).unwrap();
         let metrics: Vec<_> = (0..4).map(|_| of_the_run(&trainer.step().unwrap())).collect();
         trainer.compare_ranks().unwrap();
         let weights: Vec<u32> = model.parameters().flat_map(|(_, tensor)| tensor.to_vec::<f32>().unwrap()).map(f32::to_bits).collect();
@@ -192,6 +195,97 @@ fn every_rank_has_as_much_of_each_update() {
     assert!(problem(8, 2, 8, Reduce::Exact).contains("rollout.prompts_per_step / train.updates_per_step, 4, must be a multiple"));
     assert!(problem(9, 1, 3, Reduce::Exact).contains("got 3 ranks; use another number, or train.reduce=fast"));
     assert!(Leaves::new(9, 1).check(3, Reduce::Fast).is_ok());
+}
+
+/// Two steps of CPPO as one of several ranks, and the trainer after them.
+fn sharded_steps(world: &World, device: &Device, shard: bool, restored: Option<&Path>) -> (Vec<Metrics>, Trainer) {
+    let model = Model::load(&start().join("model"), device, Precision::Float32).unwrap();
+    let mut config = Config { method: MethodConfig::named("cppo"), ..Config::default() };
+    (config.method.group_size, config.rollout.prompts_per_step, config.rollout.max_new_tokens) = (4, 4, 20);
+    (config.optim.learning_rate, config.optim.warmup_steps, config.optim.shard) = (1e-3, 0, shard);
+    config.train.compare_ranks_every = 1;
+    exact(&mut config);
+    config.train.updates_per_step = 1;
+    let problems = Problems::Task(Box::new(task()));
+    let mut trainer = Trainer::of_rank(world, model, encoder(), problems, config).unwrap();
+    if let Some(directory) = restored.filter(|_| world.is_first()) {
+        trainer.restore(directory).unwrap();
+    }
+    trainer.share_state().unwrap();
+    let metrics = (0..2).map(|_| trainer.step().unwrap().metrics).collect();
+    (metrics, trainer)
+}
+
+#[test]
+fn an_optimiser_that_is_shared_out_gives_the_same_bits_and_checkpoints() {
+    let numbers = |metrics: &[Metrics]| metrics.iter().map(of_the_run).collect::<Vec<_>>();
+    let device = Device::cpu();
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str| std::fs::read(folder.path().join(name).join("trainer.safetensors")).unwrap();
+    let (expected, whole) = sharded_steps(&World::alone(), &device, false, None);
+    whole.save(&folder.path().join("whole")).unwrap();
+    let (expected_later, later) = sharded_steps(&World::alone(), &device, false, Some(&folder.path().join("whole")));
+    later.save(&folder.path().join("later")).unwrap();
+
+    for size in [1, 2, 4] {
+        let name = format!("of-{size}");
+        ranks(size, |world| {
+            let (metrics, trainer) = sharded_steps(&world, &device, true, None);
+            assert_eq!(numbers(&metrics), numbers(&expected), "{size} ranks");
+            let trained = trainer.trained().unwrap();
+            if world.is_first() {
+                trainer.save_with(&folder.path().join(&name), &trained).unwrap();
+            }
+        });
+        assert!(file(&name) == file("whole"), "{size} ranks: another checkpoint");
+        // goes on with another number of ranks
+        let others = if size == 4 { 2 } else { 2 * size };
+        ranks(others, |world| {
+            let (metrics, trainer) = sharded_steps(&world, &device, true, Some(&folder.path().join(&name)));
+            assert_eq!(numbers(&metrics), numbers(&expected_later), "{size} ranks, then {others}");
+            let trained = trainer.trained().unwrap();
+            if world.is_first() {
+                trainer.save_with(&folder.path().join(format!("{name}-later")), &trained).unwrap();
+            }
+        });
+        assert!(file(&format!("{name}-later")) == file("later"), "{size} ranks, then {others}: another checkpoint");
+    }
+}
+
+#[test]
+fn an_optimiser_that_is_shared_out_takes_its_share_of_memory_and_sends_no_more() {
+    let of = |shard: bool| {
+        let mut all = ranks(4, |world| {
+            let device = Device::new_cpu();
+            let model = Model::load(&start().join("model"), &device, Precision::Float32).unwrap();
+            let trained: usize = model.trainable().iter().map(|(_, tensor)| tensor.len()).sum();
+            drop(model);
+            let before = device.counters().live_bytes;
+            let (_, trainer) = sharded_steps(&world, &device, shard, None);
+            let bytes = device.counters().live_bytes - before;
+            drop(trainer);
+            (bytes, world.traffic().gradient_bytes, trained)
+        });
+        all.swap_remove(3)
+    };
+    let ((whole, sent_whole, trained), (shared, sent, _)) = (of(false), of(true));
+    let (saved, planned) = ((whole - shared) as f64, 8.0 * trained as f64 * 0.75);
+    // the pool rounds sizes up, so that a tensor takes up to a quarter more than its elements
+    assert!((0.9..1.25).contains(&(saved / planned)), "{saved} bytes less, {planned} planned");
+    // shares are filled up to whole parts
+    assert!((sent as f64 / sent_whole as f64 - 1.0).abs() < 0.01, "{sent} bytes sent, {sent_whole} without shares");
+}
+
+#[test]
+fn ranks_that_no_weight_is_left_for_are_an_error() {
+    let parameters = || vec![("w".to_owned(), Tensor::zeros(&Device::cpu(), &[100], DType::F32).parameter())];
+    let optim = OptimConfig { shard: true, ..OptimConfig::default() };
+    let all = ranks(4, |world| {
+        let groups = vec![ParamGroup { parameters: parameters(), lr_scale: 1.0, weight_decay: 0.0 }];
+        Optimizer::new(groups, &optim, &world).map(drop).err()
+    });
+    let problem = "optim.shard: 100 trained weights leave nothing for one of 4 ranks; use fewer ranks, or optim.shard=false".to_owned();
+    assert_eq!(all, [Some(problem.clone()), Some(problem.clone()), Some(problem.clone()), Some(problem)]);
 }
 
 /// Sums of ±0 and of what is there on one rank alone.
@@ -326,7 +420,7 @@ fn ranks_whose_weights_differ_are_found_out() {
         }
         let name = model.trainable().swap_remove(3).0;
         let problems = Problems::Task(Box::new(task()));
-        let mut trainer = percept_cppo::training::trainer::Trainer::new(model, encoder(), problems, config).unwrap().in_world(world);
+        let mut trainer = Trainer::of_rank(&world, model, encoder(), problems, config).unwrap();
         (name, trainer.step().map(drop).unwrap_err().to_string())
     });
     for (name, error) in all {

@@ -17,6 +17,7 @@ use percept_cppo::training::group::Group;
 use percept_cppo::training::policy::{load_encoder, load_policy};
 use percept_cppo::training::sft::{Sft, WarmStart};
 use percept_cppo::training::trainer::{StepOutput, Trainer};
+use percept_cppo::training::world::World;
 use percept_engine::{DType, Device};
 use percept_model::families::idefics3::Idefics3;
 use percept_model::{Model, ModelConfig, ModelFiles, Precision};
@@ -60,7 +61,7 @@ pub(crate) fn start() -> &'static Path {
         let config = SftConfig { steps: 40, batch_size: 8, ..SftConfig::default() };
         let optim = OptimConfig { learning_rate: 3e-3, ..OptimConfig::default() };
         let problems = Problems::Task(Box::new(task));
-        let mut sft = Sft::new(&model, &encoder, &problems, &config, &optim, 0);
+        let mut sft = Sft::new(&model, &encoder, &problems, &config, &optim, 0, &World::alone()).unwrap();
         let losses: Vec<f64> = (0..40).map(|_| number(&sft.step().unwrap(), "loss")).collect();
         assert!(losses[39] < 0.5 * losses[0], "{losses:?}");
         let folder = tempfile::tempdir().unwrap();
@@ -111,7 +112,7 @@ fn a_policy_in_training_never_says_what_only_prompts_have() {
 fn the_warm_start_learns_to_see() {
     let (model, encoder, task) = (Model::random(&tiny_config(), &Device::cpu(), 0, DType::F32), encoder(), task());
     let config = SftConfig { warm_start_steps: 30, warm_start_batch_size: 16, ..SftConfig::default() };
-    let mut warm_start = WarmStart::new(&model, &encoder, &task, &config, &OptimConfig::default(), 0).unwrap();
+    let mut warm_start = WarmStart::new(&model, &encoder, &task, &config, &OptimConfig::default(), 0, &World::alone()).unwrap();
     let losses: Vec<f64> = (0..30).map(|_| number(&warm_start.step().unwrap(), "warm_start/loss")).collect();
     // ln 50 = 3.9 at first; that most cells are empty is learnt at once
     assert!(losses[0] > 3.0 && losses[29] < 0.8, "{losses:?}");
@@ -123,11 +124,11 @@ fn supervised_steps_see_new_problems() {
     let config = SftConfig { batch_size: 2, warm_start_batch_size: 2, warm_start_learning_rate: 0.0, ..SftConfig::default() };
     let optim = OptimConfig { learning_rate: 0.0, ..OptimConfig::default() };
     // of weights that stay, the loss changes with the problems alone
-    let mut warm_start = WarmStart::new(&model, &encoder, &task, &config, &optim, 0).unwrap();
+    let mut warm_start = WarmStart::new(&model, &encoder, &task, &config, &optim, 0, &World::alone()).unwrap();
     let [first, second] = [(); 2].map(|()| number(&warm_start.step().unwrap(), "warm_start/loss"));
     assert_ne!(first, second);
     let problems = Problems::Task(Box::new(task.clone()));
-    let mut sft = Sft::new(&model, &encoder, &problems, &config, &optim, 0);
+    let mut sft = Sft::new(&model, &encoder, &problems, &config, &optim, 0, &World::alone()).unwrap();
     let [first, second] = [(); 2].map(|()| number(&sft.step().unwrap(), "loss"));
     assert_ne!(first, second);
 }

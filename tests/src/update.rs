@@ -20,7 +20,7 @@ use percept_cppo::methods::{AnyMethod, Method};
 use percept_cppo::problems::prompts::EncodedPrompt;
 use percept_cppo::random::Random;
 use percept_cppo::training::group::{Group, GroupView, Response, response_number};
-use percept_cppo::training::optimise::{Applied, adamw, launch, weight_groups};
+use percept_cppo::training::optimise::{Applied, Optimizer, weight_groups};
 use percept_cppo::training::reduce::Adding;
 use percept_cppo::training::update::{Update, UpdateConfig, compute_update, launch_update, score, views_with};
 use percept_cppo::training::world::World;
@@ -302,10 +302,11 @@ fn an_update_is_read_once_per_phase_however_it_is_cut() {
             // the optimiser's step included
             let world = World::alone();
             let config = update_config(settings.method.as_method(), &settings.policy, micro_batch_tokens, &world);
-            let (mut groups, mut optimizer) = (groups.clone(), adamw(weight_groups(&model, 0.0), &OptimConfig::default()));
+            let (mut groups, mut optimizer) =
+                (groups.clone(), Optimizer::new(weight_groups(&model, 0.0), &OptimConfig::default(), &world).unwrap());
             let before = device.counters().read_backs;
-            let launched = launch_update(&model, None, &mut groups, &config).unwrap();
-            let report = launch(&mut optimizer, launched.gradients(), 1e-9).unwrap();
+            let mut launched = launch_update(&model, None, &mut groups, &config).unwrap();
+            let report = optimizer.launch(launched.take_gradients(), Adding::Packed, 1e-9).unwrap().unwrap();
             let (metrics, read) = launched.read(&mut groups, &[report]).unwrap();
             assert_eq!(device.counters().read_backs - before, reads, "{micro_batch_tokens} tokens");
             assert_eq!(metrics.loss, update.metrics.loss);

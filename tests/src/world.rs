@@ -73,7 +73,7 @@ pub(crate) fn two_steps(world: World, method: &str, problems: Problems, change: 
     (config.method.group_size, config.rollout.prompts_per_step, config.rollout.max_new_tokens) = (4, 4, 30);
     (config.optim.learning_rate, config.optim.warmup_steps) = (1e-3, 0);
     change(&mut config);
-    let mut trainer = Trainer::new(model, encoder(), problems, config).unwrap().in_world(world);
+    let mut trainer = Trainer::of_rank(&world, model, encoder(), problems, config).unwrap();
     let outputs = vec![trainer.step().unwrap(), trainer.step().unwrap()];
     let weights = weights(&trainer);
     (outputs, weights)

@@ -16,7 +16,6 @@ use crate::config::{Config, ConfigError, Reduce, wrapped};
 use crate::problems::reading::Reader;
 use crate::studies::bench::rates;
 use crate::studies::plan::{Plan, available_bytes};
-use crate::studies::scale::bytes_sent;
 use crate::training::policy::load_encoder;
 
 /// Arguments of `percept plan`.
@@ -53,8 +52,6 @@ struct Report<'a> {
     plan: &'a Plan,
     /// Processes that share a step.
     ranks: u32,
-    /// Bytes of gradients that each of them sends to others in a step.
-    sent_bytes: f64,
     available_bytes: Option<u64>,
     fits: Option<bool>,
     lower: Vec<String>,
@@ -85,9 +82,8 @@ pub(super) fn run(args: &Args, out: &mut dyn Write, errors: &mut dyn Write) -> R
     let encoder = load_encoder(&config.model)?;
     let reader = Reader { encoder: &encoder, model: &encoder.files().config, max_new_tokens: config.rollout.max_new_tokens };
     let Sources { training, .. } = Sources::open(&config, reader, errors)?;
-    let of_rank = share(&config, args.ranks)?;
-    let plan = Plan::new(&of_rank, &encoder, &training, rates)?;
-    let sent_bytes = config.train.updates_per_step as f64 * bytes_sent(plan.trained as f64, args.ranks as usize);
+    let (config, of_rank) = share(config, args.ranks)?;
+    let plan = Plan::of_rank(args.ranks as usize, &config, &encoder, &training, rates)?;
     let fits = available.fits(&plan);
     if args.json {
         let Rates { multiply_adds_per_second, bytes_per_second, .. } = rates;
@@ -95,7 +91,6 @@ pub(super) fn run(args: &Args, out: &mut dyn Write, errors: &mut dyn Write) -> R
         let report = Report {
             plan: &plan,
             ranks: args.ranks,
-            sent_bytes,
             available_bytes: available.bytes(),
             fits,
             lower,
@@ -105,7 +100,7 @@ pub(super) fn run(args: &Args, out: &mut dyn Write, errors: &mut dyn Write) -> R
         writeln!(out, "{}", serde_json::to_string_pretty(&report)?)?;
     } else {
         if args.ranks > 1 {
-            let line = format!("one of {} ranks, which sends {} of gradients to others in a step:", args.ranks, size(sent_bytes as u64));
+            let line = format!("one of {} ranks, which sends {} of gradients to others in a step:", args.ranks, size(plan.sent_bytes));
             write!(out, "{}", wrapped("", "  ", &line))?;
         }
         print(&plan, &of_rank, &rates, out)?;
@@ -114,19 +109,19 @@ pub(super) fn run(args: &Args, out: &mut dyn Write, errors: &mut dyn Write) -> R
     Ok(if fits == Some(false) { Outcome::Failed } else { Outcome::Done })
 }
 
-/// What one of several ranks has of a step. Of ranks, gradients are added along the tree unless the configuration says otherwise.
-fn share(config: &Config, ranks: u32) -> Result<Config> {
-    let mut config = config.clone();
+/// The settings of ranks, and what one of them has of a step. Of ranks, gradients are added along the tree unless the configuration says otherwise.
+fn share(mut config: Config, ranks: u32) -> Result<(Config, Config)> {
     let (ranks, prompts, updates) = (ranks as usize, config.rollout.prompts_per_step, config.train.updates_per_step);
     if !(prompts / updates).is_multiple_of(ranks) {
         let problem = format!("--ranks: expected a divisor of the {} prompts of an update, got {ranks}", prompts / updates);
         return Err(ConfigError::Range { origin: "arguments".into(), problem }.into());
     }
-    config.rollout.prompts_per_step /= ranks;
     if ranks > 1 && config.train.reduce == Reduce::Auto {
         config.train.reduce = Reduce::Exact;
     }
-    Ok(config)
+    let mut of_rank = config.clone();
+    of_rank.rollout.prompts_per_step /= ranks;
+    Ok((config, of_rank))
 }
 
 fn print(plan: &Plan, config: &Config, rates: &Rates, out: &mut dyn Write) -> Result<()> {

@@ -86,7 +86,7 @@ pub(super) fn run(args: &Args, world: &World, out: &mut dyn Write) -> Result<Out
     model.lay_for_training();
     let reader = Reader { encoder: &encoder, model: model.config(), max_new_tokens: RolloutConfig::default().max_new_tokens };
     let (problems, unseen, beginning) = open_problems(&config, reader, out)?;
-    let mut trainer = SftTrainer::new(&model, &encoder, &problems, &config.sft, &config.optim, config.run.seed)?.in_world(world);
+    let mut trainer = SftTrainer::new(&model, &encoder, &problems, &config.sft, &config.optim, config.run.seed, world)?;
     let model_directory = config.model.as_ref().map(|model| directory(&model.path)).transpose()?;
     let mut beginning = beginning.with_model(model_directory.as_deref())?;
     ranks::compare(world, &config.to_toml(), &beginning, &device)?;
@@ -207,7 +207,8 @@ fn train(
             at_step(step, trainer.compare_ranks())?;
         }
         if stop || session.is_save_due(step) {
-            session.save(step, None, |checkpoint| trainer.save(checkpoint))?;
+            let trained = at_step(step, trainer.trained())?;
+            session.save(step, None, |checkpoint| trainer.save(checkpoint, &trained))?;
         }
     }
     if trainer.progress().step == steps {

@@ -256,11 +256,11 @@ impl Start {
         let reader = Reader { encoder: &encoder, model: &encoder.files().config, max_new_tokens: config.rollout.max_new_tokens };
         let Sources { training, unseen, beginning } = Sources::open(config, reader, out)?;
         let plan = match planning {
-            Planning::First => Some(planned(config, &encoder, &training, device)?),
+            Planning::First => Some(planned(config, &encoder, &training, device, world.size())?),
             Planning::None => None,
         };
         let model = load_policy(&config.model, device, config.run.seed)?;
-        let trainer = Trainer::new(model, encoder, training, config.clone())?.in_world(world.clone());
+        let trainer = Trainer::of_rank(world, model, encoder, training, config.clone())?;
         Ok(Start { trainer, unseen, beginning, plan })
     }
 }
@@ -269,8 +269,8 @@ impl Start {
 ///
 /// # Errors
 /// If that is more than there is.
-fn planned(config: &Config, encoder: &Encoder, problems: &Problems, device: &Device) -> Result<String> {
-    let plan = Plan::new(config, encoder, problems, Rates::INFINITE)?;
+fn planned(config: &Config, encoder: &Encoder, problems: &Problems, device: &Device, ranks: usize) -> Result<String> {
+    let plan = Plan::of_rank(ranks, config, encoder, problems, Rates::INFINITE)?;
     let available = Available::on(device);
     let said = verdict(&plan, config, available);
     match available.fits(&plan) {
@@ -300,7 +300,7 @@ fn train(config: &Config, trainer: &mut Trainer, evaluation: Option<&Unseen>, se
     while !stop && trainer.progress().step < steps {
         let output = match trainer.step() {
             Err(error @ (TrainError::Reward(_) | TrainError::Rank { .. })) => {
-                save_before(trainer, session);
+                save_before(trainer, session)?;
                 // the others must not end what the first is writing
                 world.gather("the checkpoint before an error", Vec::new());
                 return at_step(trainer.progress().step + 1, Err(error));
@@ -323,7 +323,8 @@ fn train(config: &Config, trainer: &mut Trainer, evaluation: Option<&Unseen>, se
         stop = is_stop_requested(&world);
         if stop || is_best || session.is_save_due(step) {
             let best = trainer.progress().best.map(|best| best.step);
-            session.save(step, best, |checkpoint| trainer.save(checkpoint))?;
+            let trained = at_step(step, trainer.trained())?;
+            session.save(step, best, |checkpoint| trainer.save_with(checkpoint, &trained))?;
         }
     }
     session.finish(trainer.progress().step)
@@ -367,15 +368,17 @@ impl FirstSteps {
 }
 
 /// A reward fails before its step has changed anything: what was learnt up to there is whole, and saved.
-fn save_before(trainer: &Trainer, session: &mut Session<'_>) {
+fn save_before(trainer: &Trainer, session: &mut Session<'_>) -> Result<()> {
     let step = trainer.progress().step;
     let best = trainer.progress().best.map(|best| best.step);
+    let trained = at_step(step, trainer.trained())?;
     if step > 0
         && !session.is_saved(step)
-        && let Err(error) = session.save(step, best, |checkpoint| trainer.save(checkpoint))
+        && let Err(error) = session.save(step, best, |checkpoint| trainer.save_with(checkpoint, &trained))
     {
         session.say(format_args!("step {step} cannot be saved: {error:#}"));
     }
+    Ok(())
 }
 
 /// The responses to some of the step's prompts, every so often.

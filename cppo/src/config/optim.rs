@@ -22,6 +22,9 @@ pub struct OptimConfig {
     pub schedule: Schedule,
     /// Where `cosine` ends, as a share of the learning rate, 0 to 1. Default 0.1.
     pub final_fraction: f64,
+    /// Whether the ranks of `mpirun` share out what the optimiser keeps (two numbers for each trained weight), so that each has a part of it (ZeRO stage 1). The bits are the same, and as many are
+    /// sent. Without ranks it changes nothing. Default false.
+    pub shard: bool,
 }
 
 /// The learning rate after the warm-up.
@@ -45,6 +48,7 @@ impl Default for OptimConfig {
             warmup_steps: 5,
             schedule: Schedule::Constant,
             final_fraction: 0.1,
+            shard: false,
         }
     }
 }

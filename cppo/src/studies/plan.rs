@@ -21,6 +21,7 @@ use crate::training::evaluate::{Decoding, Measuring, PROBLEMS_AT_ONCE, evaluate}
 use crate::training::group::Group;
 use crate::training::policy::prepared;
 use crate::training::trainer::Trainer;
+use crate::training::world::{Exchange, World};
 pub use memory::available_bytes;
 
 /// What a run needs.
@@ -40,6 +41,8 @@ pub struct Plan {
     pub peak_phase: &'static str,
     /// Memory of the host for pictures, bytes: those of a step as they were read and as the model reads them.
     pub host_bytes: u64,
+    /// Bytes of gradients and weights that a rank sends to others in a step.
+    pub sent_bytes: u64,
     /// The phases of a step, and a measurement.
     pub phases: Vec<Phase>,
 }
@@ -80,6 +83,15 @@ impl Plan {
     /// # Errors
     /// As the first step of the run.
     pub fn new(config: &Config, encoder: &Encoder, problems: &Problems, rates: Rates) -> Result<Plan, TrainError> {
+        Plan::of_rank(1, config, encoder, problems, rates)
+    }
+
+    /// The same for the first of several ranks, each with a device of its own. What other ranks would say, it says itself, so that times have no exchanges in them.
+    ///
+    /// # Errors
+    /// As the first step of the run, or if the ranks cannot share what is trained.
+    pub fn of_rank(ranks: usize, config: &Config, encoder: &Encoder, problems: &Problems, rates: Rates) -> Result<Plan, TrainError> {
+        let world = if ranks == 1 { World::alone() } else { World::new(0, ranks, Arc::new(Echo { ranks })) };
         let device = Device::meta(rates);
         let encoder = encoder.without_end()?;
         let model_config = encoder.files().config.clone();
@@ -96,13 +108,14 @@ impl Plan {
 
         let config = Config { reward: Vec::new(), ..config.clone() };
         let between = Arc::new(Mutex::new(None));
-        let mut trainer = Trainer::new(model, encoder, problems.clone(), config.clone())?;
+        let mut trainer = Trainer::of_rank(&world, model, encoder, problems.clone(), config.clone())?;
         trainer = trainer.with_reward("accuracy", 1.0, EveryOther { device: device.clone(), between: between.clone() });
         let always = device.counters().live_bytes;
         let reference = if is_copied { weights } else { 0 };
 
         let mut laps = Laps::start(&device);
         let output = trainer.step()?;
+        let sent_bytes = world.traffic().gradient_bytes;
         let (after_rollout, at) =
             between.lock().expect("nothing panics while it is held").take().expect("every step rewards its responses");
         let mut phases = vec![laps.phase("rollout", &after_rollout, at)];
@@ -141,7 +154,7 @@ impl Plan {
         ];
         let memory = memory.into_iter().filter(|kind| kind.bytes > 0).collect();
         let (peak_bytes, peak_phase) = (always + peak.bytes, peak.name);
-        Ok(Plan { trained, frozen, prompt_tokens, memory, peak_bytes, peak_phase, host_bytes, phases })
+        Ok(Plan { trained, frozen, prompt_tokens, memory, peak_bytes, peak_phase, host_bytes, sent_bytes, phases })
     }
 
     /// Seconds of a step on the device and the host, one after the other.
@@ -185,6 +198,27 @@ impl Plan {
             weights(&mut advice);
         }
         advice
+    }
+}
+
+/// Ranks that say what the first says: as many bytes as those of a run.
+struct Echo {
+    ranks: usize,
+}
+
+impl Exchange for Echo {
+    fn gather(&self, own: Vec<u8>) -> Vec<Vec<u8>> {
+        vec![own; self.ranks]
+    }
+
+    fn swap(&self, _: usize, own: Vec<u8>) -> Vec<u8> {
+        own
+    }
+
+    fn sum(&self, _: &mut [f32]) {}
+
+    fn abort(&self, code: u8) -> ! {
+        std::process::exit(i32::from(code))
     }
 }
 

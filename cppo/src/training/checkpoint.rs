@@ -15,15 +15,16 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 use flate2::Crc;
-use half::{bf16, f16};
 use percept_engine::safetensors::{self, Checkpoint};
-use percept_engine::{AdamW, DType, Tensor};
+use percept_engine::{DType, Device, Tensor};
 use percept_model::{Model, ModelError, ModelFiles, atomic};
 use serde::{Deserialize, Serialize};
 
 use crate::error::TrainError;
 use crate::records::files;
 use crate::records::run::crc32;
+use crate::training::optimise::Optimizer;
+use crate::training::tensors::{bytes_of, write_bytes};
 use crate::training::world::World;
 
 /// How far a run has come.
@@ -64,14 +65,30 @@ struct Saved {
     progress_crc32: Option<u32>,
 }
 
+/// What the optimiser updates, and its whole state.
+pub struct Trained {
+    weights: Vec<(String, Tensor)>,
+    state: BTreeMap<String, Tensor>,
+}
+
+impl Trained {
+    /// Those of an optimiser. All ranks must ask for it; the first is sure to get it.
+    ///
+    /// # Errors
+    /// Those of the device.
+    pub fn of(optimizer: &Optimizer) -> Result<Trained, TrainError> {
+        Ok(Trained { weights: optimizer.parameters(), state: optimizer.state()? })
+    }
+}
+
 /// Writes model, what the optimiser updates, its state, and progress to `directory`.
 ///
 /// # Errors
 /// Those of the disk and the device; a directory that was there is then untouched.
-pub fn save(directory: &Path, model: &Model, files: &ModelFiles, optimizer: &AdamW, progress: &Progress) -> Result<(), TrainError> {
+pub fn save(directory: &Path, model: &Model, files: &ModelFiles, trained: &Trained, progress: &Progress) -> Result<(), TrainError> {
     let mut tensors: Vec<(String, Tensor)> = Vec::new();
-    tensors.extend(optimizer.parameters().into_iter().map(|(name, tensor)| (format!("weights.{name}"), tensor)));
-    tensors.extend(optimizer.state().into_iter().map(|(name, tensor)| (format!("optimizer.{name}"), tensor)));
+    tensors.extend(trained.weights.iter().map(|(name, tensor)| (format!("weights.{name}"), tensor.clone())));
+    tensors.extend(trained.state.iter().map(|(name, tensor)| (format!("optimizer.{name}"), tensor.clone())));
     atomic::write_directory(directory, |new| {
         model.save(new, files)?;
         if model.has_lora() {
@@ -91,7 +108,7 @@ pub fn save(directory: &Path, model: &Model, files: &ModelFiles, optimizer: &Ada
 ///
 /// # Errors
 /// If a file is missing, damaged, or of another model or optimiser; then nothing has changed.
-pub fn restore(directory: &Path, optimizer: &mut AdamW) -> Result<Progress, TrainError> {
+pub fn restore(directory: &Path, optimizer: &mut Optimizer) -> Result<Progress, TrainError> {
     let Saved { progress, tensors_crc32, .. } = read_saved(directory)?;
     let path = directory.join(TENSORS);
     let wrong = |problem: String| TrainError::Saved { path: path.clone(), problem };
@@ -100,21 +117,23 @@ pub fn restore(directory: &Path, optimizer: &mut AdamW) -> Result<Progress, Trai
         return Err(wrong(format!("damaged: expected CRC-32 {tensors_crc32:08x}, got {found:08x}")));
     }
     let checkpoint = Checkpoint::open(&path)?;
-    let load = |name: String, own: &Tensor| -> Result<Tensor, TrainError> {
+    let host = Device::cpu();
+    let load = |name: String, shape: &[usize], dtype: DType| -> Result<Tensor, TrainError> {
         if !checkpoint.is_finite(&name) {
             return Err(wrong(format!("{name}: expected numbers, got NaN or infinity")));
         }
-        let saved = checkpoint.load(&name, own.shape(), own.device())?;
-        if saved.dtype() == own.dtype() {
+        let saved = checkpoint.load(&name, shape, &host)?;
+        if saved.dtype() == dtype {
             return Ok(saved);
         }
-        Err(wrong(format!("{name}: expected {}, got {}", own.dtype(), saved.dtype())))
+        Err(wrong(format!("{name}: expected {dtype}, got {}", saved.dtype())))
     };
     let weights = optimizer.parameters();
-    let saved_weights = weights.iter().map(|(name, own)| load(format!("weights.{name}"), own)).collect::<Result<Vec<_>, _>>()?;
+    let load_weight = |(name, own): &(String, Tensor)| load(format!("weights.{name}"), own.shape(), own.dtype());
+    let saved_weights = weights.iter().map(load_weight).collect::<Result<Vec<_>, _>>()?;
     let mut state = BTreeMap::new();
-    for (name, own) in optimizer.state() {
-        let saved = load(format!("optimizer.{name}"), &own)?;
+    for (name, (shape, dtype)) in optimizer.state_shapes() {
+        let saved = load(format!("optimizer.{name}"), &shape, dtype)?;
         state.insert(name, saved);
     }
     let known = weights.len() + state.len();
@@ -122,9 +141,9 @@ pub fn restore(directory: &Path, optimizer: &mut AdamW) -> Result<Progress, Trai
     if saved != known {
         return Err(wrong(format!("expected {known} tensors, got {saved}: another choice of what is trained")));
     }
-    optimizer.load_state(&path, &state)?;
+    optimizer.load_state(&path, state)?;
     for ((_, own), saved) in weights.iter().zip(&saved_weights) {
-        overwrite(own, saved)?;
+        write_bytes(own, &bytes_of(saved)?);
     }
     Ok(progress)
 }
@@ -133,35 +152,25 @@ pub fn restore(directory: &Path, optimizer: &mut AdamW) -> Result<Progress, Trai
 ///
 /// # Errors
 /// Those of the device.
-pub fn share(world: &World, optimizer: &AdamW, progress: &mut Progress) -> Result<(), TrainError> {
-    if world.size() == 1 {
-        return Ok(());
-    }
+pub fn share(world: &World, optimizer: &mut Optimizer, progress: &mut Progress) -> Result<(), TrainError> {
     let own = serde_json::to_vec(progress).expect("plain data");
     *progress = serde_json::from_slice(&world.from_first("the progress of the run", || own)).expect("what a rank sends is whole");
-    for tensor in optimizer.parameters().into_iter().map(|(_, tensor)| tensor).chain(optimizer.state().into_values()) {
-        let own = if world.is_first() { bytes(&tensor)? } else { Vec::new() };
-        let first = world.from_first("the state of the run", || own);
-        if !world.is_first() {
-            write_bytes(&tensor, &first);
-        }
-    }
-    Ok(())
+    Ok(optimizer.share(world)?)
 }
 
-/// Compares the ranks' weights, and what the optimiser keeps of them.
+/// Compares the ranks' weights, and what the optimiser keeps of them unless it is shared out.
 ///
 /// # Errors
 /// The first tensor that a rank has otherwise than the first rank; those of the device.
-pub fn compare(world: &World, optimizer: &AdamW, step: u64) -> Result<(), TrainError> {
+pub fn compare(world: &World, optimizer: &Optimizer, step: u64) -> Result<(), TrainError> {
     if world.size() == 1 {
         return Ok(());
     }
-    let names: Vec<(String, Tensor)> = optimizer.parameters().into_iter().chain(optimizer.state()).collect();
+    let names = optimizer.common();
     let mut sums = Vec::new();
     for (_, tensor) in &names {
         let mut crc = Crc::new();
-        crc.update(&bytes(tensor)?);
+        crc.update(&bytes_of(tensor)?);
         sums.extend(crc.sum().to_le_bytes());
     }
     let all = world.gather("the checksums of the weights", sums);
@@ -222,30 +231,4 @@ fn crc32_of(progress: &Progress) -> u32 {
 pub fn is_finite(directory: &Path) -> Result<bool, TrainError> {
     let checkpoint = Checkpoint::open(&directory.join(TENSORS))?;
     Ok(checkpoint.names().all(|name| checkpoint.is_finite(name)))
-}
-
-fn overwrite(own: &Tensor, saved: &Tensor) -> Result<(), TrainError> {
-    write_bytes(own, &bytes(saved)?);
-    Ok(())
-}
-
-fn bytes(tensor: &Tensor) -> Result<Vec<u8>, TrainError> {
-    Ok(match tensor.dtype() {
-        DType::F32 => bytemuck::cast_slice(&tensor.to_vec::<f32>()?).to_vec(),
-        DType::F64 => bytemuck::cast_slice(&tensor.to_vec::<f64>()?).to_vec(),
-        DType::F16 => bytemuck::cast_slice(&tensor.to_vec::<f16>()?).to_vec(),
-        DType::BF16 => bytemuck::cast_slice(&tensor.to_vec::<bf16>()?).to_vec(),
-        DType::U32 => unreachable!("integers are not trained"),
-    })
-}
-
-/// Bytes of a tensor of the same type and shape.
-fn write_bytes(own: &Tensor, bytes: &[u8]) {
-    match own.dtype() {
-        DType::F32 => own.write_slice(&bytemuck::pod_collect_to_vec::<u8, f32>(bytes)),
-        DType::F64 => own.write_slice(&bytemuck::pod_collect_to_vec::<u8, f64>(bytes)),
-        DType::F16 => own.write_slice(&bytemuck::pod_collect_to_vec::<u8, f16>(bytes)),
-        DType::BF16 => own.write_slice(&bytemuck::pod_collect_to_vec::<u8, bf16>(bytes)),
-        DType::U32 => unreachable!("integers are not trained"),
-    }
 }

@@ -11,6 +11,7 @@ use std::ops::Range;
 use percept_engine::ops::with_rows_alike;
 use percept_engine::{DType, Gradients, Result, Tensor};
 
+use super::tensors::{bytes_of, tensor_of};
 use super::world::World;
 use crate::config::{Config, Reduce};
 
@@ -176,16 +177,15 @@ fn sum_of(world: &World, adding: Adding, whole: &Tensor) -> Result<Tensor> {
     let length = whole.len();
     let sum = |start: usize| {
         let piece = whole.slice(0, start, PIECE.min(length - start));
-        let padding = piece.len().next_multiple_of(world.size()) - piece.len();
-        let padded = match padding {
-            0 => piece.clone(),
-            missing => Tensor::concat(&[&piece, &Tensor::zeros(piece.device(), &[missing], piece.dtype())], 0),
-        };
-        let sum = match adding {
-            Adding::Tree(_) => exactly(world, padded)?,
-            Adding::Packed => fast(world, &padded)?,
-        };
-        Ok(sum.slice(0, 0, piece.len()))
+        if adding == Adding::Packed {
+            return fast(world, &piece);
+        }
+        let share = scattered(world, &piece, piece.len().div_ceil(world.size()))?;
+        if world.size() == 1 {
+            return Ok(share);
+        }
+        let all = collected(world, bytes_of(&share)?);
+        Ok(tensor_of(&piece, &all[..piece.len() * piece.dtype().size_bytes()]))
     };
     let sums = (0..length).step_by(PIECE).map(sum).collect::<Result<Vec<_>>>()?;
     Ok(Tensor::concat(&sums.iter().collect::<Vec<_>>(), 0))
@@ -194,17 +194,35 @@ fn sum_of(world: &World, adding: Adding, whole: &Tensor) -> Result<Tensor> {
 /// Bytes of gradients that each of `size` ranks sends in an update, if all of these parameters have gradients.
 pub fn bytes_sent(parameters: &[&Tensor], size: usize) -> u64 {
     let pieces = |length: usize| (0..length).step_by(PIECE).map(move |start| PIECE.min(length - start));
-    let elements: usize = Gradients::flat_lengths(parameters).into_iter().flat_map(pieces).map(|n| n.next_multiple_of(size)).sum();
+    let rows = Gradients::flat_parameters(parameters).into_iter().map(|(row, _)| row.len());
+    let elements: usize = rows.flat_map(pieces).map(|n| n.next_multiple_of(size)).sum();
     2 * 4 * (elements / size * (size - 1)) as u64
 }
 
 /// Elements that are added at once: enough that a message's start does not count, few enough that what is sent and received does not either.
-const PIECE: usize = 1 << 24;
+pub(super) const PIECE: usize = 1 << 24;
 
-/// The sum over all ranks along the tree. The additions are those of the device, as below in the tree. `[elements] -> [elements]`
-fn exactly(world: &World, whole: Tensor) -> Result<Tensor> {
+/// Which share of a piece a rank is left with by [`scattered`]: the bits of its number from behind. Of ranks that are no power of two it is its number.
+pub(super) fn share_of(rank: usize, size: usize) -> usize {
+    if size == 1 || !size.is_power_of_two() {
+        return rank;
+    }
+    rank.reverse_bits() >> (usize::BITS - size.trailing_zeros())
+}
+
+/// This rank's share of the sum over all ranks: `share` elements of a piece that is filled up with zeros. Of ranks that are a power of two it is added along the tree, by additions of the device, as
+/// below in the tree.
+/// `[elements] -> [share]`
+pub(super) fn scattered(world: &World, piece: &Tensor, share: usize) -> Result<Tensor> {
     let (rank, size) = (world.rank(), world.size());
-    let mut piece = whole;
+    let padding = share * size - piece.len();
+    let mut piece = match padding {
+        0 => piece.clone(),
+        missing => Tensor::concat(&[piece, &Tensor::zeros(piece.device(), &[missing], piece.dtype())], 0),
+    };
+    if !size.is_power_of_two() {
+        return Ok(fast(world, &piece)?.slice(0, share_of(rank, size) * share, share));
+    }
     let mut distance = 1;
     while distance < size {
         let half = piece.len() / 2;
@@ -215,14 +233,24 @@ fn exactly(world: &World, whole: Tensor) -> Result<Tensor> {
         piece = own.add(&tensor_of(&own, &theirs));
         distance *= 2;
     }
-    while distance > 1 {
-        distance /= 2;
-        let theirs = world.swap(rank ^ distance, bytes_of(&piece)?);
-        let theirs = tensor_of(&piece, &theirs);
-        piece = if rank & distance == 0 { Tensor::concat(&[&piece, &theirs], 0) } else { Tensor::concat(&[&theirs, &piece], 0) };
-    }
     // −0 becomes 0, as it does where a rank has added zeros
     Ok(piece.add_scalar(0.0))
+}
+
+/// The shares of all ranks, one behind the other, of which each is as long.
+pub(super) fn collected(world: &World, own: Vec<u8>) -> Vec<u8> {
+    let (rank, size) = (world.rank(), world.size());
+    if !size.is_power_of_two() {
+        return world.gather("the weights", own).concat();
+    }
+    let mut all = own;
+    let mut distance = size;
+    while distance > 1 {
+        distance /= 2;
+        let theirs = world.swap(rank ^ distance, all.clone());
+        all = if rank & distance == 0 { [all, theirs].concat() } else { [theirs, all].concat() };
+    }
+    all
 }
 
 /// The sum over all ranks in whatever order. `[elements] -> [elements]`
@@ -233,19 +261,4 @@ fn fast(world: &World, whole: &Tensor) -> Result<Tensor> {
     };
     world.sum_fast(&mut values);
     Ok(Tensor::from_f32(whole.device(), &values, whole.shape(), whole.dtype()))
-}
-
-fn bytes_of(values: &Tensor) -> Result<Vec<u8>> {
-    Ok(match values.dtype() {
-        DType::F64 => bytemuck::cast_slice(&values.to_vec::<f64>()?).to_vec(),
-        _ => bytemuck::cast_slice(&values.to_vec::<f32>()?).to_vec(),
-    })
-}
-
-/// A tensor of the type and length of `like`.
-fn tensor_of(like: &Tensor, bytes: &[u8]) -> Tensor {
-    match like.dtype() {
-        DType::F64 => Tensor::from_slice(like.device(), &bytemuck::pod_collect_to_vec::<u8, f64>(bytes), like.shape()),
-        _ => Tensor::from_slice(like.device(), &bytemuck::pod_collect_to_vec::<u8, f32>(bytes), like.shape()),
-    }
 }

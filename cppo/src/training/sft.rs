@@ -17,7 +17,7 @@ pub use trainer::SftTrainer;
 use std::ops::Range;
 use std::time::Instant;
 
-use percept_engine::{AdamW, Gradients, Head, ParamGroup, Tensor, no_grad, random};
+use percept_engine::{Gradients, Head, ParamGroup, Tensor, no_grad, random};
 use percept_model::image::{Grid, ImageSplitting, Patches};
 use percept_model::{Model, Packing, ResponseRows};
 use rayon::prelude::*;
@@ -26,8 +26,8 @@ use crate::config::{OptimConfig, Reduce, Schedule, SftConfig};
 use crate::error::TrainError;
 use crate::problems::prompts::{Encoder, Problems, Prompt};
 use crate::problems::tasks::{Family, Problem, Split, Task};
-use crate::training::optimise::{adamw, apply, weight_groups};
-use crate::training::reduce::{Adding, Leaves, along_tree, over_ranks};
+use crate::training::optimise::{Optimizer, weight_groups};
+use crate::training::reduce::{Adding, Leaves, along_tree};
 use crate::training::world::World;
 
 /// The dense labels' part of the training.
@@ -37,7 +37,7 @@ pub struct WarmStart<'a> {
     task: &'a Task,
     config: &'a SftConfig,
     optim: OptimConfig,
-    optimizer: AdamW,
+    optimizer: Optimizer,
     /// One row for each class, of all families one after the other, and one for none. `[classes + 1, hidden]`
     head: Tensor,
     step: u64,
@@ -56,6 +56,7 @@ impl<'a> WarmStart<'a> {
         config: &'a SftConfig,
         optim: &OptimConfig,
         seed: u64,
+        world: &World,
     ) -> Result<WarmStart<'a>, TrainError> {
         if encoder.files().image_splitting() == ImageSplitting::Tiles {
             return Err(TrainError::Unsupported("sft.warm_start_steps: expected 0 for a model that cuts pictures into tiles".into()));
@@ -71,13 +72,8 @@ impl<'a> WarmStart<'a> {
         };
         let mut groups = weight_groups(model, optim.weight_decay);
         groups.push(ParamGroup { parameters: vec![("warm_start_head".into(), head.clone())], lr_scale: 1.0, weight_decay: 0.0 });
-        let optimizer = adamw(groups, &optim);
-        Ok(WarmStart { model, encoder, task, config, optim, optimizer, head, step: 0, world: World::alone() })
-    }
-
-    /// The same as one of several ranks, each with its own part of a step's problems.
-    pub fn in_world(self, world: World) -> Self {
-        Self { world, ..self }
+        let optimizer = Optimizer::new(groups, &optim, world).map_err(TrainError::Unsupported)?;
+        Ok(WarmStart { model, encoder, task, config, optim, optimizer, head, step: 0, world: world.clone() })
     }
 
     /// One step: `warm_start/loss`, `warm_start/cell_accuracy` of the cells that show something, `grad_norm`, `lr`, `updates/skipped`,
@@ -100,11 +96,9 @@ impl<'a> WarmStart<'a> {
             problems.iter().zip(&tiles).map(|(problem, tiles)| labels(problem, self.model.visual_grid(tiles.grids()[0]))).collect();
         let [cells] = self.world.sum_of("the cells of the step", [labels.iter().map(Vec::len).sum::<usize>() as f64]);
 
-        let mut parameters = self.model.trainable();
-        parameters.push(("warm_start_head".into(), self.head.clone()));
         // read when all is computed: a GPU that is read stands still meanwhile
         let mut rows: Vec<(u64, Tensor, Tensor, Vec<u32>)> = Vec::new();
-        let gradients = parts.gradients(&parameters, |number, part| {
+        let gradients = parts.gradients(|number, part| {
             let (tiles, labels) = (&tiles[part.clone()], labels[part].concat());
             let pictures = self.model.patch_batch(tiles).expect("a step has pictures");
             let features = self.model.image_features(&pictures); // [pictures·visual tokens, hidden]
@@ -119,7 +113,7 @@ impl<'a> WarmStart<'a> {
             Ok::<_, TrainError>(Some(gradients))
         })?;
         let lr = self.optim.learning_rate_at(self.step, self.config.warm_start_steps);
-        let applied = apply(&mut self.optimizer, &gradients, lr)?;
+        let applied = self.optimizer.apply(gradients, parts.adding(), lr)?;
 
         let row = |(number, loss, features, labels): &(u64, Tensor, Tensor, Vec<u32>)| {
             let [right, objects] = self.right_cells(features, labels)?;
@@ -175,14 +169,17 @@ pub struct Sft<'a> {
     problems: &'a Problems,
     config: &'a SftConfig,
     optim: &'a OptimConfig,
-    optimizer: AdamW,
+    optimizer: Optimizer,
     seed: u64,
     step: u64,
     world: World,
 }
 
 impl<'a> Sft<'a> {
-    /// Trains `model` in place. `seed` decides the order of data in each epoch.
+    /// Trains `model` in place, as one of the ranks of `world`, each with its own part of a step's problems. `seed` decides the order of data in each epoch.
+    ///
+    /// # Errors
+    /// If ranks cannot share what is trained (`optim.shard`).
     pub fn new(
         model: &'a Model,
         encoder: &'a Encoder,
@@ -190,14 +187,10 @@ impl<'a> Sft<'a> {
         config: &'a SftConfig,
         optim: &'a OptimConfig,
         seed: u64,
-    ) -> Sft<'a> {
-        let optimizer = adamw(weight_groups(model, optim.weight_decay), optim);
-        Sft { model, encoder, problems, config, optim, optimizer, seed, step: 0, world: World::alone() }
-    }
-
-    /// The same as one of several ranks, each with its own part of a step's problems.
-    pub fn in_world(self, world: World) -> Self {
-        Self { world, ..self }
+        world: &World,
+    ) -> Result<Sft<'a>, TrainError> {
+        let optimizer = Optimizer::new(weight_groups(model, optim.weight_decay), optim, world).map_err(TrainError::Unsupported)?;
+        Ok(Sft { model, encoder, problems, config, optim, optimizer, seed, step: 0, world: world.clone() })
     }
 
     /// One step: `loss`, `entropy`, `grad_norm`, `lr`, `updates/skipped`, `tokens/trained`, `time/step`.
@@ -217,7 +210,7 @@ impl<'a> Sft<'a> {
         let [tokens] = self.world.sum_of("the tokens of the step", [tokens as f64]);
 
         let mut numbers = Vec::new();
-        let gradients = parts.gradients(&self.model.trainable(), |number, part| {
+        let gradients = parts.gradients(|number, part| {
             let mut gradients = Gradients::new();
             for part in micro_batches(&examples[part], self.config.micro_batch_tokens) {
                 let mut packing = Packing::new(self.model.config());
@@ -237,7 +230,7 @@ impl<'a> Sft<'a> {
         let sums = self.world.sum_rows("the metrics of the step", 2, numbers);
         let (loss, entropy) = (sums[0], sums[1]);
         let lr = self.optim.learning_rate_at(self.step, self.config.steps);
-        let applied = apply(&mut self.optimizer, &gradients, lr)?;
+        let applied = self.optimizer.apply(gradients, parts.adding(), lr)?;
         let time = clock.elapsed().as_secs_f64();
         Ok(vec![
             ("loss", loss),
@@ -279,16 +272,16 @@ impl<'a> Parts<'a> {
         self.world.rank() * own..(self.world.rank() + 1) * own
     }
 
-    /// The gradients of `parameters` over the batch. `part` computes those of a range of this rank's examples, and is told the number by which its metrics are added.
-    fn gradients(
-        &self,
-        parameters: &[(String, Tensor)],
-        mut part: impl FnMut(u64, Range<usize>) -> Result<Option<Gradients>, TrainError>,
-    ) -> Result<Gradients, TrainError> {
+    /// How the gradients of the ranks are added.
+    fn adding(&self) -> Adding {
+        self.leaves.map_or(Adding::Packed, |leaves| Adding::Tree(Leaves::new(leaves, 1)))
+    }
+
+    /// The gradients over this rank's part of the batch. `part` computes those of a range of this rank's examples, and is told the number by which its metrics are added.
+    fn gradients(&self, mut part: impl FnMut(u64, Range<usize>) -> Result<Option<Gradients>, TrainError>) -> Result<Gradients, TrainError> {
         let own = self.own();
         let Some(leaves) = self.leaves else {
-            let gradients = part(0, 0..own.len())?.unwrap_or_default();
-            return Ok(over_ranks(self.world, Adding::Packed, gradients, parameters)?);
+            return Ok(part(0, 0..own.len())?.unwrap_or_default());
         };
         let (tree, length) = (Leaves::new(leaves, 1), self.batch / leaves);
         let mut leaf = |leaf: usize| part(leaf as u64, leaf * length - own.start..(leaf + 1) * length - own.start);
@@ -296,8 +289,7 @@ impl<'a> Parts<'a> {
             a.accumulate(b);
             a
         };
-        let gradients = along_tree(tree.owned(self.world.rank(), self.world.size()), &mut leaf, &add)?.unwrap_or_default();
-        Ok(over_ranks(self.world, Adding::Tree(tree), gradients, parameters)?)
+        Ok(along_tree(tree.owned(self.world.rank(), self.world.size()), &mut leaf, &add)?.unwrap_or_default())
     }
 }
 

@@ -4,7 +4,6 @@ mod metrics;
 
 use std::path::Path;
 
-use percept_engine::AdamW;
 use percept_model::Model;
 
 use crate::config::Config;
@@ -15,10 +14,10 @@ use crate::problems::prompts::{Encoder, Problems};
 use crate::problems::reward::{RewardError, RewardFunction, Rewards};
 use crate::random::Random;
 use crate::records::run::Metrics;
-use crate::training::checkpoint::{self, Best, Progress};
+use crate::training::checkpoint::{self, Best, Progress, Trained};
 use crate::training::collect::collect;
 use crate::training::group::{Group, draw_views, set_advantages};
-use crate::training::optimise::{Applied, adamw, launch, weight_groups};
+use crate::training::optimise::{Applied, Optimizer, weight_groups};
 use crate::training::reduce::Adding;
 use crate::training::update::{Cut, UpdateConfig, launch_update, score, views_with};
 use crate::training::world::World;
@@ -33,7 +32,7 @@ pub struct Trainer {
     problems: Problems,
     rewards: Rewards,
     config: Config,
-    optimizer: AdamW,
+    optimizer: Optimizer,
     progress: Progress,
     world: World,
 }
@@ -55,7 +54,15 @@ impl Trainer {
     ///
     /// # Errors
     /// Those of the device, or a reward whose program does not exist.
-    pub fn new(mut model: Model, encoder: Encoder, problems: Problems, config: Config) -> Result<Trainer, TrainError> {
+    pub fn new(model: Model, encoder: Encoder, problems: Problems, config: Config) -> Result<Trainer, TrainError> {
+        Trainer::of_rank(&World::alone(), model, encoder, problems, config)
+    }
+
+    /// The same as one of several ranks, each with its own part of a step's prompts.
+    ///
+    /// # Errors
+    /// As [`Trainer::new`], or if ranks cannot share what is trained (`optim.shard`).
+    pub fn of_rank(world: &World, mut model: Model, encoder: Encoder, problems: Problems, config: Config) -> Result<Trainer, TrainError> {
         model.suppress_tokens(encoder.never_said());
         model.lay_for_training();
         let reference = match () {
@@ -64,23 +71,9 @@ impl Trainer {
             () => Some(model.frozen_copy()?),
         };
         let rewards = Rewards::new(&config.reward)?;
-        let optimizer = adamw(weight_groups(&model, config.optim.weight_decay), &config.optim);
-        Ok(Trainer {
-            model,
-            reference,
-            encoder,
-            problems,
-            rewards,
-            config,
-            optimizer,
-            progress: Progress::default(),
-            world: World::alone(),
-        })
-    }
-
-    /// The same trainer as one of several ranks, each with its own part of a step's prompts.
-    pub fn in_world(self, world: World) -> Trainer {
-        Trainer { world, ..self }
+        let groups = weight_groups(&model, config.optim.weight_decay);
+        let optimizer = Optimizer::new(groups, &config.optim, world).map_err(TrainError::Unsupported)?;
+        Ok(Trainer { model, reference, encoder, problems, rewards, config, optimizer, progress: Progress::default(), world: world.clone() })
     }
 
     /// The same trainer with one more reward, in code, besides those of the configuration; see [`Rewards::with`].
@@ -118,8 +111,8 @@ impl Trainer {
         for (number, groups) in collected.updates(self.config.train.updates_per_step).into_iter().enumerate() {
             // read once, when all is on its way: a GPU that is read stands still meanwhile
             let config = update_config(&self.config, &self.world, step, number as u64);
-            let update = launch_update(&self.model, self.reference.as_ref(), groups, &config)?;
-            let report = launch(&mut self.optimizer, update.gradients(), learning_rate);
+            let mut update = launch_update(&self.model, self.reference.as_ref(), groups, &config)?;
+            let report = self.optimizer.launch(update.take_gradients(), config.adding, learning_rate)?;
             let (metrics, read) = update.read(groups, report.as_slice())?;
             updates.push((metrics, read.first().map_or_else(Applied::default, |numbers| Applied::of(numbers))));
         }
@@ -177,12 +170,29 @@ impl Trainer {
         moment(&self.config, step)
     }
 
-    /// Writes a checkpoint: a Hugging Face directory with the state of the trainer, see [`crate::training::checkpoint`].
+    /// What a checkpoint keeps besides the model. All ranks must ask for it.
+    ///
+    /// # Errors
+    /// Those of the device.
+    pub fn trained(&self) -> Result<Trained, TrainError> {
+        Trained::of(&self.optimizer)
+    }
+
+    /// Writes a checkpoint: a Hugging Face directory with the state of the trainer, see [`crate::training::checkpoint`]. For one rank; of several, all ask for [`trained`](Trainer::trained), and the
+    /// first calls [`save_with`](Trainer::save_with).
     ///
     /// # Errors
     /// Those of the disk and the device.
     pub fn save(&self, directory: &Path) -> Result<(), TrainError> {
-        checkpoint::save(directory, &self.model, self.encoder.files(), &self.optimizer, &self.progress)
+        self.save_with(directory, &self.trained()?)
+    }
+
+    /// [`save`](Trainer::save) with what was asked for before.
+    ///
+    /// # Errors
+    /// Those of the disk and the device.
+    pub fn save_with(&self, directory: &Path, trained: &Trained) -> Result<(), TrainError> {
+        checkpoint::save(directory, &self.model, self.encoder.files(), trained, &self.progress)
     }
 
     /// Goes back to a checkpoint of the same configuration; what follows is the same as if training had never stopped.
@@ -199,7 +209,7 @@ impl Trainer {
     /// # Errors
     /// Those of the device.
     pub fn share_state(&mut self) -> Result<(), TrainError> {
-        checkpoint::share(&self.world, &self.optimizer, &mut self.progress)
+        checkpoint::share(&self.world, &mut self.optimizer, &mut self.progress)
     }
 
     /// Notes an evaluation after the last step; true if it is the best so far.

@@ -122,9 +122,10 @@ pub fn compute_update(
     groups: &mut [Group],
     config: &UpdateConfig<'_>,
 ) -> Result<Update, ModelError> {
-    let launched = launch_update(model, reference, groups, config)?;
+    let mut launched = launch_update(model, reference, groups, config)?;
+    let gradients = over_ranks(config.world, config.adding, launched.take_gradients(), &model.trainable())?;
     let (metrics, _) = launched.read(groups, &[])?;
-    Ok(Update { gradients: launched.gradients, metrics })
+    Ok(Update { gradients, metrics })
 }
 
 /// [`compute_update`] without waiting for the device, unless the method has to see what the policy says of the responses before it weighs them.
@@ -221,14 +222,13 @@ pub fn launch_update<'a>(
             along_tree(leaves.owned(config.world.rank(), config.world.size()), &mut leaf, &add)?
         }
     };
-    let gradients = over_ranks(config.world, config.adding, gradients.unwrap_or_default(), &model.trainable())?;
-    Ok(Launched { gradients, config: *config, uses, parts, readings, losses, counts, of_method })
+    Ok(Launched { gradients: gradients.unwrap_or_default(), config: *config, uses, parts, readings, losses, counts, of_method })
 }
 
 impl Launched<'_> {
-    /// The gradients, summed over the micro-batches and ranks; empty if no response had anything to say.
-    pub fn gradients(&self) -> &Gradients {
-        &self.gradients
+    /// Takes out the gradients, summed over the micro-batches of this rank; empty if no response had anything to say.
+    pub fn take_gradients(&mut self) -> Gradients {
+        std::mem::take(&mut self.gradients)
     }
 
     /// Waits for the device: the numbers of the update, and the elements of these other tensors. Fills in the readings of the responses, which are those that were given to [`launch_update`].

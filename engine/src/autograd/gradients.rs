@@ -155,14 +155,47 @@ impl Gradients {
         Ok(())
     }
 
-    /// The lengths of the tensors of [`replace_flat`](Gradients::replace_flat).
+    /// Takes out the gradients of these parameters, which are all of a row of [`flat_parameters`](Gradients::flat_parameters). Where there is none are zeros. `-> [elements]`
+    ///
+    /// # Panics
+    /// If a tensor is not a parameter, or they are not of one row.
+    #[track_caller]
+    pub fn take_flat(&mut self, parameters: &[&Tensor]) -> Tensor {
+        let mut taken = None;
+        let take = |row: Tensor| {
+            taken = Some(row.clone());
+            Ok::<_, std::convert::Infallible>(row)
+        };
+        self.replace_flat(parameters, take).unwrap_or_else(|never| match never {});
+        assert!(runs(parameters).len() == 1, "take_flat: parameters of several rows");
+        match leaf_of(parameters[0]).home() {
+            Some(Home { block, .. }) => drop(self.blocks.remove(&block.id)),
+            None => drop(self.take(parameters[0])),
+        }
+        taken.expect("there is a row")
+    }
+
+    /// The memory of these parameters as the rows in which [`replace_flat`](Gradients::replace_flat) has their gradients, and which of them stands where in each: its number here, and its elements.
+    /// `-> [elements] each`
     ///
     /// # Panics
     /// If a tensor is not a parameter.
     #[track_caller]
-    pub fn flat_lengths(parameters: &[&Tensor]) -> Vec<usize> {
-        let length = |run: Vec<&Tensor>| leaf_of(run[0]).home().map_or(run[0].len(), |home| home.block.elements);
-        runs(parameters).into_iter().map(length).collect()
+    pub fn flat_parameters(parameters: &[&Tensor]) -> Vec<(Tensor, Vec<(usize, Range<usize>)>)> {
+        let mut rows = Vec::new();
+        for run in runs(parameters) {
+            let number =
+                |parameter: &Tensor| parameters.iter().position(|other| std::ptr::eq(*other, parameter)).expect("it is from there");
+            let (row, start) = match leaf_of(run[0]).home() {
+                Some(Home { block, .. }) => (run[0].view(Layout::contiguous(&[block.elements])), 0),
+                None => (run[0].detach().reshape(&[run[0].len()]), run[0].layout().offset),
+            };
+            let place = |parameter: &Tensor| parameter.layout().offset - start..parameter.layout().offset - start + parameter.len();
+            let mut members: Vec<_> = run.iter().map(|parameter| (number(parameter), place(parameter))).collect();
+            members.sort_by_key(|(_, place)| place.start);
+            rows.push((row, members));
+        }
+        rows
     }
 
     /// The number of parameters that have a gradient.

@@ -43,12 +43,29 @@ impl Gradients {
     pub fn global_norm(&self) -> Tensor {
         global_norm(&self.parts())
     }
+
+    /// Sums of squares of parts of these gradients, one after the other: each has 64 numbers (the last of a gradient may have fewer), on a GPU from a stretch of 16,384. The root of their sum is the
+    /// norm of all, and if a gradient is cut at a multiple of 16,384 its parts are the same. `[elements], .. -> [parts]`
+    ///
+    /// # Panics
+    /// If there are none.
+    #[track_caller]
+    pub fn partial_squares(gradients: &[Tensor]) -> Tensor {
+        assert!(!gradients.is_empty(), "partial_squares: no gradients");
+        partial_squares(gradients)
+    }
 }
 
 /// The norm of all gradients together, in the order given.
 #[track_caller]
 pub(super) fn global_norm(gradients: &[Tensor]) -> Tensor {
-    let Some(first) = gradients.first() else { panic!("global_norm: no gradients") };
+    assert!(!gradients.is_empty(), "global_norm: no gradients");
+    no_grad(|| partial_squares(gradients).sum_all().sqrt())
+}
+
+/// The sums of squares of parts of the gradients, in their order.
+fn partial_squares(gradients: &[Tensor]) -> Tensor {
+    let first = &gradients[0];
     let parts_of = |g: &Tensor| g.len().div_ceil(CHUNK);
     let total = gradients.iter().map(parts_of).sum();
     let partials = Tensor::uninit(first.device(), &[total], first.dtype(), "global_norm");
@@ -74,7 +91,7 @@ pub(super) fn global_norm(gradients: &[Tensor]) -> Tensor {
         launch.strided_output(&partials).groups(parts.div_ceil(ELEMENTS_PER_GROUP)).run();
         offset += parts;
     }
-    no_grad(|| partials.sum_all().sqrt())
+    partials
 }
 
 /// What `prepare` leaves on the device for the update kernels; see optim.wgsl.

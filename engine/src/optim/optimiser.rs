@@ -142,9 +142,32 @@ impl<R: UpdateRule> Optimiser<R> {
     /// If no parameter has a gradient.
     #[track_caller]
     pub fn step(&mut self, gradients: &Gradients) -> Tensor {
+        let pairs = self.pairs(gradients);
+        assert!(!pairs.is_empty(), "{}: no gradient for any of the {} parameters", R::NAME, self.slots.len());
+        let together = pairs.chunk_by(lie_alike).map(|run| as_one(run.iter().map(|(_, gradient)| gradient)));
+        let norm = norm::global_norm(&together.collect::<Vec<_>>());
+        self.step_along(&pairs, &norm);
+        norm
+    }
+
+    /// [`step`](Optimiser::step) where these gradients are some of many, and `norm` is that of all: a number on the device, `[]`.
+    #[track_caller]
+    pub fn step_by(&mut self, gradients: &Gradients, norm: &Tensor) {
+        self.step_along(&self.pairs(gradients), norm);
+    }
+
+    fn step_along(&self, pairs: &[(&Slot, Tensor)], norm: &Tensor) {
+        norm::prepare_step(norm, self.rule.clip_norm(), self.rule.betas(), &self.control);
+        for run in pairs.chunk_by(|a, b| a.0.has_settings_of(b.0) && lie_alike(a, b)) {
+            self.rule.update(Update::of(run, &self.control));
+        }
+    }
+
+    /// The parameters that have a gradient, with it.
+    #[track_caller]
+    fn pairs(&self, gradients: &Gradients) -> Vec<(&Slot, Tensor)> {
         let pairs: Vec<(&Slot, Tensor)> =
             self.slots.iter().filter_map(|slot| Some((slot, gradients.get(&slot.parameter)?.detach().contiguous()))).collect();
-        assert!(!pairs.is_empty(), "{}: no gradient for any of the {} parameters", R::NAME, self.slots.len());
         for (slot, gradient) in &pairs {
             assert!(
                 gradient.shape() == slot.parameter.shape() && gradient.dtype() == self.control.dtype(),
@@ -156,16 +179,7 @@ impl<R: UpdateRule> Optimiser<R> {
                 gradient.shape()
             );
         }
-        let goes_on = |(a, first): &(&Slot, Tensor), (b, second): &(&Slot, Tensor)| {
-            a.goes_on_in(b) && distance(first, second) == Some(room(&a.parameter))
-        };
-        let together = pairs.chunk_by(goes_on).map(|run| as_one(run.iter().map(|(_, gradient)| gradient)));
-        let norm = norm::global_norm(&together.collect::<Vec<_>>());
-        norm::prepare_step(&norm, self.rule.clip_norm(), self.rule.betas(), &self.control);
-        for run in pairs.chunk_by(|a, b| a.0.has_settings_of(b.0) && goes_on(a, b)) {
-            self.rule.update(Update::of(run, &self.control));
-        }
-        norm
+        pairs
     }
 
     /// Sets the learning rate of the next steps.
@@ -312,6 +326,11 @@ fn as_they_lie(parameters: Vec<(String, Tensor)>) -> Vec<(String, Tensor)> {
     let mut all: Vec<_> = keys.into_iter().zip(parameters).collect();
     all.sort_by_key(|(key, _)| *key);
     all.into_iter().map(|(_, named)| named).collect()
+}
+
+/// Whether a parameter, all its state and its gradient end where those of the other begin.
+fn lie_alike((a, first): &(&Slot, Tensor), (b, second): &(&Slot, Tensor)) -> bool {
+    a.goes_on_in(b) && distance(first, second) == Some(room(&a.parameter))
 }
 
 /// Elements from where one tensor begins to where another does behind it in the same memory.

@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use percept_engine::AdamW;
 use percept_model::Model;
 
 use super::{Sft, SftConfig, WarmStart};
@@ -10,7 +9,8 @@ use crate::config::OptimConfig;
 use crate::error::TrainError;
 use crate::problems::prompts::{Encoder, Problems};
 use crate::records::run::Metrics;
-use crate::training::checkpoint::{self, Progress};
+use crate::training::checkpoint::{self, Progress, Trained};
+use crate::training::optimise::Optimizer;
 use crate::training::world::World;
 
 /// A new model in training. Steps are counted through both phases.
@@ -28,8 +28,7 @@ struct Setting<'a> {
     config: &'a SftConfig,
     optim: &'a OptimConfig,
     seed: u64,
-    /// None: alone.
-    world: Option<&'a World>,
+    world: &'a World,
 }
 
 /// Each has an optimiser of its own; the warm start has its head, too.
@@ -39,7 +38,7 @@ enum Phase<'a> {
 }
 
 impl<'a> SftTrainer<'a> {
-    /// Trains `model` in place. `seed` draws the head of the warm start, and the order of data.
+    /// Trains `model` in place, as one of the ranks of `world`, each with its own part of a step's problems. `seed` draws the head of the warm start, and the order of data.
     ///
     /// # Errors
     /// As [`WarmStart::new`], if there is a warm start; data have no labels for one.
@@ -50,18 +49,10 @@ impl<'a> SftTrainer<'a> {
         config: &'a SftConfig,
         optim: &'a OptimConfig,
         seed: u64,
+        world: &'a World,
     ) -> Result<SftTrainer<'a>, TrainError> {
-        let setting = Setting { model, encoder, problems, config, optim, seed, world: None };
+        let setting = Setting { model, encoder, problems, config, optim, seed, world };
         Ok(SftTrainer { setting, phase: setting.phase_after(0)?, progress: Progress::default() })
-    }
-
-    /// The same as one of several ranks, each with its own part of a step's problems.
-    pub fn in_world(self, world: &'a World) -> SftTrainer<'a> {
-        let phase = match self.phase {
-            Phase::WarmStart(warm_start) => Phase::WarmStart(warm_start.in_world(world.clone())),
-            Phase::Responses(sft) => Phase::Responses(sft.in_world(world.clone())),
-        };
-        SftTrainer { setting: Setting { world: Some(world), ..self.setting }, phase, ..self }
     }
 
     /// Gives all ranks the state of the first, which alone has read a checkpoint.
@@ -69,7 +60,7 @@ impl<'a> SftTrainer<'a> {
     /// # Errors
     /// Those of the device.
     pub fn share_state(&mut self) -> Result<(), TrainError> {
-        let Some(world) = self.setting.world else { return Ok(()) };
+        let world = self.setting.world;
         let own = serde_json::to_vec(&self.progress).expect("plain data");
         let progress: Progress =
             serde_json::from_slice(&world.from_first("the progress of the run", || own)).expect("what a rank sends is whole");
@@ -87,7 +78,7 @@ impl<'a> SftTrainer<'a> {
     /// # Errors
     /// As [`checkpoint::compare`].
     pub fn compare_ranks(&mut self) -> Result<(), TrainError> {
-        let Some(world) = self.setting.world else { return Ok(()) };
+        let world = self.setting.world;
         let step = self.progress.step;
         checkpoint::compare(world, self.phase.state().0, step)
     }
@@ -100,7 +91,7 @@ impl<'a> SftTrainer<'a> {
         let SftConfig { warm_start_steps, warm_start_batch_size, batch_size, .. } = *self.setting.config;
         // the optimiser of the warm start is kept until it is no longer needed: a checkpoint in between has it
         if self.progress.step == warm_start_steps {
-            self.phase = Phase::Responses(self.setting.responses());
+            self.phase = Phase::Responses(self.setting.responses()?);
         }
         let (numbers, problems) = match &mut self.phase {
             Phase::WarmStart(warm_start) => (warm_start.step()?, warm_start_batch_size),
@@ -111,16 +102,23 @@ impl<'a> SftTrainer<'a> {
         Ok(Metrics::of(self.progress.step, &numbers))
     }
 
+    /// What a checkpoint keeps besides the model. All ranks must ask for it.
+    ///
+    /// # Errors
+    /// Those of the device.
+    pub fn trained(&self) -> Result<Trained, TrainError> {
+        Trained::of(match &self.phase {
+            Phase::WarmStart(warm_start) => &warm_start.optimizer,
+            Phase::Responses(sft) => &sft.optimizer,
+        })
+    }
+
     /// Writes a checkpoint, see [`crate::training::checkpoint`].
     ///
     /// # Errors
     /// Those of the disk and the device.
-    pub fn save(&self, directory: &Path) -> Result<(), TrainError> {
-        let optimizer = match &self.phase {
-            Phase::WarmStart(warm_start) => &warm_start.optimizer,
-            Phase::Responses(sft) => &sft.optimizer,
-        };
-        checkpoint::save(directory, self.setting.model, self.setting.encoder.files(), optimizer, &self.progress)
+    pub fn save(&self, directory: &Path, trained: &Trained) -> Result<(), TrainError> {
+        checkpoint::save(directory, self.setting.model, self.setting.encoder.files(), trained, &self.progress)
     }
 
     /// Goes back to a checkpoint of the same configuration; what follows is the same as if training had never stopped.
@@ -143,7 +141,7 @@ impl<'a> SftTrainer<'a> {
 }
 
 impl Phase<'_> {
-    fn state(&mut self) -> (&mut AdamW, &mut u64) {
+    fn state(&mut self) -> (&mut Optimizer, &mut u64) {
         match self {
             Phase::WarmStart(warm_start) => (&mut warm_start.optimizer, &mut warm_start.step),
             Phase::Responses(sft) => (&mut sft.optimizer, &mut sft.step),
@@ -152,10 +150,6 @@ impl Phase<'_> {
 }
 
 impl<'a> Setting<'a> {
-    fn world(&self) -> World {
-        self.world.cloned().unwrap_or_else(World::alone)
-    }
-
     /// Steps of the phase at hand after `step` of all.
     fn step_of_phase(&self, step: u64) -> u64 {
         step.checked_sub(self.config.warm_start_steps).filter(|step| *step > 0).unwrap_or(step)
@@ -164,16 +158,16 @@ impl<'a> Setting<'a> {
     /// The phase whose optimiser was at work in `step`.
     fn phase_after(&self, step: u64) -> Result<Phase<'a>, TrainError> {
         if self.config.warm_start_steps == 0 || step > self.config.warm_start_steps {
-            return Ok(Phase::Responses(self.responses()));
+            return Ok(Phase::Responses(self.responses()?));
         }
-        let Setting { model, encoder, problems, config, optim, seed, .. } = *self;
+        let Setting { model, encoder, problems, config, optim, seed, world } = *self;
         let Problems::Task(task) = problems else {
             return Err(TrainError::Unsupported("sft.warm_start_steps: expected 0 with data, whose pictures have no labels".into()));
         };
-        Ok(Phase::WarmStart(WarmStart::new(model, encoder, task, config, optim, seed)?.in_world(self.world())))
+        Ok(Phase::WarmStart(WarmStart::new(model, encoder, task, config, optim, seed, world)?))
     }
 
-    fn responses(&self) -> Sft<'a> {
-        Sft::new(self.model, self.encoder, self.problems, self.config, self.optim, self.seed).in_world(self.world())
+    fn responses(&self) -> Result<Sft<'a>, TrainError> {
+        Sft::new(self.model, self.encoder, self.problems, self.config, self.optim, self.seed, self.world)
     }
 }
