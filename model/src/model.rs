@@ -276,7 +276,7 @@ impl Model {
     /// ([`Tensor::laid_in_blocks`]). Nothing else changes; tensors of the model that somebody holds from before are no longer the model's.
     pub fn lay_for_training(&mut self) {
         let mut weights = self.weights.clone();
-        weights.lay_in_blocks(&families::declared(&self.config).groups);
+        weights.lay_in_blocks(&families::declared(&self.config));
         let encoded = self.encoded.clone();
         self.replace_weights(weights);
         self.encoded = encoded;

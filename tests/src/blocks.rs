@@ -135,6 +135,25 @@ fn gradients_are_replaced_block_by_block() {
     assert_eq!([of(a), of(b), of(c), of(&alone)], [Some(vec![1.0; 3]), Some(vec![5.0; 4]), None, Some(vec![1.0; 2])]);
 }
 
+/// Names are in the order of the alphabet, in which a shift comes before its scale.
+#[test]
+fn a_norm_has_its_gradients_whichever_of_its_vectors_comes_first() {
+    let of = |laid: bool| {
+        let apart = parameters(&Device::cpu()).swap_remove(5);
+        let [scale, shift] = match (laid, &apart[..]) {
+            (true, [scale, shift]) => {
+                let [shift, scale] = Tensor::laid_in_blocks(&[vec![shift, scale]]).concat().try_into().expect("two");
+                [scale, shift]
+            }
+            (_, apart) => [apart[0].clone(), apart[1].clone()],
+        };
+        let x = Tensor::from_slice(&Device::cpu(), &random::normal(9, 0, 3 * WIDTH, 1.0), &[3, WIDTH]);
+        let gradients = x.layer_norm(&scale, &shift, 1e-5).square().sum_all().backward();
+        values(&gradients, &[vec![scale, shift]])
+    };
+    assert_eq!(of(true), of(false));
+}
+
 #[test]
 #[should_panic(expected = "laid_in_blocks: the tensor [3] is not a parameter; make it one with .parameter()")]
 fn only_parameters_lie_in_blocks() {

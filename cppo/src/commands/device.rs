@@ -5,7 +5,7 @@ use percept_engine::gpu::adapters;
 use percept_engine::{Device, GpuSelector, cgroup, tune};
 
 use super::outcome::{Advised, Outcome};
-use crate::training::world::World;
+use crate::training::world::{Place, World};
 
 /// How a command takes the CPU where it has a configuration.
 const CPU_BY_SETTING: &str = "--set run.device=cpu";
@@ -30,12 +30,17 @@ pub(super) fn open_device_of(name: &str, world: &World) -> Result<Device> {
     if place.size == 1 || !is_free || names_adapter() {
         return open_device(name);
     }
-    let all = adapters();
-    let gpus: Vec<usize> = (0..all.len()).filter(|index| !all[*index].software).collect();
-    match gpus.get(place.rank % gpus.len().max(1)) {
+    let are_software: Vec<bool> = adapters().iter().map(|adapter| adapter.software).collect();
+    match gpu_of(place, &are_software) {
         Some(own) => open_device(&own.to_string()),
         None => open_device(name),
     }
+}
+
+/// Which adapter is a rank's: the hardware GPUs of its machine in turn, by its place among the ranks there. None if there are only software ones.
+fn gpu_of(place: Place, are_software: &[bool]) -> Option<usize> {
+    let gpus: Vec<usize> = (0..are_software.len()).filter(|index| !are_software[*index]).collect();
+    gpus.get(place.rank % gpus.len().max(1)).copied()
 }
 
 /// The device for a command without a configuration: the CPU, a GPU (a software one if there is no other), or the best there is.
@@ -83,5 +88,18 @@ fn ready(opened: percept_engine::Result<Device>, takes_cpu: &str) -> Result<Devi
             let advice = format!("percept doctor lists the adapters; {takes_cpu} takes the CPU, which always works");
             Err(Advised { error: error.into(), advice, outcome: Outcome::Failed }.into())
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranks_of_a_machine_take_its_gpus_in_turn() {
+        let of = |are_software: &[bool]| (0..4).map(|rank| gpu_of(Place { rank, size: 4 }, are_software)).collect::<Vec<_>>();
+        assert_eq!(of(&[false; 8]), [Some(0), Some(1), Some(2), Some(3)]);
+        assert_eq!(of(&[false, true, false]), [Some(0), Some(2), Some(0), Some(2)]);
+        assert_eq!(of(&[true]), [None; 4]);
     }
 }

@@ -34,9 +34,10 @@ impl Home {
             Arc::ptr_eq(&pair[0].block, &pair[1].block) && pair[0].layout.offset + pair[0].layout.len() == pair[1].layout.offset
         };
         let are_in_order = homes.iter().all(|home| home.layout.is_contiguous()) && homes.windows(2).all(follows);
-        let (offset, end) = (first.layout.offset, last.layout.offset + last.layout.len());
-        let layout = Layout { offset, ..Layout::contiguous(&[end - offset]) };
-        are_in_order.then(|| Home { block: first.block.clone(), layout })
+        are_in_order.then(|| {
+            let (offset, end) = (first.layout.offset, last.layout.offset + last.layout.len());
+            Home { block: first.block.clone(), layout: Layout { offset, ..Layout::contiguous(&[end - offset]) } }
+        })
     }
 }
 

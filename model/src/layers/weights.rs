@@ -1,6 +1,7 @@
 //! A model's weights by their Hugging Face names, and the adapters beside some of them.
 
 use crate::layers::lora::Adapter;
+use crate::layers::scope::Declared;
 use percept_engine::{Result, Tensor};
 use std::collections::BTreeMap;
 use std::ops::Deref;
@@ -32,30 +33,24 @@ impl Weights {
         self.tensors.extend(names.iter().cloned().zip(laid));
     }
 
-    /// Lays everything that is trained one behind the other in few blocks of memory: matrices first, then vectors, and groups together.
-    pub(crate) fn lay_in_blocks(&mut self, groups: &[Vec<String>]) {
-        let rank = |tensor: &Tensor| tensor.rank().min(2);
-        let group_of = |name: &String| groups.iter().position(|group| group.contains(name));
-        let mut trained: Vec<(&String, &mut Tensor)> = self.tensors.iter_mut().filter(|(_, tensor)| tensor.requires_grad()).collect();
+    /// Lays everything that is trained one behind the other in few blocks of memory: matrices first, then vectors, each in the order of their declarations and groups together.
+    pub(crate) fn lay_in_blocks(&mut self, declared: &Declared) {
+        let places: BTreeMap<&str, usize> = declared.parameters.iter().map(|parameter| parameter.name.as_str()).zip(0..).collect();
         // a group stands where the first of it does
-        let mut first = BTreeMap::new();
-        for (place, (name, _)) in trained.iter().enumerate() {
-            if let Some(group) = group_of(name) {
-                first.entry(group).or_insert(place);
-            }
+        let mut keys: BTreeMap<&str, (usize, usize)> = places.iter().map(|(name, place)| (*name, (*place, 0))).collect();
+        for group in &declared.groups {
+            let first = group.iter().map(|name| places[name.as_str()]).min().expect("a group is not empty");
+            keys.extend(group.iter().enumerate().map(|(number, name)| (name.as_str(), (first, number))));
         }
-        let key = |place: usize, name: &String| match group_of(name) {
-            Some(group) => (first[&group], groups[group].iter().position(|other| other == name)),
-            None => (place, None),
-        };
-        let mut keyed: Vec<_> = trained.drain(..).enumerate().map(|(place, (name, tensor))| (key(place, name), tensor)).collect();
+        let weights = self.tensors.iter_mut().map(|(name, tensor)| (keys[name.as_str()], tensor));
         let adapters = self.adapters.values_mut().flat_map(|adapter| [&mut adapter.down, &mut adapter.up]);
-        let behind = keyed.len();
-        keyed.extend(adapters.filter(|tensor| tensor.requires_grad()).enumerate().map(|(place, tensor)| ((behind + place, None), tensor)));
-        keyed.sort_by_key(|(key, tensor)| (std::cmp::Reverse(rank(tensor)), *key));
-        let runs: Vec<&[((usize, Option<usize>), &mut Tensor)]> = keyed.chunk_by(|(a, _), (b, _)| a.0 == b.0).collect();
-        let laid = Tensor::laid_in_blocks(&runs.iter().map(|run| run.iter().map(|(_, tensor)| &**tensor).collect()).collect::<Vec<_>>());
-        for ((_, tensor), laid) in keyed.into_iter().zip(laid.into_iter().flatten()) {
+        let behind = declared.parameters.len();
+        let adapters = adapters.enumerate().map(|(number, tensor)| ((behind + number, 0), tensor));
+        let mut trained: Vec<_> = weights.chain(adapters).filter(|(_, tensor)| tensor.requires_grad()).collect();
+        trained.sort_by_key(|(key, tensor)| (tensor.rank() < 2, *key));
+        let runs = trained.chunk_by(|(a, _), (b, _)| a.0 == b.0).map(|run| run.iter().map(|(_, tensor)| &**tensor).collect::<Vec<_>>());
+        let laid = Tensor::laid_in_blocks(&runs.collect::<Vec<_>>());
+        for ((_, tensor), laid) in trained.into_iter().zip(laid.into_iter().flatten()) {
             *tensor = laid;
         }
     }
