@@ -276,7 +276,9 @@ impl Model {
     /// ([`Tensor::laid_in_blocks`]). Nothing else changes; tensors of the model that somebody holds from before are no longer the model's.
     pub fn lay_for_training(&mut self) {
         let mut weights = self.weights.clone();
-        weights.lay_in_blocks(&families::declared(&self.config));
+        let declared = families::declared(&self.config);
+        let names: Vec<&str> = declared.parameters.iter().map(|parameter| parameter.name.as_str()).collect();
+        weights.lay_in_blocks(&names, &declared.groups);
         let encoded = self.encoded.clone();
         self.replace_weights(weights);
         self.encoded = encoded;

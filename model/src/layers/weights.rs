@@ -1,7 +1,6 @@
 //! A model's weights by their Hugging Face names, and the adapters beside some of them.
 
 use crate::layers::lora::Adapter;
-use crate::layers::scope::Declared;
 use percept_engine::{Result, Tensor};
 use std::collections::BTreeMap;
 use std::ops::Deref;
@@ -33,18 +32,18 @@ impl Weights {
         self.tensors.extend(names.iter().cloned().zip(laid));
     }
 
-    /// Lays everything that is trained one behind the other in few blocks of memory: matrices first, then vectors, each in the order of their declarations and groups together.
-    pub(crate) fn lay_in_blocks(&mut self, declared: &Declared) {
-        let places: BTreeMap<&str, usize> = declared.parameters.iter().map(|parameter| parameter.name.as_str()).zip(0..).collect();
+    /// Lays everything that is trained one behind the other in few blocks of memory: matrices first, then vectors, each in the order of `names`, which are those of all weights, and groups together.
+    pub(crate) fn lay_in_blocks(&mut self, names: &[&str], groups: &[Vec<String>]) {
+        let places: BTreeMap<&str, usize> = names.iter().copied().zip(0..).collect();
         // a group stands where the first of it does
         let mut keys: BTreeMap<&str, (usize, usize)> = places.iter().map(|(name, place)| (*name, (*place, 0))).collect();
-        for group in &declared.groups {
+        for group in groups {
             let first = group.iter().map(|name| places[name.as_str()]).min().expect("a group is not empty");
             keys.extend(group.iter().enumerate().map(|(number, name)| (name.as_str(), (first, number))));
         }
         let weights = self.tensors.iter_mut().map(|(name, tensor)| (keys[name.as_str()], tensor));
         let adapters = self.adapters.values_mut().flat_map(|adapter| [&mut adapter.down, &mut adapter.up]);
-        let behind = declared.parameters.len();
+        let behind = names.len();
         let adapters = adapters.enumerate().map(|(number, tensor)| ((behind + number, 0), tensor));
         let mut trained: Vec<_> = weights.chain(adapters).filter(|(_, tensor)| tensor.requires_grad()).collect();
         trained.sort_by_key(|(key, tensor)| (tensor.rank() < 2, *key));
