@@ -55,9 +55,10 @@ impl Tensor {
         let mut laid: Vec<Vec<Tensor>> = groups.iter().map(|_| Vec::new()).collect();
         let mut open = Vec::new();
         let runs = groups.iter().enumerate().flat_map(|(number, group)| {
-            let together = [group.clone()].to_vec();
-            let apart = || group.iter().map(|&x| vec![x]).collect();
-            let runs: Vec<Vec<&Tensor>> = if Plan::of(group).is_some() { together } else { apart() };
+            let runs: Vec<Vec<&Tensor>> = match Plan::of(group) {
+                Some(_) => vec![group.clone()],
+                None => group.iter().map(|&x| vec![x]).collect(),
+            };
             runs.into_iter().map(move |run| (number, run))
         });
         for (number, run) in runs {
