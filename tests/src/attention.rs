@@ -148,3 +148,17 @@ fn head_dim_too_large() {
 fn segments_of_other_tokens() {
     attend(&[3, 1, 4], &[3, 1, 4], &[3, 1, 4], Segments::causal(&[2]));
 }
+
+#[test]
+#[should_panic(expected = "attention over keys and values of halves: has no gradient, but an input needs one")]
+fn a_gradient_past_halves() {
+    let [q, k, v] = [DType::F32, DType::BF16, DType::BF16].map(|dtype| Tensor::zeros(&Device::cpu(), &[2, 1, 4], dtype));
+    q.parameter().attention(&k, &v, &Segments::causal(&[2]), 1.0);
+}
+
+#[test]
+#[should_panic(expected = "attention: arithmetic needs f32 (cast first): got f32 [2, 1, 4] and f16 [2, 1, 4]")]
+fn keys_and_values_of_different_halves() {
+    let [q, k, v] = [DType::F32, DType::F16, DType::BF16].map(|dtype| Tensor::zeros(&Device::cpu(), &[2, 1, 4], dtype));
+    q.attention(&k, &v, &Segments::causal(&[2]), 1.0);
+}

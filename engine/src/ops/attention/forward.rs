@@ -2,9 +2,12 @@
 #![allow(unsafe_code)] // tasks write interleaved rows of one output
 
 use crate::cpu::disjoint::Disjoint;
-use crate::cpu::gemm::{Block, Product, multiply};
+use half::{bf16, f16};
+
+use crate::cpu::gemm::{Block, Product, Right, multiply};
 use crate::cpu::threads::for_each_with;
 use crate::cpu::{CpuArgs, Float, reduce};
+use crate::dtype::DType;
 
 use super::Params;
 use super::table::Row;
@@ -16,9 +19,18 @@ pub(super) const QUERIES: usize = 64;
 pub(super) const KEYS: usize = 256;
 
 /// table, q, k, v -> out, lse; shapes as in attention.wgsl.
-pub(super) fn attention<F: Float + Product>(params: &Params, mut args: CpuArgs) {
+pub(super) fn attention<F: Float + Product>(params: &Params, args: CpuArgs) {
+    match args.input_dtype(2) {
+        DType::F16 => attention_over::<F, f16>(params, args),
+        DType::BF16 => attention_over::<F, bf16>(params, args),
+        _ => attention_over::<F, F>(params, args),
+    }
+}
+
+/// [`attention`] over keys and values that are stored as `S`.
+fn attention_over<F: Float, S: Right<F>>(params: &Params, mut args: CpuArgs) {
     let sizes = Sizes::of(params, &args);
-    let (q, k, v) = (args.input::<F>(1), args.input::<F>(2), args.input::<F>(3));
+    let (q, k, v) = (args.input::<F>(1), args.input::<S>(2), args.input::<S>(3));
     let (out, lse) = (Disjoint::new(args.output::<F>(0)), Disjoint::new(args.output::<F>(1)));
     let Sizes { heads, head_dim, .. } = sizes;
     let tiles = Tile::all(&Row::read(&args.input::<u32>(0)[..params.tile_table as usize]), &sizes);
@@ -88,7 +100,7 @@ impl Tile {
 
     /// Leaves the unnormalised output of the tile in the scratch. `q` begins at the tile's first row.
     #[inline(always)]
-    fn attend<F: Float + Product>(&self, sizes: &Sizes<F>, q: &[F], k: &[F], v: &[F], scratch: &mut Scratch<F>) {
+    fn attend<F: Float, S: Right<F>>(&self, sizes: &Sizes<F>, q: &[F], k: &[S], v: &[S], scratch: &mut Scratch<F>) {
         let &Sizes { heads, kv_heads, group, head_dim, scale } = sizes;
         let rows = self.rows();
         scratch.start(rows, head_dim);
@@ -136,7 +148,7 @@ struct Scratch<F> {
     total: Vec<F>,
 }
 
-impl<F: Float + Product> Scratch<F> {
+impl<F: Float> Scratch<F> {
     fn start(&mut self, rows: usize, head_dim: usize) {
         for (values, len, start) in
             [(&mut self.out, rows * head_dim, F::ZERO), (&mut self.total, rows, F::ZERO), (&mut self.highest, rows, F::MINUS_INFINITY)]
