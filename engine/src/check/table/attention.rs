@@ -29,6 +29,7 @@ fn samples() -> Vec<Sample> {
     for heads in [[1, 1, 4], [3, 1, 36], [16, 2, 8]] {
         samples.push(sample(&mut rng, &format!("decode, parts, {heads:?}"), decode_parts(), heads).forward_only());
     }
+    samples.push(sample(&mut rng, "decode, many and long", decode_many(), [6, 3, 4]).forward_only());
     // eight threads share the quads of a row: less than one each, one, some with one more, all with four
     for (head_dim, lengths) in [(1, &[9][..]), (5, &[9]), (32, &[70]), (36, &[40]), (64, &[9]), (66, &[9]), (128, &[70, 3])] {
         samples.push(sample(&mut rng, &format!("head_dim {head_dim}"), Segments::causal(lengths), [2, 1, head_dim]));
@@ -58,6 +59,7 @@ fn samples_of_halves() -> Vec<Sample> {
         for heads in [[1, 1, 4], [3, 1, 36], [16, 2, 8]] {
             add("decode, parts", decode_parts(), heads);
         }
+        add("decode, many and long", decode_many(), [4, 2, 8]);
         // widths that are no multiples of 4, and all the ways to share the quads of a row
         for (head_dim, lengths) in [(1, &[9][..]), (6, &[9]), (32, &[70]), (36, &[40]), (64, &[9]), (66, &[3]), (128, &[70, 3])] {
             add("causal", Segments::causal(lengths), [2, 1, head_dim]);
@@ -116,6 +118,15 @@ fn decode_parts() -> Segments {
         Segment { query: 5..7, keys: 905..912, prefix: Some(0..250), mask },
     ];
     Segments::new(segments, 7, 912)
+}
+
+/// As many lone queries over as many keys as the CPU treats apart, beside one over few.
+fn decode_many() -> Segments {
+    let mut segments: Vec<Segment> = (0..17)
+        .map(|i| Segment { query: i..i + 1, keys: 1010 + 20 * i..1030 + 20 * i, prefix: Some(0..1010), mask: Mask::Causal })
+        .collect();
+    segments.push(Segment { query: 17..18, keys: 40..50, prefix: None, mask: Mask::Causal });
+    Segments::new(segments, 18, 1350)
 }
 
 /// The queries at the end of longer keys, then more queries than keys: the first of them see nothing.
