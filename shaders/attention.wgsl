@@ -5,9 +5,8 @@
 // Dispatch: groups of 64, two times heads / kv_heads per (tile of 64 queries, key head): each has 32 rows (see common/attention.wgsl) and goes over the keys in
 // blocks of 32. Thread (x, y) of 8 × 8 has rows 4y to 4y + 3: first with keys x, x + 8, x + 16 and x + 24 for the scores, then with every eighth quad of the
 // output for the sums. Both are products of small matrices in registers, so that a number is read once for four rows.
-// Needs common/math.wgsl, common/attention.wgsl.
+// Needs common/math.wgsl, common/attention.wgsl, common/stored_keys.wgsl.
 
-@group(0) @binding(3) var<storage, read> v: array<vec4f>;
 @group(0) @binding(4) var<storage, read_write> out: array<vec4f>;
 @group(0) @binding(5) var<storage, read_write> lse: array<f32>;
 
@@ -89,7 +88,7 @@ fn forward(at: Invocation) {
             let weight = weights[key * PITCH + y];
             let start = key_start(segment, block + key, kv_head);
             for (var c = 0u; c < OWN; c += 1u) {
-                let value = v[start + min(x + 8u * c, QUADS - 1u)];
+                let value = value_quad(start + min(x + 8u * c, QUADS - 1u));
                 for (var i = 0u; i < 4u; i += 1u) {
                     sum[4u * c + i] = fma(vec4f(weight[i]), value, sum[4u * c + i]);
                 }
@@ -131,7 +130,7 @@ fn scores_of(segment: Segment, pairs: vec4u, numbers: vec4u, keys: u32, kv_head:
     for (var c = 0u; c < QUADS; c += 1u) {
         let rows = transpose(mat4x4f(q[queries.x + c], q[queries.y + c], q[queries.z + c], q[queries.w + c]));
         for (var j = 0u; j < 4u; j += 1u) {
-            let key = k[starts[j] + c];
+            let key = key_quad(starts[j] + c);
             scores[j] = fma(rows[0], vec4f(key.x), scores[j]);
             scores[j] = fma(rows[1], vec4f(key.y), scores[j]);
             scores[j] = fma(rows[2], vec4f(key.z), scores[j]);

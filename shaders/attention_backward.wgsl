@@ -9,6 +9,7 @@
 // table's order: no atomics, and the same bits every time.
 // Needs common/attention.wgsl. Longer than other shaders, since WebGPU's eight buffers and one launch hold all three gradients.
 
+@group(0) @binding(2) var<storage, read> k: array<vec4f>;
 @group(0) @binding(3) var<storage, read> v: array<vec4f>;
 @group(0) @binding(4) var<storage, read> dout: array<vec4f>;
 @group(0) @binding(5) var<storage, read> stats: array<vec2f>;

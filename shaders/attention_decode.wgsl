@@ -6,9 +6,8 @@
 // Dispatch: `decode` groups of 64 per (part, key head, four rows: see common/attention.wgsl), `join` groups of 64 per (cut segment, head).
 // 8 teams of 8 threads. A block is 64 keys, 8 for each team. The threads of a team share the rows of its keys and values, each every eighth quad, so that neighbours read
 // neighbours; what is read serves four rows. Each team keeps softmaxes of its own, and the eight are joined at the end.
-// Needs common/math.wgsl, common/attention.wgsl.
+// Needs common/math.wgsl, common/attention.wgsl, common/stored_keys.wgsl.
 
-@group(0) @binding(3) var<storage, read> v: array<vec4f>;
 @group(0) @binding(4) var<storage, read_write> out: array<vec4f>;
 @group(0) @binding(5) var<storage, read_write> lse: array<f32>;
 @group(0) @binding(6) var<storage, read_write> parts: array<vec4f>;
@@ -82,7 +81,7 @@ fn decode(at: Invocation) {
                 let start = key_start(segment, number, kv_head);
                 var all = mat4x4f();
                 for (var c = 0u; c < OWN; c += 1u) {
-                    let key = k[start + min(part + c * TEAM, QUADS - 1u)];
+                    let key = key_quad(start + min(part + c * TEAM, QUADS - 1u));
                     for (var r = 0u; r < ROWS; r += 1u) {
                         all[r] = fma(queries[4u * c + r], key, all[r]);
                     }
@@ -116,7 +115,7 @@ fn decode(at: Invocation) {
                 weights += weight;
                 let start = key_start(segment, number, kv_head);
                 for (var c = 0u; c < OWN; c += 1u) {
-                    let value = v[start + min(part + c * TEAM, QUADS - 1u)];
+                    let value = value_quad(start + min(part + c * TEAM, QUADS - 1u));
                     for (var r = 0u; r < ROWS; r += 1u) {
                         sum[4u * c + r] = fma(vec4f(weight[r]), value, sum[4u * c + r]);
                     }

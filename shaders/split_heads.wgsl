@@ -5,9 +5,11 @@
 // Values, and all heads of the `_plain` kernels, move as they are. The gradient turns back: the same with -sin.
 //   split         x -> q, k, v
 //   split_cached  x -> q, and k and v into rows of a cache: those of token t into row `rows[t]`; a row that is none is not written
+//   split_cached_half  the same into a cache of halves, rounded to nearest, ties to even
 //   join          dq, dk, dv -> dx
 // x [tokens, heads + 2·kv_heads, 2·half]; q [tokens, heads, 2·half]; k, v [tokens, kv_heads, 2·half]; table [tokens, 2·half]; cache [cache_rows, kv_heads, 2·half].
-// Dispatch: one thread per pair, linear groups of 256.
+// Dispatch: one thread per pair, linear groups of 256; in `split_cached_half` per two neighbours of a head, which share a word. There DTYPE is `DType::code` of the cache.
+// Needs common/half.wgsl.
 
 struct Params {
     pairs: u32,
@@ -35,6 +37,11 @@ var<immediate> params: Params;
 @group(0) @binding(3) var<storage, read_write> cached_q: array<f32>;
 @group(0) @binding(4) var<storage, read_write> keys: array<f32>;
 @group(0) @binding(5) var<storage, read_write> values: array<f32>;
+
+// split_cached_half binds the same, with two elements to a word of the cache
+override DTYPE: u32 = 1u;
+@group(0) @binding(4) var<storage, read_write> key_words: array<u32>;
+@group(0) @binding(5) var<storage, read_write> value_words: array<u32>;
 
 // join binds dq, dk, dv, table, dx; join_plain dq, dk, dv, dx
 @group(0) @binding(0) var<storage, read> dq: array<f32>;
@@ -166,6 +173,45 @@ fn split_cached(at: Invocation) {
         values[place] = value.x;
         values[place + half] = value.y;
     }
+}
+
+@compute @workgroup_size(256)
+fn split_cached_half(at: Invocation) {
+    let i = element(at);
+    if i >= params.pairs {
+        return;
+    }
+    // the first of the two has twice the number, in its head, that its thread's pair would have
+    let head = pair_of(i);
+    let first = 2u * head.j;
+    let y = vec2f(turned_element(head, first), turned_element(head, first + 1u));
+    let start = head.at - head.j + first;
+    if head.part == QUERY {
+        cached_q[start] = y.x;
+        cached_q[start + 1u] = y.y;
+        return;
+    }
+    let row = rows[head.token];
+    if row >= params.cache_rows {
+        return;
+    }
+    let row_len = params.kv_heads * 2u * params.half;
+    let word = (row * row_len + start - head.token * row_len) / 2u;
+    if head.part == KEY {
+        key_words[word] = f32_to_half(y.x, DTYPE) | (f32_to_half(y.y, DTYPE) << 16u);
+    } else {
+        let at_x = head.at_x - head.j + first;
+        value_words[word] = f32_to_half(x[at_x], DTYPE) | (f32_to_half(x[at_x + 1u], DTYPE) << 16u);
+    }
+}
+
+// An element of the head in which a pair lies, turned with its partner.
+fn turned_element(head: Pair, element: u32) -> f32 {
+    let is_high = element >= params.half;
+    let j = select(element, element - params.half, is_high);
+    let pair = Pair(head.token, j, head.part, head.at - head.j + j, head.at_x - head.j + j);
+    let y = turned_by_table(pair, value_of(pair));
+    return select(y.x, y.y, is_high);
 }
 
 fn upstream(pair: Pair) -> vec2f {

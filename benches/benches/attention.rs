@@ -15,6 +15,7 @@ const ROUNDS: usize = 15;
 
 fn main() {
     compare();
+    compare_caches();
     benches();
     Criterion::default().configure_from_args().final_summary();
 }
@@ -139,6 +140,61 @@ fn compare() {
             both_rate / gemm_rate
         );
     }
+}
+
+/// Decoding with long contexts on the CPU, over keys and values of each storage type in turn.
+fn compare_caches() {
+    let device = Device::cpu();
+    for case in long_contexts() {
+        let Case { label, segments, heads, kv_heads, head_dim, .. } = case;
+        let mut rng = Rng::new(1);
+        let mut random = |tokens, heads| {
+            let input = rng.input(&[tokens, heads, head_dim], -1.0, 1.0);
+            Tensor::from_f64(&device, &input.values, &input.shape, DType::F32)
+        };
+        let (queries, keys, values) =
+            (random(segments.query_tokens(), heads), random(segments.kv_tokens(), kv_heads), random(segments.kv_tokens(), kv_heads));
+        let types = [DType::F32, DType::F16, DType::BF16];
+        let caches = types.map(|dtype| [keys.cast(dtype), values.cast(dtype)]);
+        let attend = |[keys, values]: &[Tensor; 2]| drop(queries.attention(keys, values, &segments, 1.0 / (head_dim as f32).sqrt()));
+        let mut times = types.map(|_| Vec::new());
+        for round in 0..ROUNDS + 2 {
+            for (times, cache) in times.iter_mut().zip(&caches) {
+                let one = seconds(|| attend(cache));
+                if round >= 2 {
+                    times.push(one);
+                }
+            }
+        }
+        let [single, half, brain] = times.each_mut().map(|times| 1e3 * median(times));
+        println!("{label}: f32 {single:.2} ms, f16 {half:.2} ms ({:.2}), bf16 {brain:.2} ms ({:.2})", half / single, brain / single);
+    }
+}
+
+/// The next token of sequences with 4096 tokens before it, of their own or (all but 64) of a prompt that they share.
+fn long_contexts() -> Vec<Case> {
+    const LENGTH: usize = 4096;
+    let own = |label, sequences: usize, [heads, kv_heads, head_dim]: [usize; 3]| {
+        let segment = |i: usize| Segment { query: i..i + 1, keys: i * LENGTH..(i + 1) * LENGTH, prefix: None, mask: Mask::Causal };
+        let segments = Segments::new((0..sequences).map(segment).collect(), sequences, sequences * LENGTH);
+        Case { label, segments, heads, kv_heads, head_dim, pairs: sequences * LENGTH }
+    };
+    let shared = |label, sequences: usize, [heads, kv_heads, head_dim]: [usize; 3]| {
+        let (prompt, room) = (LENGTH - 64, 64);
+        let segment = |i: usize| {
+            let start = prompt + i * room;
+            Segment { query: i..i + 1, keys: start..start + room, prefix: Some(0..prompt), mask: Mask::Causal }
+        };
+        let segments = Segments::new((0..sequences).map(segment).collect(), sequences, prompt + sequences * room);
+        Case { label, segments, heads, kv_heads, head_dim, pairs: sequences * LENGTH }
+    };
+    vec![
+        own("decode 1 against 4096, 9 heads of 64 on 3", 1, [9, 3, 64]),
+        own("decode 16 against 4096 each, 9 heads of 64 on 3", 16, [9, 3, 64]),
+        own("decode 1 against 4096, 16 heads of 128 on 2", 1, [16, 2, 128]),
+        own("decode 16 against 4096 each, 16 heads of 128 on 2", 16, [16, 2, 128]),
+        shared("decode 16 against 4032 + 64, 16 heads of 128 on 2", 16, [16, 2, 128]),
+    ]
 }
 
 /// On the CPU, and on a GPU if `PERCEPT_ADAPTER` names one or there is a hardware one.

@@ -138,8 +138,13 @@ impl Question {
     fn draw(&self, sequences: u32) {
         let pictures = std::slice::from_ref(&self.picture);
         let request = GenerationRequest { prompt: &self.prompt, pictures, streams: 0..sequences };
-        let options =
-            GenerationOptions { max_new_tokens: NEW_TOKENS, sampling: Sampling::plain(1), stop_tokens: Vec::new(), check_every: None };
+        let options = GenerationOptions {
+            max_new_tokens: NEW_TOKENS,
+            sampling: Sampling::plain(1),
+            stop_tokens: Vec::new(),
+            check_every: None,
+            kv_cache: DType::F32,
+        };
         generate(&self.model, &[request], &options).expect("the prompt fits");
     }
 }

@@ -49,7 +49,8 @@ impl Question {
     fn draw(&self, sequences: u32, tokens: usize) -> f64 {
         let request = GenerationRequest { prompt: &self.prompt, pictures: std::slice::from_ref(&self.picture), streams: 0..sequences };
         let sampling = Sampling::plain(1);
-        let options = GenerationOptions { max_new_tokens: tokens, sampling, stop_tokens: Vec::new(), check_every: None };
+        let options =
+            GenerationOptions { max_new_tokens: tokens, sampling, stop_tokens: Vec::new(), check_every: None, kv_cache: DType::F32 };
         seconds(|| drop(generate(&self.model, &[request], &options).expect("the prompt fits")))
     }
 }

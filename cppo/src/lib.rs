@@ -36,7 +36,7 @@ pub mod config {
     pub use run::RunConfig;
     pub(crate) use run::rfc3339;
     pub use sft::{Preset, SftConfig, SftRunConfig};
-    pub use train::{Config, EvalConfig, Reduce, RolloutConfig, TrainConfig};
+    pub use train::{CachePrecision, Config, EvalConfig, Reduce, RolloutConfig, TrainConfig};
     pub use wrap::{WIDTH, wrapped};
 }
 

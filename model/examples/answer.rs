@@ -9,8 +9,8 @@
 use std::error::Error;
 use std::path::Path;
 
-use percept_engine::Device;
 use percept_engine::ops::Sampling;
+use percept_engine::{DType, Device};
 use percept_model::{GenerationOptions, GenerationRequest, Model, ModelFiles, Precision, Question, SpecialTokens, generate, image, score};
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -29,6 +29,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         sampling: Sampling { temperature: 0.0, top_k: None, top_p: 1.0, seed: 0 }, // the most probable token each time
         stop_tokens: files.generation.eos_token_ids.clone(),
         check_every: None,
+        kv_cache: DType::F32,
     };
     // one sequence for each number of `streams`, all after one encoding of the prompt
     let request = GenerationRequest { prompt: &question.tokens, pictures: &question.pictures, streams: 0..1 };

@@ -179,9 +179,15 @@ impl Model {
         Positions::of_text(self.family.position_rows, positions)
     }
 
-    /// An empty cache for the keys and values of `rows` tokens.
-    pub fn new_cache(&self, rows: usize) -> KvCache {
-        KvCache::new(&self.config.text, rows, &self.device, self.arithmetic_dtype())
+    /// An empty cache for the keys and values of `rows` tokens, stored as f32, f16 or bf16; f32 is f64 in a model of the oracle.
+    ///
+    /// # Panics
+    /// For another type.
+    #[track_caller]
+    pub fn new_cache(&self, rows: usize, stored: DType) -> KvCache {
+        assert!(matches!(stored, DType::F32 | DType::F16 | DType::BF16), "new_cache: expected f32, f16 or bf16, got {stored}");
+        let dtype = if stored.is_half() { stored } else { self.arithmetic_dtype() };
+        KvCache::new(&self.config.text, rows, &self.device, dtype)
     }
 
     /// Hidden states of new tokens, after the final norm, with the keys and values of earlier tokens in a cache. The new ones are written into the

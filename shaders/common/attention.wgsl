@@ -32,7 +32,6 @@ override OWN: u32 = (HEAD_DIM / 4u + 7u) / 8u;
 
 @group(0) @binding(0) var<storage, read> table: array<u32>;
 @group(0) @binding(1) var<storage, read> q: array<vec4f>;
-@group(0) @binding(2) var<storage, read> k: array<vec4f>;
 
 struct Segment {
     query_start: u32,

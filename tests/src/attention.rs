@@ -97,6 +97,30 @@ fn gradients_are_the_same_bits_every_time() {
     assert_eq!(run(), run());
 }
 
+/// Many long sequences are walked in another order than one: key by key with all heads, not head by head.
+#[test]
+fn a_query_has_the_same_bits_alone_and_among_many() {
+    let device = Device::cpu();
+    let (sequences, length, [heads, kv_heads, head_dim]) = (16, 1100, [6, 2, 16]);
+    let mut rng = Rng::new(7);
+    let mut input = |tokens, heads| {
+        let input = rng.normal(&[tokens, heads, head_dim]);
+        Tensor::from_f64(&device, &input.values, &input.shape, DType::F32)
+    };
+    let (q, keys, values) = (input(sequences, heads), input(sequences * length, kv_heads), input(sequences * length, kv_heads));
+    let own = |i: usize| segment(0..1, i * length..(i + 1) * length, None);
+    let together = (0..sequences).map(|i| Segment { query: i..i + 1, ..own(i) }).collect();
+    let together = Segments::new(together, sequences, sequences * length);
+    for dtype in [DType::F32, DType::F16, DType::BF16] {
+        let (k, v) = (keys.cast(dtype), values.cast(dtype));
+        let all = q.attention(&k, &v, &together, 0.25);
+        for i in 0..sequences {
+            let alone = q.slice(0, i, 1).attention(&k, &v, &Segments::new(vec![own(i)], 1, sequences * length), 0.25);
+            assert_eq!(all.slice(0, i, 1).to_vec::<f32>().unwrap(), alone.to_vec::<f32>().unwrap(), "query {i} over {dtype}");
+        }
+    }
+}
+
 fn segment(query: std::ops::Range<usize>, keys: std::ops::Range<usize>, prefix: Option<std::ops::Range<usize>>) -> Segment {
     Segment { query, keys, prefix, mask: Mask::Causal }
 }
@@ -147,4 +171,18 @@ fn head_dim_too_large() {
 #[should_panic(expected = "attention: the segments are of other tokens: queries [3, 1, 4], keys [3, 1, 4], values [3, 1, 4] (3 queries")]
 fn segments_of_other_tokens() {
     attend(&[3, 1, 4], &[3, 1, 4], &[3, 1, 4], Segments::causal(&[2]));
+}
+
+#[test]
+#[should_panic(expected = "attention over keys and values of halves: has no gradient, but an input needs one")]
+fn a_gradient_past_halves() {
+    let [q, k, v] = [DType::F32, DType::BF16, DType::BF16].map(|dtype| Tensor::zeros(&Device::cpu(), &[2, 1, 4], dtype));
+    q.parameter().attention(&k, &v, &Segments::causal(&[2]), 1.0);
+}
+
+#[test]
+#[should_panic(expected = "attention: arithmetic needs f32 (cast first): got f32 [2, 1, 4] and f16 [2, 1, 4]")]
+fn keys_and_values_of_different_halves() {
+    let [q, k, v] = [DType::F32, DType::F16, DType::BF16].map(|dtype| Tensor::zeros(&Device::cpu(), &[2, 1, 4], dtype));
+    q.attention(&k, &v, &Segments::causal(&[2]), 1.0);
 }

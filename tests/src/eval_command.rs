@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use percept_cppo::commands::Outcome;
+use percept_cppo::config::RolloutConfig;
 use percept_cppo::problems::prompts::{Encoder, test_prompts};
 use percept_cppo::problems::tasks::{Task, TaskConfig};
 use percept_cppo::training::evaluate::{Decoding, Measuring, evaluate};
@@ -79,7 +80,7 @@ fn draws_do_not_repeat_from_one_part_to_the_next() {
     // a problem that is sometimes solved
     let prompts = vec![test_prompts(&task, 0..1).remove(0); 256];
     let decoding = Decoding::Sampled { temperature: 1.0, samples: 1 };
-    let how = Measuring { decoding, max_new_tokens: 48, step: 0, seed: 0 };
+    let how = Measuring { decoding, rollout: RolloutConfig::default(), step: 0, seed: 0 };
     let measured = evaluate(&model, &encoder, prompts, how, |_, _| {}).unwrap();
     let correct = &measured.categories[0].correct;
     assert_eq!(correct.len(), 256);

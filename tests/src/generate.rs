@@ -2,6 +2,8 @@
 
 #[cfg(feature = "cppo")]
 mod commands;
+#[cfg(feature = "cppo")]
+mod kv_cache;
 
 use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
@@ -43,8 +45,11 @@ fn prompt(words: u32) -> Vec<u32> {
     [1, 3].into_iter().chain(image).chain((0..words).map(|i| 20 + 7 * i)).collect()
 }
 
+/// How a cache can be stored.
+const CACHES: [DType; 3] = [DType::F32, DType::F16, DType::BF16];
+
 fn options(max_new_tokens: usize, sampling: Sampling) -> GenerationOptions {
-    GenerationOptions { max_new_tokens, sampling, stop_tokens: Vec::new(), check_every: None }
+    GenerationOptions { max_new_tokens, sampling, stop_tokens: Vec::new(), check_every: None, kv_cache: DType::F32 }
 }
 
 /// Prompts of different lengths and pictures, with three and two sequences.
@@ -199,16 +204,18 @@ fn returned_log_probs_are_those_of_the_training_forward() {
 #[test]
 fn sequences_of_a_batch_are_those_drawn_alone() {
     let (model, batch) = (oracle(), Batch::new());
-    let options = options(12, Sampling::plain(5));
-    let together = generate(&model, &batch.requests(), &options).unwrap();
-    for (i, completions) in together.iter().enumerate() {
-        for (stream, completion) in batch.requests()[i].streams.clone().zip(completions) {
-            let alone = generate(&model, &[batch.request(i, stream..stream + 1)], &options).unwrap();
-            assert_same(&alone[0], std::slice::from_ref(completion), 1e-6);
+    for kv_cache in CACHES {
+        let options = GenerationOptions { kv_cache, ..options(12, Sampling::plain(5)) };
+        let together = generate(&model, &batch.requests(), &options).unwrap();
+        for (i, completions) in together.iter().enumerate() {
+            for (stream, completion) in batch.requests()[i].streams.clone().zip(completions) {
+                let alone = generate(&model, &[batch.request(i, stream..stream + 1)], &options).unwrap();
+                assert_same(&alone[0], std::slice::from_ref(completion), 1e-6);
+            }
         }
+        let tokens: std::collections::BTreeSet<&Vec<u32>> = together.iter().flatten().map(|completion| &completion.tokens).collect();
+        assert_eq!(tokens.len(), 5, "five streams draw five sequences");
     }
-    let tokens: std::collections::BTreeSet<&Vec<u32>> = together.iter().flatten().map(|completion| &completion.tokens).collect();
-    assert_eq!(tokens.len(), 5, "five streams draw five sequences");
 }
 
 /// On software Vulkan one kernel does all products; hardware takes one for few rows and another for many.
@@ -217,10 +224,11 @@ fn a_sequence_has_the_same_bits_alone_and_among_300() {
     let device = open(|selector| selector);
     device.set_tuning(Tuning { thin: Some(MatmulVariant::Skinny), wide: Some(MatmulVariant::Tile) });
     let (model, batch) = (load(&device), Batch::new());
-    let options = options(4, Sampling::plain(5));
-    let drawn = |requests: &[GenerationRequest]| generate(&model, requests, &options).unwrap();
-    let alone = |request, stream| drawn(&[batch.request(request, stream..stream + 1)]).remove(0).remove(0);
-    for sequences in [2, 8, 9, 17, 70, 300] {
+    let some = [2, 8, 9, 17, 70, 300];
+    for (kv_cache, sequences) in some.map(|sequences| (DType::F32, sequences)).into_iter().chain([(DType::F16, 70), (DType::BF16, 17)]) {
+        let options = GenerationOptions { kv_cache, ..options(4, Sampling::plain(5)) };
+        let drawn = |requests: &[GenerationRequest]| generate(&model, requests, &options).unwrap();
+        let alone = |request, stream| drawn(&[batch.request(request, stream..stream + 1)]).remove(0).remove(0);
         let together = drawn(&[batch.request(0, 0..sequences - 1), batch.request(1, 3..4)]);
         for stream in [0, (sequences - 1) / 2, sequences - 2] {
             assert_eq!(together[0][stream as usize], alone(0, stream), "stream {stream} of {sequences}");

@@ -32,6 +32,7 @@ fn a_step_needs_what_its_plan_says() {
         &["method.name=grpo", "model.gradient_checkpointing=true", "train.micro_batch_tokens=400"],
         &["method.name=vppo", "model.lora.rank=4", "train.updates_per_step=3"],
         &["method.name=dapo", "model.freeze_vision=true", "rollout.sequences_at_once=5"],
+        &["method.name=grpo", "rollout.kv_cache=bf16"],
     ] {
         let changes: Vec<String> = changes.iter().map(|change| (*change).to_owned()).collect();
         let config = Config::parse(settings, "plan", &changes).unwrap();
@@ -84,6 +85,45 @@ fn a_rank_needs_what_its_plan_says() {
         let ratio = peak as f64 / plan.peak_bytes as f64;
         assert!((ratio - 1.0).abs() < 0.02, "{ranks} ranks: peak: {peak} of {} planned", plan.peak_bytes);
     }
+}
+
+/// Of a rollout whose peak is the cache and what stands beside it, halves take half of the cache away.
+#[test]
+fn a_cache_of_halves_is_planned_as_such() {
+    let settings = "model.path = 'assets/tiny-vlm'\n[rollout]\nprompts_per_step = 1\nmax_new_tokens = 200\n[method]\nname = 'grpo'\ngroup_size = 64\n[eval]\nproblems = 0\n";
+    let plan = |kv_cache: &str| {
+        let config = Config::parse(settings, "plan", &[format!("rollout.kv_cache={kv_cache}")]).unwrap();
+        let (encoder, problems) = (load_encoder(&config.model).unwrap(), Problems::Task(Box::new(Task::new(&config.task).unwrap())));
+        let plan = Plan::new(&config, &encoder, &problems, Rates::INFINITE).unwrap();
+        let rollout = plan.phases.iter().find(|phase| phase.name == "rollout").unwrap();
+        (rollout.bytes, rollout.moved_bytes, plan.prompt_tokens[0])
+    };
+    let (single, moved, prompt_tokens) = plan("f32");
+    let model = percept_model::ModelFiles::read(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../assets/tiny-vlm").as_path());
+    let text = model.unwrap().config.text;
+    let rows = prompt_tokens + 64 * 199;
+    let cache = (rows * text.num_hidden_layers * 2 * text.num_key_value_heads * text.head_dim * 4) as u64;
+    assert!(cache > single / 2, "{cache} of {single}");
+    for halves in ["f16", "bf16"] {
+        let (bytes, moved_of_halves, _) = plan(halves);
+        let saved = (single - bytes) as f64 / cache as f64;
+        // the pool rounds sizes up
+        assert!((saved - 0.5).abs() < 0.03, "{halves}: {bytes} of {single}, of which the cache is {cache}");
+        assert!(moved_of_halves < moved);
+    }
+}
+
+/// What is measured is decoded as rollouts are: as many sequences side by side, over a cache of the same type.
+#[test]
+fn a_measurement_decodes_as_rollouts_do() {
+    let settings = "model.path = 'assets/tiny-vlm'\n[rollout]\nprompts_per_step = 1\nmax_new_tokens = 40\n[method]\nname = 'grpo'\ngroup_size = 2\n[eval]\nproblems = 16\n";
+    let [all, few, halves] = ["rollout.sequences_at_once=1024", "rollout.sequences_at_once=8", "rollout.kv_cache=f16"].map(|change| {
+        let config = Config::parse(settings, "plan", &[change.to_owned()]).unwrap();
+        let (encoder, problems) = (load_encoder(&config.model).unwrap(), Problems::Task(Box::new(Task::new(&config.task).unwrap())));
+        let plan = Plan::new(&config, &encoder, &problems, Rates::INFINITE).unwrap();
+        plan.phases.iter().find(|phase| phase.name == "measurement").unwrap().bytes
+    });
+    assert!(few < all / 4 && halves < all, "{few} and {halves} of {all}");
 }
 
 /// The program says what is needed, whether it is there, and if it is not, which settings make it less.

@@ -3,7 +3,7 @@
 use std::sync::Mutex;
 
 use half::{bf16, f16};
-use percept_engine::cpu::gemm::{Block, Half, Order, Threads, multiply_half, multiply_on};
+use percept_engine::cpu::gemm::{Block, Half, Order, Right, Threads, multiply_on};
 use percept_engine::cpu::threads::for_each;
 use percept_engine::ops::{Mask, Segment, Segments};
 use percept_engine::{Device, Tensor, random};
@@ -102,14 +102,15 @@ fn products_match_f64_on_every_path() {
 
 #[test]
 fn products_with_half_right_sides_match_f64_on_every_path() {
-    fn check<H: Half>(case: Case, narrow: impl Fn(f32) -> H) {
-        let case = Case { alpha: 1.0, ..case };
+    fn check<H: Half + Right<f32>>(case: Case, narrow: impl Fn(f32) -> H) {
         let [(a, [a_row, a_column]), (b, [b_row, b_column])] = case.matrices();
         let b: Vec<H> = b.into_iter().map(narrow).collect();
         let (left, right) = (Block::new(&a, a_row, a_column), Block::new(&b, b_row, b_column));
-        let mut c = case.before();
-        multiply_half(Order::Fastest, case.sizes, left, right, case.beta, &mut c, case.sizes[1] + case.gap);
-        case.check(&c, |r, s| a[r * a_row + s * a_column].into(), |s, c| b[s * b_row + c * b_column].to_f32().into());
+        for threads in [Threads::One, Threads::All] {
+            let mut c = case.before();
+            multiply_on(threads, Order::Fastest, case.sizes, case.alpha, left, right, case.beta, &mut c, case.sizes[1] + case.gap);
+            case.check(&c, |r, s| a[r * a_row + s * a_column].into(), |s, c| b[s * b_row + c * b_column].to_f32().into());
+        }
     }
     for case in Case::all().into_iter().step_by(2) {
         check(case, bf16::from_f32);

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use percept_cppo::config::{Config, MethodConfig, OptimConfig, Reduce, SftConfig};
+use percept_cppo::config::{Config, MethodConfig, OptimConfig, Reduce, RolloutConfig, SftConfig};
 use percept_cppo::problems::prompts::{Problems, test_prompts};
 use percept_cppo::records::run::Metrics;
 use percept_cppo::training::evaluate::{Decoding, Measuring, evaluate_among};
@@ -346,7 +346,7 @@ fn ranks_measure_what_one_measures() {
     let measured = |world: World| {
         let model = Model::load(&start().join("model"), &Device::cpu(), Precision::Float32).unwrap();
         let decoding = Decoding::Sampled { temperature: 1.0, samples: 3 };
-        let how = Measuring { decoding, max_new_tokens: 30, step: 0, seed: 4 };
+        let how = Measuring { decoding, rollout: RolloutConfig { max_new_tokens: 30, ..RolloutConfig::default() }, step: 0, seed: 4 };
         let mut texts = Vec::new();
         let note = |number: usize, group: &percept_cppo::training::group::Group| {
             texts.push((number, group.responses.iter().map(|response| (response.text.clone(), response.is_clipped())).collect::<Vec<_>>()));

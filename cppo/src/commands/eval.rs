@@ -14,7 +14,7 @@ use super::device::open_device_of;
 use super::outcome::Outcome;
 use super::place;
 use super::sources::{Sources, Unseen, read};
-use crate::config::{Config, ConfigError, wrapped};
+use crate::config::{CachePrecision, Config, ConfigError, RolloutConfig, wrapped};
 use crate::problems::answer::final_answer;
 use crate::problems::data::{Purpose, has_split_to_measure};
 use crate::problems::prompts::Encoder;
@@ -96,6 +96,7 @@ struct Measured<'a> {
     problems: usize,
     seed: u64,
     max_new_tokens: usize,
+    kv_cache: CachePrecision,
     instruction: &'a str,
     rows: Vec<Row>,
 }
@@ -134,7 +135,7 @@ pub(super) fn run(args: &Args, world: &World, out: &mut dyn Write, errors: &mut 
     for decoding in [Decoding::Greedy, sampled] {
         let first = predictions.len();
         let note = |number: usize, group: &Group| predictions.push(prediction(&name, decoding, number, group));
-        let how = Measuring { decoding, max_new_tokens: config.rollout.max_new_tokens, step: 0, seed: config.run.seed };
+        let how = Measuring { decoding, rollout: config.rollout, step: 0, seed: config.run.seed };
         let measured = evaluate_among(world, rows_of, &model, &encoder, prompts.clone(), how, note)?;
         rows.extend(measured.distinct_categories().iter().map(|category| row(&measured.decoding, category, &predictions[first..])));
     }
@@ -143,11 +144,11 @@ pub(super) fn run(args: &Args, world: &World, out: &mut dyn Write, errors: &mut 
             predictions.iter().map(|prediction| format!("{}\n", serde_json::to_string(prediction).expect("plain data"))).collect();
         atomic::write_file(path, lines.as_bytes())?;
     }
-    let (version, max_new_tokens) = (env!("CARGO_PKG_VERSION"), config.rollout.max_new_tokens);
+    let (version, RolloutConfig { max_new_tokens, kv_cache, .. }) = (env!("CARGO_PKG_VERSION"), config.rollout);
     match (args.json, args.csv) {
         (true, _) => {
             let (model, device, seed, instruction) = (name, device.to_string(), config.run.seed, config.model.instruction.as_str());
-            let measured = Measured { version, model, device, data, problems, seed, max_new_tokens, instruction, rows };
+            let measured = Measured { version, model, device, data, problems, seed, max_new_tokens, kv_cache, instruction, rows };
             writeln!(out, "{}", serde_json::to_string_pretty(&measured)?)?;
         }
         (_, true) => print_csv(&rows, out)?,
@@ -240,7 +241,7 @@ fn robustness(args: &Args, config: &Config, model: &Model, encoder: &Encoder, ou
     if config.eval.problems < 2 {
         return Err(of_problem(&format!("eval.problems: expected at least 2, got {}", config.eval.problems)).into());
     }
-    let measured = measure(model, encoder, &Task::new(&config.task)?, config.eval.problems as u64, config.rollout.max_new_tokens)?;
+    let measured = measure(model, encoder, &Task::new(&config.task)?, config.eval.problems as u64, &config.rollout)?;
     match (args.json, args.csv) {
         (true, _) => writeln!(out, "{}", serde_json::to_string_pretty(&measured)?)?,
         (_, true) => print_changes_csv(&measured, out)?,

@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 use std::time::Instant;
 
 use anyhow::Result;
+use percept_engine::DType;
 use percept_engine::ops::Sampling;
 use percept_model::{Finish, GenerationConfig, GenerationOptions, GenerationRequest, stream};
 
@@ -48,6 +49,7 @@ pub(super) fn run(args: &Args, out: &mut dyn Write, errors: &mut dyn Write) -> R
         sampling: sampling(args, &files.generation),
         stop_tokens: files.generation.eos_token_ids.clone(),
         check_every: None,
+        kv_cache: DType::F32,
     };
     let request = GenerationRequest { prompt: &question.tokens, pictures: &question.pictures, streams: 0..1 };
     let (start, mut failure) = (Instant::now(), None);

@@ -196,8 +196,7 @@ fn train(
         if let Some(unseen) = unseen.filter(|_| step == steps && config.eval_problems > 0) {
             for decoding in [Decoding::Greedy, Decoding::Sampled { temperature: 1.0, samples: 1 }] {
                 let prompts = unseen.prompts(config.eval_problems as usize)?;
-                let max_new_tokens = RolloutConfig::default().max_new_tokens;
-                let how = Measuring { decoding, max_new_tokens, step, seed: config.run.seed };
+                let how = Measuring { decoding, rollout: RolloutConfig::default(), step, seed: config.run.seed };
                 let measured = at_step(step, evaluate_among(world, rows, model, encoder, prompts, how, |_, _| {}))?;
                 session.evaluation(&measured)?;
             }

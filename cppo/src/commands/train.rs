@@ -409,7 +409,7 @@ fn measure(config: &Config, trainer: &mut Trainer, source: Option<&Unseen>, coun
     let mut accuracy = 0.0;
     for decoding in [Decoding::Greedy, sampled] {
         let (model, encoder, world, rows) = (trainer.model(), trainer.encoder(), trainer.world(), Rows::of(trainer.adding()));
-        let how = Measuring { decoding, max_new_tokens: config.rollout.max_new_tokens, step, seed: config.run.seed };
+        let how = Measuring { decoding, rollout: config.rollout, step, seed: config.run.seed };
         let measured = evaluate_among(world, rows, model, encoder, prompts.clone(), how, |_, _| {});
         let measured = measured.map_err(anyhow::Error::from).map_err(|error| error.context(format!("evaluation after step {step}")))?;
         accuracy = session.evaluation(&measured)?;

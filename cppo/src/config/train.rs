@@ -17,6 +17,7 @@
 //! An unknown key is an error that names the nearest known one. `--set method.group_size=4` overrides a field; the value is TOML, and
 //! a bare word is text. All settings of a run are written to its `config.toml`, which reads back to the same settings.
 
+use percept_engine::DType;
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
@@ -61,7 +62,7 @@ pub struct Config {
 }
 
 /// How responses are sampled. The losses divide logits by the same temperature.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RolloutConfig {
     /// Prompts per step; each gets `method.group_size` responses. Default 32.
@@ -74,11 +75,43 @@ pub struct RolloutConfig {
     pub top_p: f32,
     /// At most this many sequences are decoded side by side, and further ones after them: memory for keys and values against speed. What is sampled does not depend on it, but for rounding. Default 1024.
     pub sequences_at_once: usize,
+    /// How the keys and values of earlier tokens are kept while responses are written, in rollouts and in measurements: as `f32`, or with half the memory as `f16` or `bf16`. Halves are rounded, so that responses can differ
+    /// from those with `f32`, and are drawn with slightly other probabilities than the model's. Updates read the responses again, in f32 whatever stands here. Default `f32`.
+    pub kv_cache: CachePrecision,
 }
 
 impl Default for RolloutConfig {
     fn default() -> Self {
-        Self { prompts_per_step: 32, max_new_tokens: 48, temperature: 1.0, top_p: 1.0, sequences_at_once: 1024 }
+        Self {
+            prompts_per_step: 32,
+            max_new_tokens: 48,
+            temperature: 1.0,
+            top_p: 1.0,
+            sequences_at_once: 1024,
+            kv_cache: CachePrecision::F32,
+        }
+    }
+}
+
+/// How cached keys and values are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CachePrecision {
+    /// As they are computed, 4 bytes a number.
+    F32,
+    /// 2 bytes a number, rounded by at most 1 part in 2048. Keys and values beyond 65,504 become infinite: a model that has such needs `bf16`.
+    F16,
+    /// 2 bytes a number, rounded by at most 1 part in 256, in the range of `f32`.
+    Bf16,
+}
+
+impl From<CachePrecision> for DType {
+    fn from(precision: CachePrecision) -> DType {
+        match precision {
+            CachePrecision::F32 => DType::F32,
+            CachePrecision::F16 => DType::F16,
+            CachePrecision::Bf16 => DType::BF16,
+        }
     }
 }
 

@@ -13,7 +13,7 @@ use percept_engine::{Counters, DType, Device, Rates};
 use percept_model::Model;
 use serde::Serialize;
 
-use crate::config::{Config, WeightPrecision};
+use crate::config::{CachePrecision, Config, WeightPrecision};
 use crate::error::TrainError;
 use crate::problems::prompts::{Encoder, Problems};
 use crate::problems::reward::{Graded, RewardFunction};
@@ -136,7 +136,7 @@ impl Plan {
             // as many as are in memory at once
             let prompts = problems.training(0..there.min(PROBLEMS_AT_ONCE) as u64, config.run.seed)?;
             let decoding = Decoding::Sampled { temperature: config.eval.temperature, samples: config.eval.samples };
-            let how = Measuring { decoding, max_new_tokens: config.rollout.max_new_tokens, step: 0, seed: 0 };
+            let how = Measuring { decoding, rollout: config.rollout, step: 0, seed: 0 };
             evaluate(trainer.model(), trainer.encoder(), prompts, how, |_, _| {})?;
             phases.push(laps.phase("measurement", &device.counters(), Instant::now()));
         }
@@ -184,6 +184,9 @@ impl Plan {
             "rollout" => {
                 let sequences = rollout.prompts_per_step * config.method.group_size;
                 advice.push(format!("rollout.sequences_at_once, now {}", rollout.sequences_at_once.min(sequences)));
+                if rollout.kv_cache == CachePrecision::F32 {
+                    advice.push("rollout.kv_cache = \"bf16\": keys and values in half the memory, rounded".to_owned());
+                }
                 advice.push(format!("rollout.max_new_tokens, now {}", rollout.max_new_tokens));
             }
             "update" => {

@@ -128,7 +128,7 @@ const CLUTTER_STEP: usize = 3;
 /// Problems whose pictures are in memory at once.
 const PROBLEMS_AT_ONCE: usize = 256;
 
-/// Measures `model` on problems 0 to `problems` of the task's test split.
+/// Measures `model` on problems 0 to `problems` of the task's test split, by greedy responses, decoded as rollouts are with `how`.
 ///
 /// # Errors
 /// If a prompt does not fit the model, or the device fails.
@@ -136,9 +136,9 @@ const PROBLEMS_AT_ONCE: usize = 256;
 /// # Panics
 /// If `problems` is below 2: one has no other picture to swap with.
 #[track_caller]
-pub fn measure(model: &Model, encoder: &Encoder, task: &Task, problems: u64, max_new_tokens: usize) -> Result<Robustness, TrainError> {
+pub fn measure(model: &Model, encoder: &Encoder, task: &Task, problems: u64, how: &RolloutConfig) -> Result<Robustness, TrainError> {
     assert!(problems >= 2, "robustness: {problems} problems: expected at least 2");
-    let respond = |prompts: Vec<Prompt>| greedy(model, encoder, prompts, max_new_tokens);
+    let respond = |prompts: Vec<Prompt>| greedy(model, encoder, prompts, how);
     let prompts = test_prompts(task, 0..problems);
     let original = respond(prompts.clone())?;
     let answers: Vec<Option<String>> = original.iter().map(answer).collect();
@@ -182,8 +182,8 @@ fn with_pictures(prompts: &[Prompt], picture: impl Fn(&Prompt) -> image::RgbImag
 }
 
 /// One greedy response to each prompt.
-fn greedy(model: &Model, encoder: &Encoder, prompts: Vec<Prompt>, max_new_tokens: usize) -> Result<Vec<Group>, TrainError> {
-    let config = RolloutConfig { max_new_tokens, temperature: 0.0, ..RolloutConfig::default() };
+fn greedy(model: &Model, encoder: &Encoder, prompts: Vec<Prompt>, how: &RolloutConfig) -> Result<Vec<Group>, TrainError> {
+    let config = RolloutConfig { temperature: 0.0, ..*how };
     let mut groups = Vec::new();
     let mut prompts = prompts.into_iter().peekable();
     while prompts.peek().is_some() {

@@ -49,8 +49,8 @@ pub const PROBLEMS_AT_ONCE: usize = 128;
 pub struct Measuring {
     /// How tokens are chosen.
     pub decoding: Decoding,
-    /// Longest response.
-    pub max_new_tokens: usize,
+    /// Of a run's rollouts: the longest response, how many sequences are decoded side by side, and how keys and values are kept. The rest does not matter here.
+    pub rollout: RolloutConfig,
     /// Steps that the model was trained for, for the record.
     pub step: u64,
     /// The draws are a function of it and of a prompt's place among the prompts.
@@ -84,12 +84,12 @@ pub fn evaluate_among(
     how: Measuring,
     mut each: impl FnMut(usize, &Group),
 ) -> Result<Evaluation, TrainError> {
-    let Measuring { decoding, max_new_tokens, step, seed } = how;
+    let Measuring { decoding, rollout: config, step, seed } = how;
     let (temperature, samples) = match decoding {
         Decoding::Greedy => (0.0, 1),
         Decoding::Sampled { temperature, samples } => (temperature, samples),
     };
-    let config = RolloutConfig { max_new_tokens, temperature, top_p: 1.0, ..RolloutConfig::default() };
+    let config = RolloutConfig { temperature, top_p: 1.0, ..config };
     let mut categories = vec![CategoryResult::empty("all", samples)];
     let mut prompts = prompts.into_iter();
     for part in 0.. {

@@ -87,6 +87,7 @@ pub fn rollout(
         sampling: Sampling { temperature: config.temperature, top_k: None, top_p: config.top_p, seed },
         stop_tokens: encoder.end_tokens().to_vec(),
         check_every: None,
+        kv_cache: config.kv_cache.into(),
     };
     let mut completions = Vec::new();
     for requests in side_by_side(requests, config.sequences_at_once) {

@@ -25,32 +25,54 @@ use matrix::Form;
 pub use matrix::{Block, Order, Threads};
 
 /// A float type with matrix products, of matrices that lie in their slices and have elements.
-pub trait Product: Sized {
-    /// With both sides of this type.
-    fn multiply(threads: Threads, form: &Form<Self>, a: Block<Self>, b: Block<Self>, c: &mut [Self]);
+pub trait Product: Right<Self> + Sized {
     /// With a right side in half precision, whose elements are widened on the way.
-    fn multiply_half<H: Half>(form: &Form<Self>, a: Block<Self>, b: Block<H>, c: &mut [Self]);
+    fn multiply_half<H: Half>(threads: Threads, form: &Form<Self>, a: Block<Self>, b: Block<H>, c: &mut [Self]);
+}
+
+/// What the right side of a product in `F` can be stored as: `F` itself, or halves.
+pub trait Right<F>: Element {
+    /// The product with a right side of this type.
+    fn multiply(threads: Threads, form: &Form<F>, a: Block<F>, b: Block<Self>, c: &mut [F]);
 }
 
 impl Product for f32 {
-    fn multiply(threads: Threads, form: &Form<f32>, a: Block<f32>, b: Block<f32>, c: &mut [f32]) {
+    fn multiply_half<H: Half>(threads: Threads, form: &Form<f32>, a: Block<f32>, b: Block<H>, c: &mut [f32]) {
         if !x86::multiply(threads, form, a, b, c) {
-            portable::multiply(portable::f32_kernel(), threads, form, a, b, c);
-        }
-    }
-    fn multiply_half<H: Half>(form: &Form<f32>, a: Block<f32>, b: Block<H>, c: &mut [f32]) {
-        if !x86::multiply(Threads::All, form, a, b, c) {
-            portable::multiply_half(form, a, b, c);
+            portable::multiply_half(threads, form, a, b, c);
         }
     }
 }
 
 impl Product for f64 {
+    fn multiply_half<H: Half>(threads: Threads, form: &Form<f64>, a: Block<f64>, b: Block<H>, c: &mut [f64]) {
+        portable::multiply_half(threads, form, a, b, c);
+    }
+}
+
+impl Right<f32> for f32 {
+    fn multiply(threads: Threads, form: &Form<f32>, a: Block<f32>, b: Block<f32>, c: &mut [f32]) {
+        if !x86::multiply(threads, form, a, b, c) {
+            portable::multiply(portable::f32_kernel(), threads, form, a, b, c);
+        }
+    }
+}
+
+impl Right<f64> for f64 {
     fn multiply(threads: Threads, form: &Form<f64>, a: Block<f64>, b: Block<f64>, c: &mut [f64]) {
         portable::multiply(portable::f64_kernel(), threads, form, a, b, c);
     }
-    fn multiply_half<H: Half>(form: &Form<f64>, a: Block<f64>, b: Block<H>, c: &mut [f64]) {
-        portable::multiply_half(form, a, b, c);
+}
+
+impl<F: Product> Right<F> for f16 {
+    fn multiply(threads: Threads, form: &Form<F>, a: Block<F>, b: Block<f16>, c: &mut [F]) {
+        F::multiply_half(threads, form, a, b, c);
+    }
+}
+
+impl<F: Product> Right<F> for bf16 {
+    fn multiply(threads: Threads, form: &Form<F>, a: Block<F>, b: Block<bf16>, c: &mut [F]) {
+        F::multiply_half(threads, form, a, b, c);
     }
 }
 
@@ -60,49 +82,29 @@ impl Product for f64 {
 /// # Panics
 /// If a matrix reaches past its slice.
 #[track_caller]
-pub fn multiply<F: Float + Product>(sizes: [usize; 3], alpha: F, a: Block<F>, b: Block<F>, beta: F, c: &mut [F], c_stride: usize) {
+pub fn multiply<F: Float, T: Right<F>>(sizes: [usize; 3], alpha: F, a: Block<F>, b: Block<T>, beta: F, c: &mut [F], c_stride: usize) {
     multiply_on(Threads::One, Order::Fastest, sizes, alpha, a, b, beta, c, c_stride);
 }
 
-/// [`multiply`] on as many threads as it may use.
+/// [`multiply`] on as many threads as it may use. A right side in half precision is never widened as a whole.
 ///
 /// # Panics
 /// If a matrix reaches past its slice.
 #[track_caller]
-pub fn multiply_on<F: Float + Product>(
+pub fn multiply_on<F: Float, T: Right<F>>(
     threads: Threads,
     order: Order,
     [m, n, k]: [usize; 3],
     alpha: F,
     a: Block<F>,
-    b: Block<F>,
+    b: Block<T>,
     beta: F,
     c: &mut [F],
     c_stride: usize,
 ) {
     let form = Form { m, n, k, alpha, beta, c_stride, order };
     if form.check(&a, &b, c) {
-        F::multiply(threads, &form, a, b, c);
-    }
-}
-
-/// The product `c = a b + beta c` on all threads, with a right side in half precision, which is never widened as a whole.
-///
-/// # Panics
-/// If a matrix reaches past its slice.
-#[track_caller]
-pub fn multiply_half<F: Float + Product, H: Half>(
-    order: Order,
-    [m, n, k]: [usize; 3],
-    a: Block<F>,
-    b: Block<H>,
-    beta: F,
-    c: &mut [F],
-    c_stride: usize,
-) {
-    let form = Form { m, n, k, alpha: F::ONE, beta, c_stride, order };
-    if form.check(&a, &b, c) {
-        F::multiply_half(&form, a, b, c);
+        T::multiply(threads, &form, a, b, c);
     }
 }
 
@@ -110,6 +112,8 @@ pub fn multiply_half<F: Float + Product, H: Half>(
 pub trait Half: Element {
     /// Widens a slice into another of the same length, exactly.
     fn widen(from: &[Self], to: &mut [f32]);
+    /// Rounds a slice into another of the same length, to nearest, ties to even.
+    fn narrow(from: &[f32], to: &mut [Self]);
     /// The same value in f32.
     fn to_f32(self) -> f32;
 }
@@ -117,6 +121,9 @@ pub trait Half: Element {
 impl Half for f16 {
     fn widen(from: &[f16], to: &mut [f32]) {
         from.convert_to_f32_slice(to);
+    }
+    fn narrow(from: &[f32], to: &mut [f16]) {
+        to.convert_from_f32_slice(from);
     }
     fn to_f32(self) -> f32 {
         self.to_f32()
@@ -127,6 +134,9 @@ impl Half for bf16 {
     fn widen(from: &[bf16], to: &mut [f32]) {
         // the upper half of an f32: this loop vectorises, the crate's keeps NaNs quiet one at a time
         from.iter().zip(to).for_each(|(from, to)| *to = f32::from_bits(u32::from(from.to_bits()) << 16));
+    }
+    fn narrow(from: &[f32], to: &mut [bf16]) {
+        from.iter().zip(to).for_each(|(from, to)| *to = bf16::from_f32(*from));
     }
     fn to_f32(self) -> f32 {
         self.to_f32()

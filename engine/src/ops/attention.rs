@@ -1,7 +1,9 @@
 //! Attention over packed segments, flash style: no `[seq, seq]` matrix, forward or backward.
 
+use crate::autograd::assert_no_grad;
 use crate::cpu::parallel::for_costly_rows;
 use crate::cpu::{CpuArgs, Float, reduce};
+use crate::dtype::DType;
 use crate::kernel::{Kernel, Shader};
 use crate::tensor::Tensor;
 use crate::{kernel, kernel_params, parallel, wgsl};
@@ -27,20 +29,22 @@ kernel_params! {
     struct StatsParams { rows: u32 }
 }
 
-const FORWARD_SHADER: Shader = wgsl!("common/math.wgsl", "common/attention.wgsl", "attention.wgsl");
-const DECODE_SHADER: Shader = wgsl!("common/math.wgsl", "common/attention.wgsl", "attention_decode.wgsl");
+const FORWARD_SHADER: Shader = wgsl!("common/math.wgsl", "common/attention.wgsl", "common/stored_keys.wgsl", "attention.wgsl");
+const DECODE_SHADER: Shader = wgsl!("common/math.wgsl", "common/attention.wgsl", "common/stored_keys.wgsl", "attention_decode.wgsl");
 const BACKWARD_SHADER: Shader = wgsl!("common/attention.wgsl", "attention_backward.wgsl");
 const STATS_SHADER: Shader = wgsl!("attention_stats.wgsl");
-static FORWARD: Kernel = kernel!(FORWARD_SHADER, "forward", Params, attention).overriding(HEAD_DIMS);
-static DECODE: Kernel = kernel!(DECODE_SHADER, "decode", Params, attention).overriding(HEAD_DIMS);
-static JOIN: Kernel = kernel!(DECODE_SHADER, "join", Params, attention_join).overriding(HEAD_DIMS);
-static BACKWARD: Kernel = kernel!(BACKWARD_SHADER, "backward", Params, attention_backward).overriding(HEAD_DIMS);
-static STATS: Kernel = kernel!(STATS_SHADER, "stats_of_rows", StatsParams, attention_stats).overriding(HEAD_DIMS);
+static FORWARD: Kernel = kernel!(FORWARD_SHADER, "forward", Params, attention).overriding(&[HEAD_DIM, KEY_TYPE]);
+static DECODE: Kernel = kernel!(DECODE_SHADER, "decode", Params, attention).overriding(&[HEAD_DIM, KEY_TYPE]);
+static JOIN: Kernel = kernel!(DECODE_SHADER, "join", Params, attention_join).overriding(&[HEAD_DIM]);
+static BACKWARD: Kernel = kernel!(BACKWARD_SHADER, "backward", Params, attention_backward).overriding(&[HEAD_DIM]);
+static STATS: Kernel = kernel!(STATS_SHADER, "stats_of_rows", StatsParams, attention_stats).overriding(&[HEAD_DIM]);
 pub(crate) const KERNELS: &[&Kernel] = &[&FORWARD, &DECODE, &JOIN, &BACKWARD, &STATS];
 
 /// The head_dims of models (the shaders take more): 16 and 32 in small ones, 72 in SigLIP-so400m, 80 in the vision tower of Qwen2-VL, 64 and
 /// 128 in most others.
-const HEAD_DIMS: &[(&str, &[u32])] = &[("HEAD_DIM", &[16, 32, 64, 72, 80, 128])];
+const HEAD_DIM: (&str, &[u32]) = ("HEAD_DIM", &[16, 32, 64, 72, 80, 128]);
+/// How keys and values are stored.
+const KEY_TYPE: (&str, &[u32]) = ("KEY_TYPE", DType::FLOAT_CODES);
 /// The largest head_dim: a thread keeps an eighth of four rows in registers.
 const MAX_HEAD_DIM: usize = 128;
 /// Rows (of queries and heads) that a workgroup takes when decoding.
@@ -50,19 +54,23 @@ impl Tensor {
     /// Attention of the queries (`self`) over the keys that `segments` lets them see:
     /// `out[i] = Σ_j softmax_j(scale · q[i] · k[j]) v[j]`, 0 where a query sees no key. `heads / kv_heads` neighbouring heads share a key head.
     /// Memory grows with the tokens, not with their product (FlashAttention, arXiv 2205.14135).
+    ///
+    /// Keys and values may be stored as f16 or bf16, as in a cache; arithmetic is in f32 all the same, and there is no gradient then.
     /// `[q_tokens, heads, head_dim], 2 × [kv_tokens, kv_heads, head_dim] -> [q_tokens, heads, head_dim]`
     ///
     /// # Panics
-    /// If shapes do not fit each other or the segments, heads is no multiple of kv_heads, or head_dim exceeds 128.
+    /// If shapes do not fit each other or the segments, heads is no multiple of kv_heads, head_dim exceeds 128, a gradient is needed with keys and values of halves, or these
+    /// have an odd head_dim (no multiple of 4) beside f64 queries.
     #[track_caller]
     pub fn attention(&self, keys: &Tensor, values: &Tensor, segments: &Segments, scale: f32) -> Tensor {
-        super::assert_arithmetic("attention", &[self, keys, values]);
         let [heads, kv_heads, head_dim] = check(self, keys, values, segments);
         let (q, k, v) = (packed(self), packed(keys), packed(values));
         let table = segments.upload(self.device());
         let parts = segments.table();
         let padded = q.dim(-1);
-        let constants = [("HEAD_DIM", padded as f64)];
+        let key_type = if k.dtype() == DType::F64 { DType::F32 } else { k.dtype() };
+        let constants = [("HEAD_DIM", padded as f64), ("KEY_TYPE", f64::from(key_type.code()))];
+        let sizes = [constants[0]];
         let params = Params {
             heads: heads as u32,
             kv_heads: kv_heads as u32,
@@ -88,7 +96,7 @@ impl Tensor {
             let groups = parts.parts * kv_heads * (parts.longest * (heads / kv_heads)).div_ceil(DECODE_ROWS);
             let launch = DECODE.launch(&params).constants(&constants).input(&table).input(&q).input(&k).input(&v);
             launch.output(&out).output(&lse).output(&kept).groups(groups).cost(cost).run();
-            let launch = JOIN.launch(&params).constants(&constants).input(&table).input(&kept);
+            let launch = JOIN.launch(&params).constants(&sizes).input(&table).input(&kept);
             launch.output(&out).output(&lse).groups(parts.cuts * heads).run();
         } else {
             let launch = FORWARD.launch(&params).constants(&constants).input(&table).input(&q).input(&k).input(&v);
@@ -102,12 +110,12 @@ impl Tensor {
             let rows = lse.len();
             let stats = Tensor::uninit(q.device(), &[rows, 2], q.dtype(), "attention");
             let stats_params = StatsParams { rows: rows as u32 };
-            let launch = STATS.launch(&stats_params).constants(&constants).input(&out).input(&dout).input(&lse);
+            let launch = STATS.launch(&stats_params).constants(&sizes).input(&out).input(&dout).input(&lse);
             launch.output(&stats).groups(rows.div_ceil(64)).run();
 
             let dq = Tensor::uninit(q.device(), q.shape(), q.dtype(), "attention");
             let dkv = Tensor::uninit(q.device(), &[&[2], k.shape()].concat(), q.dtype(), "attention");
-            let launch = BACKWARD.launch(&params).constants(&constants);
+            let launch = BACKWARD.launch(&params).constants(&sizes);
             let launch = launch.input(&table).input(&q).input(&k).input(&v).input(&dout).input(&stats);
             launch.output(&dq).output(&dkv).groups(groups).cost(7 * pairs * (heads * head_dim) as u64).run();
             let half = |index| unpadded(&dkv.slice(0, index, 1).reshape(k.shape()), head_dim);
@@ -118,6 +126,14 @@ impl Tensor {
 
 #[track_caller]
 fn check(q: &Tensor, k: &Tensor, v: &Tensor, segments: &Segments) -> [usize; 3] {
+    if k.dtype().is_half() && k.dtype() == v.dtype() {
+        super::assert_arithmetic("attention", &[q]);
+        assert_no_grad("attention over keys and values of halves", &[q, k, v]);
+        let (here, there) = (q.device(), k.device());
+        assert!(here == there && here == v.device(), "attention: tensors on different devices: {here} and {there}");
+    } else {
+        super::assert_arithmetic("attention", &[q, k, v]);
+    }
     let shapes = || format!("queries {:?}, keys {:?}, values {:?}", q.shape(), k.shape(), v.shape());
     let (&[query_tokens, heads, head_dim], &[kv_tokens, kv_heads, kv_dim]) = (q.shape(), k.shape()) else {
         panic!("attention: queries and keys have three axes (tokens, heads, head_dim): {}", shapes());
@@ -137,16 +153,23 @@ fn check(q: &Tensor, k: &Tensor, v: &Tensor, segments: &Segments) -> [usize; 3] 
         segments.query_tokens(),
         segments.kv_tokens()
     );
+    assert!(
+        !(k.dtype().is_half() && q.dtype() == DType::F64 && !head_dim.is_multiple_of(4)),
+        "attention: f64 queries over keys of halves need a head_dim that is a multiple of 4: {} ({head_dim})",
+        shapes()
+    );
     [heads, kv_heads, head_dim]
 }
 
-/// Packed, with head_dim filled up with zeros to a multiple of 4, which changes no product: the shaders read vectors of four.
+/// Packed, with head_dim filled up with zeros to a multiple of 4, which changes no product: the shaders read vectors of four. Halves that need filling become f32, which changes no
+/// value.
 fn packed(x: &Tensor) -> Tensor {
     let x = x.detach();
     let head_dim = x.dim(-1);
     if head_dim.is_multiple_of(4) {
         return x.contiguous();
     }
+    let x = if x.dtype().is_half() { x.cast(DType::F32) } else { x };
     let padded = Tensor::zeros(x.device(), &[x.dim(0), x.dim(1), head_dim.next_multiple_of(4)], x.dtype());
     padded.slice(-1, 0, head_dim).copy_from_(&x);
     padded

@@ -1,8 +1,12 @@
 //! The heads of attention out of one joint projection, queries and keys turned on the way (rotary position embedding, Su et al. 2021, arXiv 2104.09864, rotate-half form).
 
+use half::{bf16, f16};
+
 use crate::autograd::{assert_no_grad, with_grads_of};
+use crate::cpu::gemm::Half;
 use crate::cpu::parallel::{for_row_blocks, for_row_blocks_of};
 use crate::cpu::{CpuArgs, Float};
+use crate::dtype::DType;
 use crate::indices::Indices;
 use crate::kernel::{Kernel, Shader};
 use crate::tensor::Tensor;
@@ -12,17 +16,19 @@ use super::ELEMENTS_PER_GROUP;
 use super::rope::RopeTable;
 
 kernel_params! {
-    /// Pairs of elements j and j + half in all heads of all tokens; `cache_rows` is for `split_cached` alone.
+    /// Pairs of elements j and j + half in all heads of all tokens; `cache_rows` is for those that write a cache alone.
     struct Params { pairs: u32, heads: u32, kv_heads: u32, half: u32, cache_rows: u32 }
 }
 
-const SHADER: Shader = wgsl!("split_heads.wgsl");
+const SHADER: Shader = wgsl!("common/half.wgsl", "split_heads.wgsl");
 static SPLIT: Kernel = kernel!(SHADER, "split", Params, split);
 static SPLIT_PLAIN: Kernel = kernel!(SHADER, "split_plain", Params, split_plain);
 static SPLIT_CACHED: Kernel = kernel!(SHADER, "split_cached", Params, split_cached);
+static SPLIT_CACHED_HALF: Kernel =
+    kernel!(SHADER, "split_cached_half", Params, split_cached_half).overriding(&[("DTYPE", DType::HALF_CODES)]);
 static JOIN: Kernel = kernel!(SHADER, "join", Params, join);
 static JOIN_PLAIN: Kernel = kernel!(SHADER, "join_plain", Params, join_plain);
-pub(crate) const KERNELS: &[&Kernel] = &[&SPLIT, &SPLIT_PLAIN, &SPLIT_CACHED, &JOIN, &JOIN_PLAIN];
+pub(crate) const KERNELS: &[&Kernel] = &[&SPLIT, &SPLIT_PLAIN, &SPLIT_CACHED, &SPLIT_CACHED_HALF, &JOIN, &JOIN_PLAIN];
 
 /// How many heads a joint projection holds, and how wide they are: the queries' come first, then the keys', then as many of values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,8 +84,8 @@ impl Tensor {
         })
     }
 
-    /// [`split_heads`](Tensor::split_heads) while decoding: the queries, and in place the new keys and values in rows of a cache, those of token i in row `rows[i]`. No gradient
-    /// is recorded. `[tokens, (queries + 2 kv) · dim] -> [tokens, queries, dim]`, keys and values `[cache rows, kv, dim]`
+    /// [`split_heads`](Tensor::split_heads) while decoding: the queries, and in place the new keys and values in rows of a cache, those of token i in row `rows[i]`. A cache of f16 or
+    /// bf16 gets them rounded to nearest, ties to even. No gradient is recorded. `[tokens, (queries + 2 kv) · dim] -> [tokens, queries, dim]`, keys and values `[cache rows, kv, dim]`
     ///
     /// # Panics
     /// As [`split_heads`](Tensor::split_heads), if the cache has another shape or type, an index is no row of it or stands twice, or the projection needs a gradient.
@@ -88,7 +94,10 @@ impl Tensor {
         const OP: &str = "split_heads_into";
         check(OP, self, heads, Some(rope));
         assert_no_grad(OP, &[self, keys, values]);
-        super::assert_arithmetic(OP, &[self, keys, values]);
+        let is_half = keys.dtype().is_half() && keys.dtype() == values.dtype();
+        if !is_half {
+            super::assert_arithmetic(OP, &[self, keys, values]);
+        }
         assert!(
             keys.rank() == 3 && keys.shape()[1..] == [heads.kv, heads.dim] && values.shape() == keys.shape() && rows.len() == self.dim(0),
             "{OP}: needs a cache [rows, {}, {}] and a row for each of {} tokens: got keys {:?}, values {:?} and {} rows",
@@ -104,7 +113,9 @@ impl Tensor {
         let x = self.contiguous();
         let params = Params { cache_rows: keys.dim(0) as u32, ..params(self, heads) };
         let queries = uninit(&x, &[x.dim(0), heads.queries, heads.dim]);
-        let launch = SPLIT_CACHED.launch(&params).input(&x).input(rope.tensor()).input(rows.tensor());
+        let constants = [("DTYPE", f64::from(keys.dtype().code()))];
+        let launch = if is_half { SPLIT_CACHED_HALF.launch(&params).constants(&constants) } else { SPLIT_CACHED.launch(&params) };
+        let launch = launch.input(&x).input(rope.tensor()).input(rows.tensor());
         launch.output(&queries).output(keys).output(values).groups(groups(&params)).run();
         queries
     }
@@ -210,6 +221,38 @@ fn split_cached<F: Float>(params: &Params, mut args: CpuArgs) {
         turn(&x[..q_len], angles, F::ONE, q);
         turn(&x[q_len..q_len + kv_len], angles, F::ONE, &mut keys[place.clone()]);
         values[place].copy_from_slice(&x[q_len + kv_len..]);
+    }
+}
+
+fn split_cached_half<F: Float>(params: &Params, args: CpuArgs) {
+    match args.output_dtype(1) {
+        DType::F16 => split_cached_as::<F, f16>(params, args),
+        _ => split_cached_as::<F, bf16>(params, args),
+    }
+}
+
+fn split_cached_as<F: Float, H: Half>(params: &Params, mut args: CpuArgs) {
+    let (x, table, rows) = (args.input::<F>(0), args.input::<f32>(1), args.input::<u32>(2));
+    let (q, keys, values) = (args.output::<F>(0), args.output::<H>(1), args.output::<H>(2));
+    let ([q_len, kv_len], dim) = (widths(params), 2 * params.half as usize);
+    let mut turned = vec![F::ZERO; kv_len];
+    let tokens = x.chunks(q_len + 2 * kv_len).zip(table.chunks(dim));
+    for (((x, angles), q), &row) in tokens.zip(q.chunks_mut(q_len)).zip(rows) {
+        assert!(row < params.cache_rows, "split_heads_into: index {row} of {} rows", params.cache_rows);
+        let place = row as usize * kv_len..(row as usize + 1) * kv_len;
+        turn(&x[..q_len], angles, F::ONE, q);
+        turn(&x[q_len..q_len + kv_len], angles, F::ONE, &mut turned);
+        round(&turned, &mut keys[place.clone()]);
+        round(&x[q_len + kv_len..], &mut values[place]);
+    }
+}
+
+/// Stores a slice as halves.
+fn round<F: Float, H: Half>(from: &[F], to: &mut [H]) {
+    let mut single = [0.0f32; 256];
+    for (from, to) in from.chunks(single.len()).zip(to.chunks_mut(single.len())) {
+        single.iter_mut().zip(from).for_each(|(single, x)| *single = x.to_f64() as f32);
+        H::narrow(&single[..from.len()], to);
     }
 }
 

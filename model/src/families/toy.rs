@@ -169,7 +169,13 @@ mod tests {
         let model = Model::random(&config(), &Device::cpu(), 3, DType::F64);
         let prompts = [prompt(1), prompt(20)];
         let requests = prompts.each_ref().map(|(prompt, pictures)| GenerationRequest { prompt, pictures, streams: 0..2 });
-        let options = GenerationOptions { max_new_tokens: 6, sampling: Sampling::plain(1), stop_tokens: vec![], check_every: None };
+        let options = GenerationOptions {
+            max_new_tokens: 6,
+            sampling: Sampling::plain(1),
+            stop_tokens: vec![],
+            check_every: None,
+            kv_cache: DType::F32,
+        };
         let drawn = generate(&model, &requests, &options).unwrap();
 
         let (mut shared, mut alone) = (Packing::new(model.config()), Packing::new(model.config()));

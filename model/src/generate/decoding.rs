@@ -70,7 +70,7 @@ impl<'a> Decoding<'a> {
             running.clear();
         }
         let rows = if running.is_empty() { 0 } else { prompt_tokens + running.len() * own_rows };
-        let cache = model.new_cache(rows);
+        let cache = model.new_cache(rows, options.kv_cache);
         let hidden = (!running.is_empty()).then(|| {
             let hidden = prefill(model, packing, &cache);
             hidden.index_select(&Indices::new(model.device(), &last_prompt_rows, &[last_prompt_rows.len()]))

@@ -45,7 +45,7 @@ fn training(model: &Model) -> Vec<u64> {
 /// Of one more token of two sequences.
 fn decoding(model: &Model) -> Vec<u64> {
     let launches = || model.device().counters().launches;
-    let cache = model.new_cache(8);
+    let cache = model.new_cache(8, DType::F32);
     let segment = |row: usize| Segment { query: row..row + 1, keys: row * 4..row * 4 + 1, prefix: None, mask: Mask::Causal };
     let segments = Segments::new(vec![segment(0), segment(1)], 2, cache.rows());
     let rope = model.rope(&model.text_positions([7, 9]));

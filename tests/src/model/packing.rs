@@ -1,7 +1,7 @@
 //! Packed batches: shared prompts, views, caches.
 
 use percept_engine::ops::{Mask, Segment, Segments};
-use percept_engine::{Indices, Tensor};
+use percept_engine::{DType, Indices, Tensor};
 use percept_model::image::{Patches, Tiling};
 use percept_model::{Model, ModelError, Packing, Positions, ResponseRows};
 
@@ -71,7 +71,7 @@ fn cached_decoding_equals_the_packed_forward() {
     let mut packing = Packing::new(model.config());
     packing.prompt(&prompt, &[picture(5)]).unwrap();
     let batch = packing.into_batch(&model);
-    let cache = model.new_cache(40);
+    let cache = model.new_cache(40, DType::F32);
     let device = model.device();
     let read = |x: &Tensor, start: usize, count: usize| {
         let positions: Vec<u32> = (start..start + count).map(|p| p as u32).collect();

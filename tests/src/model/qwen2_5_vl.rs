@@ -156,7 +156,8 @@ fn decoding_is_reading(device: &Device, dtype: DType, tolerance: f64) {
     let model = load("flat", &Device::cpu()).to(device, dtype).unwrap();
     let sequences = golden("flat").sequences;
     let request = |i: usize| GenerationRequest { prompt: &sequences[i].ids, pictures: &sequences[i].pictures, streams: 0..2 };
-    let options = GenerationOptions { max_new_tokens: 5, sampling: Sampling::plain(1), stop_tokens: vec![], check_every: None };
+    let options =
+        GenerationOptions { max_new_tokens: 5, sampling: Sampling::plain(1), stop_tokens: vec![], check_every: None, kv_cache: DType::F32 };
     let drawn = generate(&model, &[request(1), request(3), request(0)], &options).unwrap();
 
     let (mut shared, mut alone) = (Packing::new(model.config()), Packing::new(model.config()));
@@ -353,7 +354,8 @@ fn pictures_tell_prompts_of_the_same_tokens_apart() {
     let mut prompt = vec![11, 12];
     prompt.extend([config.image_token_id; 6]);
     prompt.extend([13, 14]);
-    let options = GenerationOptions { max_new_tokens: 4, sampling: Sampling::plain(1), stop_tokens: vec![], check_every: None };
+    let options =
+        GenerationOptions { max_new_tokens: 4, sampling: Sampling::plain(1), stop_tokens: vec![], check_every: None, kv_cache: DType::F32 };
     let request = |i: usize| GenerationRequest { prompt: &prompt, pictures: &pictures[i..=i], streams: 0..1 };
     let together = generate(&model, &[request(0), request(1), request(0)], &options).unwrap();
     let alone = [0, 1, 0].map(|i| generate(&model, &[request(i)], &options).unwrap().remove(0));
@@ -374,7 +376,7 @@ fn what_the_directory_says_of_sampling_changes_nothing() {
     let drawn = || {
         let model = Model::load(path.path(), &Device::cpu(), Precision::Float32).unwrap();
         let sampling = Sampling { temperature: 4.0, ..Sampling::plain(1) };
-        let options = GenerationOptions { max_new_tokens: 6, sampling, stop_tokens: vec![], check_every: None };
+        let options = GenerationOptions { max_new_tokens: 6, sampling, stop_tokens: vec![], check_every: None, kv_cache: DType::F32 };
         let drawn = generate(&model, &[GenerationRequest { prompt: &[11, 12, 13], pictures: &[], streams: 0..4 }], &options).unwrap();
         drawn[0].iter().map(|one| (one.tokens.clone(), one.log_probs.clone())).collect::<Vec<_>>()
     };

@@ -1,5 +1,6 @@
 //! Batches whose responses are made up, as many and as long as a measurement wants them.
 
+use percept_engine::DType;
 use percept_engine::ops::Sampling;
 use percept_model::{GenerationOptions, GenerationRequest, Model, ModelError, generate};
 
@@ -64,6 +65,7 @@ impl Size {
             sampling: Sampling::plain(1),
             stop_tokens: Vec::new(),
             check_every: None,
+            kv_cache: DType::F32,
         };
         generate(model, &requests, &options).map(drop)
     }

@@ -28,7 +28,13 @@ pub fn counts(configs: &[Config; 2], device: &Device) -> anyhow::Result<Section>
     let write = |tokens: usize| -> anyhow::Result<Counters> {
         let request = GenerationRequest { prompt: &prompt.tokens, pictures: &prompt.tiles, streams: 0..1 };
         let sampling = Sampling { temperature: 1.0, top_k: None, top_p: 1.0, seed: 0 };
-        let options = GenerationOptions { max_new_tokens: tokens, sampling, stop_tokens: Vec::new(), check_every: None };
+        let options = GenerationOptions {
+            max_new_tokens: tokens,
+            sampling,
+            stop_tokens: Vec::new(),
+            check_every: None,
+            kv_cache: config.rollout.kv_cache.into(),
+        };
         let before = device.counters();
         generate(trainer.model(), &[request], &options)?;
         let after = device.counters();

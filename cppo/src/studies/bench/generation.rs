@@ -1,6 +1,6 @@
 //! Reading a prompt and writing an answer, with the configured model.
 
-use percept_engine::{Device, Sampling};
+use percept_engine::{DType, Device, Sampling};
 use percept_model::{GenerationOptions, GenerationRequest, Model, generate};
 
 use super::{Effort, Limits, Row, Section, median, seconds};
@@ -24,7 +24,9 @@ pub fn generation(config: &Config, device: &Device, limits: &Limits, effort: Eff
     let prompts = problems.iter().map(|prompt| encoder.encode(prompt)).collect::<Result<Vec<_>, _>>()?;
     let mut rows = Vec::new();
 
-    let reading = |tokens: usize, sequences: u32, prompts: &[EncodedPrompt]| draw(&model, device, prompts, sequences, tokens);
+    let reading = |tokens: usize, sequences: u32, prompts: &[EncodedPrompt]| {
+        draw(&model, device, prompts, sequences, tokens, config.rollout.kv_cache.into())
+    };
     reading(1, 1, &prompts)?;
     let read: usize = prompts.iter().map(|prompt| prompt.tokens.len()).sum();
     let times = (0..effort.rounds()).map(|_| reading(1, 1, &prompts)).collect::<Result<Vec<_>, _>>()?;
@@ -53,7 +55,7 @@ pub fn generation(config: &Config, device: &Device, limits: &Limits, effort: Eff
     Ok(Section::new("Generation", about, "tokens/s", rows))
 }
 
-fn draw(model: &Model, device: &Device, prompts: &[EncodedPrompt], sequences: u32, tokens: usize) -> anyhow::Result<f64> {
+fn draw(model: &Model, device: &Device, prompts: &[EncodedPrompt], sequences: u32, tokens: usize, kv_cache: DType) -> anyhow::Result<f64> {
     let requests: Vec<GenerationRequest<'_>> = (0..)
         .step_by(sequences as usize)
         .zip(prompts)
@@ -64,6 +66,7 @@ fn draw(model: &Model, device: &Device, prompts: &[EncodedPrompt], sequences: u3
         sampling: Sampling { temperature: 1.0, top_k: None, top_p: 1.0, seed: 0 },
         stop_tokens: Vec::new(),
         check_every: None,
+        kv_cache,
     };
     seconds(device, || Ok(generate(model, &requests, &options)?))
 }

@@ -175,14 +175,13 @@ pub fn measure(
     let task = Task::new(&config.task)?;
     let prompts = test_prompts(&task, 0..compare.problems as u64);
     let sampled = Decoding::Sampled { temperature: config.eval.temperature, samples: compare.samples };
-    let max_new_tokens = config.rollout.max_new_tokens;
     // the draws are the same for all cells
-    let how = |decoding| Measuring { decoding, max_new_tokens, step: 0, seed: 0 };
+    let how = |decoding| Measuring { decoding, rollout: config.rollout, step: 0, seed: 0 };
     let of = |decoding| evaluate_among(world, rows, model, encoder, prompts.clone(), how(decoding), |_, _| {});
     let [greedy, sampled] = [of(Decoding::Greedy)?, of(sampled)?].map(|evaluation| Accuracy::of(&evaluation.categories[0]));
     let robustness = match compare.robustness_problems {
         0 => None,
-        problems => Some(robustness::measure(model, encoder, &task, problems, max_new_tokens)?),
+        problems => Some(robustness::measure(model, encoder, &task, problems, &config.rollout)?),
     };
     let detectors = match compare.detector_problems {
         0 => Vec::new(),

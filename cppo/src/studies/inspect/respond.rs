@@ -51,7 +51,7 @@ pub(super) fn respond(
     };
     match source {
         ResponseSource::Sampled => decode(model, encoder, prompts, &config.rollout, seed),
-        ResponseSource::Greedy => decode(model, encoder, prompts, &RolloutConfig { temperature: 0.0, ..config.rollout.clone() }, seed),
+        ResponseSource::Greedy => decode(model, encoder, prompts, &RolloutConfig { temperature: 0.0, ..config.rollout }, seed),
         ResponseSource::Given(text) => prompts.into_iter().map(|prompt| written(prompt, text)).collect(),
         ResponseSource::Reference => {
             let reference = |prompt: Prompt| match prompt.problem.as_ref().map(|problem| problem.reference_text()) {

@@ -1,11 +1,13 @@
 //! Rows of segment attention. Its f64 forward is compared with a composite of other ops in `tests/src/attention.rs`.
 
+use crate::dtype::DType;
 use crate::ops::{self, Mask, Segment, Segments};
 
 use super::{OpRow, Rng, Sample};
 
 pub(super) fn rows() -> Vec<OpRow> {
-    vec![OpRow { name: "attention", kernels: ops::attention::KERNELS, samples, random }]
+    let row = |name, samples, random| OpRow { name, kernels: ops::attention::KERNELS, samples, random };
+    vec![row("attention", samples, random), row("attention_over_halves", samples_of_halves, random_of_halves)]
 }
 
 fn samples() -> Vec<Sample> {
@@ -27,6 +29,7 @@ fn samples() -> Vec<Sample> {
     for heads in [[1, 1, 4], [3, 1, 36], [16, 2, 8]] {
         samples.push(sample(&mut rng, &format!("decode, parts, {heads:?}"), decode_parts(), heads).forward_only());
     }
+    samples.push(sample(&mut rng, "decode, many and long", decode_many(), [6, 3, 4]).forward_only());
     // eight threads share the quads of a row: less than one each, one, some with one more, all with four
     for (head_dim, lengths) in [(1, &[9][..]), (5, &[9]), (32, &[70]), (36, &[40]), (64, &[9]), (66, &[9]), (128, &[70, 3])] {
         samples.push(sample(&mut rng, &format!("head_dim {head_dim}"), Segments::causal(lengths), [2, 1, head_dim]));
@@ -36,6 +39,50 @@ fn samples() -> Vec<Sample> {
     samples.push(sample(&mut rng, "nothing seen", Segments::new(Vec::new(), 3, 2), [1, 1, 4]));
     samples.push(sample(&mut rng, "empty", Segments::causal(&[]), [1, 1, 4]));
     samples
+}
+
+/// Keys and values in f16 or bf16. The oracle reads the values that halves hold, so nothing is added to the rounding of f32.
+fn samples_of_halves() -> Vec<Sample> {
+    let mut rng = Rng::new(12);
+    let mut samples = Vec::new();
+    for dtype in [DType::F16, DType::BF16] {
+        let mut add = |label: &str, segments: Segments, heads| {
+            let sample = sample(&mut rng, &format!("{label}, {heads:?}, {dtype}"), segments, heads);
+            samples.push(over_halves(sample, dtype));
+        };
+        for heads in [[2, 2, 4], [3, 1, 8], [4, 2, 12]] {
+            add("prefix shared", shared_prefix(Mask::Causal), heads);
+            add("decode", decode(Mask::Causal), heads);
+        }
+        // an odd number of quads in all: the last vector of 16 bytes is half full
+        add("decode, an odd number of quads", Segments::causal(&[1, 2, 4]), [1, 1, 4]);
+        for heads in [[1, 1, 4], [3, 1, 36], [16, 2, 8]] {
+            add("decode, parts", decode_parts(), heads);
+        }
+        add("decode, many and long", decode_many(), [4, 2, 8]);
+        // widths that are no multiples of 4, and all the ways to share the quads of a row
+        for (head_dim, lengths) in [(1, &[9][..]), (6, &[9]), (32, &[70]), (36, &[40]), (64, &[9]), (66, &[3]), (128, &[70, 3])] {
+            add("causal", Segments::causal(lengths), [2, 1, head_dim]);
+        }
+        add("several key blocks", Segments::causal(&[300]), [1, 1, 4]);
+        add("chunked prefill", chunked_prefill(), [2, 1, 4]);
+        add("nothing seen", Segments::new(Vec::new(), 3, 2), [1, 1, 4]);
+        add("empty", Segments::causal(&[]), [1, 1, 4]);
+    }
+    samples
+}
+
+fn random_of_halves(rng: &mut Rng) -> Sample {
+    let dtype = if rng.below(2) == 0 { DType::F16 } else { DType::BF16 };
+    over_halves(random(rng), dtype)
+}
+
+fn over_halves(sample: Sample, dtype: DType) -> Sample {
+    let mut sample = sample.forward_only();
+    for input in &mut sample.inputs[1..] {
+        input.dtype = dtype;
+    }
+    sample
 }
 
 /// A prompt, three responses to it of which one is empty, tokens in no segment between them, and a response to the middle of the prompt.
@@ -71,6 +118,15 @@ fn decode_parts() -> Segments {
         Segment { query: 5..7, keys: 905..912, prefix: Some(0..250), mask },
     ];
     Segments::new(segments, 7, 912)
+}
+
+/// As many lone queries over as many keys as the CPU treats apart, beside one over few.
+fn decode_many() -> Segments {
+    let mut segments: Vec<Segment> = (0..17)
+        .map(|i| Segment { query: i..i + 1, keys: 1010 + 20 * i..1030 + 20 * i, prefix: Some(0..1010), mask: Mask::Causal })
+        .collect();
+    segments.push(Segment { query: 17..18, keys: 40..50, prefix: None, mask: Mask::Causal });
+    Segments::new(segments, 18, 1350)
 }
 
 /// The queries at the end of longer keys, then more queries than keys: the first of them see nothing.

@@ -86,8 +86,8 @@ const PANEL_ELEMENTS: usize = 256 * 1024;
 /// Elements that one task widens.
 const WIDEN_ELEMENTS: usize = 8 * 1024;
 
-/// The product with a right side in half precision, on all threads. Panels of its columns are widened into scratch, never the whole matrix.
-pub(super) fn multiply_half<F: Product + Float, H: Half>(form: &Form<F>, a: Block<F>, b: Block<H>, c: &mut [F]) {
+/// The product with a right side in half precision. Panels of its columns are widened into scratch, never the whole matrix.
+pub(super) fn multiply_half<F: Product + Float, H: Half>(threads: Threads, form: &Form<F>, a: Block<F>, b: Block<H>, c: &mut [F]) {
     let &Form { m, n, k, order, .. } = form;
     if m <= FEW_ROWS && order == Order::Fastest && a.col_stride == 1 && b.row_stride == 1 {
         return multiply_few_rows(form, a, b, c);
@@ -97,7 +97,7 @@ pub(super) fn multiply_half<F: Product + Float, H: Half>(form: &Form<F>, a: Bloc
     for start in (0..n).step_by(width) {
         let columns = width.min(n - start);
         let widened = widen([k, columns], b.columns_from(start), &mut scratch[..columns * k]);
-        F::multiply(Threads::All, &Form { n: columns, ..*form }, a, widened, &mut c[start..]);
+        F::multiply(threads, &Form { n: columns, ..*form }, a, widened, &mut c[start..]);
     }
 }
 

@@ -4,7 +4,7 @@ use half::{bf16, f16};
 
 use super::Params;
 use super::rows::order;
-use crate::cpu::gemm::{Block, Half, Product, Threads, multiply_half, multiply_on};
+use crate::cpu::gemm::{Block, Product, Right, Threads, multiply_on};
 use crate::cpu::parallel::for_chunks;
 use crate::cpu::{CpuArgs, Float};
 use crate::dtype::DType;
@@ -39,10 +39,10 @@ fn forward_full<F: Float + Product>(params: &Params, a: &[F], b: &[F], y: &mut [
     }
 }
 
-fn forward_half<F: Float + Product, H: Half>(params: &Params, a: &[F], b: &[H], y: &mut [F], keep: F) {
+fn forward_half<F: Float, H: Right<F>>(params: &Params, a: &[F], b: &[H], y: &mut [F], keep: F) {
     let [m, n, k] = params.sizes();
     for (batch, y) in y.chunks_mut(m * n).take(params.batches as usize).enumerate() {
-        multiply_half(order(), [m, n, k], params.left(a, batch), params.right(b, batch), keep, y, n);
+        multiply_on(Threads::All, order(), [m, n, k], F::ONE, params.left(a, batch), params.right(b, batch), keep, y, n);
     }
 }
 
