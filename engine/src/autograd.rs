@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex};
 use crate::layout::Layout;
 use crate::tensor::Tensor;
 use blocks::Home;
-pub use gradients::Gradients;
+pub use gradients::{FlatRow, Gradients};
 
 type Rule = Box<dyn FnOnce(&[Option<Tensor>], &mut Places<'_>) -> Vec<Option<Tensor>> + Send>;
 
@@ -217,7 +217,7 @@ impl Tensor {
 
     /// Says that this tensor is a view of parameters which lie one behind the other in a block, so that a gradient of it can be written where theirs belong: `view` is what became of the layout of
     /// them all. Of other tensors, and of views that are not in a graph, it says nothing.
-    pub(crate) fn as_view_of(self, parts: &[&Tensor], view: impl FnOnce(&Layout) -> Layout) -> Tensor {
+    pub(crate) fn being_view_of(self, parts: &[&Tensor], view: impl FnOnce(&Layout) -> Layout) -> Tensor {
         let homes: Option<Vec<Home>> = parts.iter().map(|part| part.edge()?.home()).collect();
         if let (Some(edge), Some(homes)) = (self.edge(), homes)
             && let Some(home) = Home::of_all(&homes)

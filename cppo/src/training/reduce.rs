@@ -194,7 +194,7 @@ fn sum_of(world: &World, adding: Adding, whole: &Tensor) -> Result<Tensor> {
 /// Bytes of gradients that each of `size` ranks sends in an update, if all of these parameters have gradients.
 pub fn bytes_sent(parameters: &[&Tensor], size: usize) -> u64 {
     let pieces = |length: usize| (0..length).step_by(PIECE).map(move |start| PIECE.min(length - start));
-    let rows = Gradients::flat_parameters(parameters).into_iter().map(|(row, _)| row.len());
+    let rows = Gradients::flat_parameters(parameters).into_iter().map(|row| row.values.len());
     let elements: usize = rows.flat_map(pieces).map(|n| n.next_multiple_of(size)).sum();
     2 * 4 * (elements / size * (size - 1)) as u64
 }

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::ops::Range;
 use std::path::Path;
 
-use percept_engine::{AdamW, DType, Error, Gradients, ParamGroup, Result, Tensor, no_grad};
+use percept_engine::{AdamW, DType, Error, FlatRow, Gradients, ParamGroup, Result, Tensor, no_grad};
 
 use super::optimise::adamw;
 use super::reduce::{PIECE, collected, scattered, share_of};
@@ -71,7 +71,7 @@ impl Sharded {
         let all: Vec<&Tensor> = parameters.iter().map(|(_, parameter)| parameter).collect();
         let rows: Vec<Row> = Gradients::flat_parameters(&all)
             .into_iter()
-            .map(|(weights, members)| {
+            .map(|FlatRow { values: weights, members }| {
                 let pieces = pieces(&weights, world).into_iter().map(|(place, share)| {
                     let own = own_range(&place, share, share_of(world.rank(), world.size()));
                     let stretches = cut(&members, &own).map(|(parameter, place)| Stretch {

@@ -19,6 +19,15 @@ pub struct Gradients {
     waiting: Vec<(u64, Home, Tensor)>,
 }
 
+/// A row of parameters one behind the other: those of a block, or one by itself.
+#[derive(Clone)]
+pub struct FlatRow {
+    /// Their memory. `[elements]`
+    pub values: Tensor,
+    /// The number of each parameter among those that were asked for, and its elements, in their order.
+    pub members: Vec<(usize, Range<usize>)>,
+}
+
 /// The gradients of a block: zeros where there is none.
 struct Held {
     values: Tensor,
@@ -175,25 +184,24 @@ impl Gradients {
         taken.expect("there is a row")
     }
 
-    /// The memory of these parameters as the rows in which [`replace_flat`](Gradients::replace_flat) has their gradients, and which of them stands where in each: its number here, and its elements.
-    /// `-> [elements] each`
+    /// The memory of these parameters as the rows in which [`replace_flat`](Gradients::replace_flat) has their gradients.
     ///
     /// # Panics
     /// If a tensor is not a parameter.
     #[track_caller]
-    pub fn flat_parameters(parameters: &[&Tensor]) -> Vec<(Tensor, Vec<(usize, Range<usize>)>)> {
+    pub fn flat_parameters(parameters: &[&Tensor]) -> Vec<FlatRow> {
         let mut rows = Vec::new();
         for run in runs(parameters) {
             let number =
                 |parameter: &Tensor| parameters.iter().position(|other| std::ptr::eq(*other, parameter)).expect("it is from there");
-            let (row, start) = match leaf_of(run[0]).home() {
+            let (values, start) = match leaf_of(run[0]).home() {
                 Some(Home { block, .. }) => (run[0].view(Layout::contiguous(&[block.elements])), 0),
                 None => (run[0].detach().reshape(&[run[0].len()]), run[0].layout().offset),
             };
             let place = |parameter: &Tensor| parameter.layout().offset - start..parameter.layout().offset - start + parameter.len();
             let mut members: Vec<_> = run.iter().map(|parameter| (number(parameter), place(parameter))).collect();
             members.sort_by_key(|(_, place)| place.start);
-            rows.push((row, members));
+            rows.push(FlatRow { values, members });
         }
         rows
     }

@@ -53,7 +53,7 @@ impl Tensor {
             };
             lengths.iter().zip(&needs).map(take).collect()
         });
-        if as_they_lie { y.as_view_of(parts, |home| Layout { offset: home.offset, ..Layout::contiguous(&shape) }) } else { y }
+        if as_they_lie { y.being_view_of(parts, |home| Layout { offset: home.offset, ..Layout::contiguous(&shape) }) } else { y }
     }
 
     /// True if each of these tensors is contiguous and begins in memory where the one before it ends.

@@ -39,6 +39,17 @@ kernel_params! {
     }
 }
 
+/// Which kernels may compute a product on a GPU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kernels {
+    /// Those that the device's tuning chose, though it may have chosen one that rounds to f16.
+    Tuned,
+    /// None that rounds: gradients may be smaller than all numbers that f16 has.
+    Exact,
+    /// This one.
+    Only(MatmulVariant),
+}
+
 /// Whether the product replaces what is in the output, or is added to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Store {
@@ -56,11 +67,7 @@ impl Tensor {
     #[track_caller]
     pub fn matmul(&self, rhs: &Tensor) -> Tensor {
         let shape = product_shape("matmul", self, rhs);
-        let y = deep::forward(self, rhs).unwrap_or_else(|| {
-            let y = Tensor::uninit(self.device(), &shape, self.dtype(), "matmul");
-            launch(self, rhs, &y, Store::Overwrite, None);
-            y
-        });
+        let y = deep::forward(self, rhs).unwrap_or_else(|| product(self, rhs, &shape, Kernels::Tuned));
         let (a, b) = (self.detach(), rhs.detach());
         let (needs_a, needs_b) = (self.requires_grad(), rhs.requires_grad());
         y.with_grads_in_place("matmul", &[self, rhs], move |dy, places| {
@@ -80,9 +87,7 @@ impl Tensor {
         crate::autograd::assert_no_grad("matmul_by", &[self, rhs]);
         assert!(variant.runs_on(self.device()), "matmul_by: {} cannot run {variant:?}", self.device());
         let shape = product_shape("matmul_by", self, rhs);
-        let y = Tensor::uninit(self.device(), &shape, self.dtype(), "matmul_by");
-        launch(self, rhs, &y, Store::Overwrite, Some(variant));
-        y
+        product(self, rhs, &shape, Kernels::Only(variant))
     }
 
     /// Adds the product `lhs · rhs` to this tensor, in place. No gradient is recorded. `[.., m, k] · [.., k, n]`
@@ -100,7 +105,7 @@ impl Tensor {
             self.dtype(),
             self.layout().strides
         );
-        launch(lhs, rhs, self, Store::Accumulate, None);
+        launch(lhs, rhs, self, Store::Accumulate, Kernels::Tuned);
     }
 }
 
@@ -175,8 +180,16 @@ fn merged_rows(layout: &Layout) -> Option<usize> {
     }
 }
 
+/// The product of sides that fit, without a gradient. `-> shape`
 #[track_caller]
-fn launch(a: &Tensor, b: &Tensor, y: &Tensor, store: Store, variant: Option<MatmulVariant>) {
+fn product(a: &Tensor, b: &Tensor, shape: &[usize], kernels: Kernels) -> Tensor {
+    let y = Tensor::uninit(a.device(), shape, a.dtype(), "matmul");
+    launch(a, b, &y, Store::Overwrite, kernels);
+    y
+}
+
+#[track_caller]
+fn launch(a: &Tensor, b: &Tensor, y: &Tensor, store: Store, kernels: Kernels) {
     let batch_shape = &y.shape()[..y.rank() - 2];
     let Some(params) = params(a, b, batch_shape) else {
         // more than two kinds of batch stride: lay both sides out in full
@@ -184,12 +197,12 @@ fn launch(a: &Tensor, b: &Tensor, y: &Tensor, store: Store, variant: Option<Matm
             let shape: Vec<usize> = batch_shape.iter().chain(&x.shape()[x.rank() - 2..]).copied().collect();
             x.detach().broadcast_to(&shape).contiguous()
         };
-        return launch(&full(a), &full(b), y, store, variant);
+        return launch(&full(a), &full(b), y, store, kernels);
     };
     if y.is_empty() {
         return;
     }
-    variants::launch(&params, a, b, y, store, variant);
+    variants::launch(&params, a, b, y, store, kernels);
 }
 
 fn params(a: &Tensor, b: &Tensor, batch_shape: &[usize]) -> Option<Params> {

@@ -21,7 +21,7 @@ impl Tensor {
         let layout = Layout { offset: self.layout().offset, ..Layout::contiguous(shape) };
         let before = self.shape().to_vec();
         let y = self.view(layout).with_grad("reshape", [self], move |dy| [Some(dy.reshape(&before))]);
-        y.as_view_of(&[self], |home| Layout { offset: home.offset, ..Layout::contiguous(shape) })
+        y.being_view_of(&[self], |home| Layout { offset: home.offset, ..Layout::contiguous(shape) })
     }
 
     /// Axes in another order, as a view: axis `i` of the result is axis `axes[i]` of the input.
@@ -45,7 +45,7 @@ impl Tensor {
             offset: *offset,
         };
         let y = self.view(permuted(self.layout())).with_grad("permute", [self], move |dy| [Some(dy.permute(&inverse))]);
-        y.as_view_of(&[self], permuted)
+        y.being_view_of(&[self], permuted)
     }
 
     /// Swaps the last two axes, as a view: `[.., m, n] -> [.., n, m]`.

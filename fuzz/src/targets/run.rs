@@ -6,13 +6,14 @@ use std::path::Path;
 
 use flate2::Crc;
 use image::RgbImage;
-use percept_cppo::config::{Config, Settings};
+use percept_cppo::config::{Config, OptimConfig, Settings};
 use percept_cppo::records::report::write_report;
 use percept_cppo::records::run::{Beginning, CategoryResult, Evaluation, Metrics, RunFolder, Sample};
 use percept_cppo::training::checkpoint::{is_finite, restore};
-use percept_engine::optim::{AdamW, AdamWConfig, ParamGroup};
+use percept_cppo::training::optimise::Optimizer;
+use percept_cppo::training::world::World;
 use percept_engine::safetensors::save;
-use percept_engine::{Device, Tensor};
+use percept_engine::{Device, ParamGroup, Tensor};
 
 use super::{Reader, Target, Verdict, write};
 
@@ -111,18 +112,21 @@ fn read_run(folder: &Path) -> Reader {
 const TENSORS: &str = "trainer.safetensors";
 const PROGRESS: &str = "trainer.json";
 
-fn optimizer() -> AdamW {
+fn optimizer(shard: bool) -> Optimizer {
     let tensor = || Tensor::from_slice(&Device::cpu(), &[1.0f32, 2.0, 3.0, 4.0], &[2, 2]).parameter();
     let parameters = vec![("a".to_owned(), tensor()), ("b".to_owned(), tensor())];
-    AdamW::new(vec![ParamGroup { parameters, lr_scale: 1.0, weight_decay: 0.0 }], AdamWConfig::default())
+    let groups = vec![ParamGroup { parameters, lr_scale: 1.0, weight_decay: 0.0 }];
+    Optimizer::new(groups, &OptimConfig { shard, ..OptimConfig::default() }, &World::alone()).expect("one rank has all")
 }
 
 fn state() -> Vec<(&'static str, Vec<u8>)> {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let (path, optimizer) = (folder.path().join(TENSORS), optimizer());
+    let (path, optimizer) = (folder.path().join(TENSORS), optimizer(false));
     let mut tensors: Vec<(String, Tensor)> = Vec::new();
     tensors.extend(optimizer.parameters().into_iter().map(|(name, tensor)| (format!("weights.{name}"), tensor)));
-    tensors.extend(optimizer.state().into_iter().map(|(name, tensor)| (format!("optimizer.{name}"), tensor)));
+    tensors.extend(
+        optimizer.state().expect("a state that can be read").into_iter().map(|(name, tensor)| (format!("optimizer.{name}"), tensor)),
+    );
     save(&path, &tensors, HashMap::new()).expect("a state that can be written");
     let bytes = fs::read(path).expect("what was written");
     let progress = progress(&bytes);
@@ -137,7 +141,8 @@ fn progress(tensors: &[u8]) -> Vec<u8> {
 }
 
 fn read_state(folder: &Path) -> Reader {
-    let (directory, good, mut optimizer) = (folder.join("step-3"), state(), optimizer());
+    let (directory, good) = (folder.join("step-3"), state());
+    let (mut optimizer, mut sharded) = (optimizer(false), optimizer(true));
     fs::create_dir(&directory).expect("an empty folder");
     Box::new(move |name, bytes| {
         good.iter().for_each(|(name, bytes)| write(&directory.join(name), bytes));
@@ -147,6 +152,7 @@ fn read_state(folder: &Path) -> Reader {
             write(&directory.join(PROGRESS), &progress(bytes));
         }
         let finite = is_finite(&directory).map(drop);
-        Verdict::of(restore(&directory, &mut optimizer).map(drop).and(finite), "trainer.")
+        let shared = restore(&directory, &mut sharded).and_then(|_| Ok(sharded.share(&World::alone())?));
+        Verdict::of(restore(&directory, &mut optimizer).map(drop).and(shared).and(finite), "trainer.")
     })
 }

@@ -1,7 +1,7 @@
 //! Matrix products as a GPU gets them: cut, in tiles of several sizes, and planned by their sizes.
 
 use percept_engine::ops::{Cut, ProductPlan, ProductSizes, RightAxis, RowRule, product_plan, with_row_rule};
-use percept_engine::tune::MatmulVariant;
+use percept_engine::tune::{CooperativeSize, MatmulVariant, Tuning};
 use percept_engine::{DType, Device, Head, Tensor, random};
 
 use crate::common::{gpu, open};
@@ -100,6 +100,37 @@ fn a_gradient_summed_over_many_rows_is_right_however_it_is_cut() {
         for (got, expected) in got.iter().zip(&expected) {
             assert!((got - expected).abs() < 1e-5 * scale, "{rows} rows, transposed {transposed}: {got}, not {expected}");
         }
+    }
+}
+
+/// Matrix units multiply f16, which has nothing between 0 and 6e-8: gradients of language models are smaller.
+#[test]
+fn gradients_are_not_rounded_to_halves_whatever_was_chosen_for_values() {
+    let device = open(|selector| selector);
+    let rounding = MatmulVariant::CooperativeScalar(CooperativeSize::Eight);
+    if !rounding.runs_on(&device) {
+        println!("skipped: {device} has no f16");
+        return;
+    }
+    device.set_tuning(Tuning { thin: Some(rounding), wide: Some(rounding) });
+    let values = |stream, len, deviation| -> Vec<f64> { random::normal(7, stream, len, deviation).iter().map(|&x| x.into()).collect() };
+    // of a few rows and of enough for the inner axis to be cut
+    for rows in [70, 1031] {
+        let (x, w, dy) = (values(1, rows * 48, 1.0), values(2, 56 * 48, 1.0), values(3, rows * 56, 1e-9));
+        let run = |device: &Device, dtype: DType| {
+            let x = Tensor::from_f64(device, &x, &[rows, 48], dtype).parameter();
+            let w = Tensor::from_f64(device, &w, &[56, 48], dtype).parameter();
+            let y = x.matmul(&w.t());
+            let gradients = y.backward_from(&Tensor::from_f64(device, &dy, &[rows, 56], dtype));
+            [y.detach(), gradients.get(&x).unwrap(), gradients.get(&w).unwrap()].map(|x| x.to_f64_vec().unwrap())
+        };
+        let (got, expected) = (run(&device, DType::F32), run(&Device::cpu(), DType::F64));
+        let errors = [0, 1, 2].map(|i| {
+            let largest = expected[i].iter().fold(0f64, |most, x| most.max(x.abs()));
+            got[i].iter().zip(&expected[i]).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max) / largest
+        });
+        assert!(errors[0] > 2e-5, "nothing was rounded: this tests nothing: {errors:?}");
+        assert!(errors[1] < 2e-6 && errors[2] < 2e-6, "{rows} rows: {errors:?}");
     }
 }
 

@@ -7,19 +7,19 @@
 use super::plan::{Cut, ProductSizes, RightAxis};
 use super::rows::{RowRule, rule};
 use super::variants::slices;
-use super::{Store, launch};
+use super::{Kernels, Store, launch, product, product_shape};
 use crate::layout::Layout;
 use crate::tensor::Tensor;
 
 /// A gradient, the product `[m, k] · [k, n] -> [m, n]` without one of its own, cut if that keeps the device busy.
 pub(super) fn gradient(a: &Tensor, b: &Tensor) -> Tensor {
-    cut(a, b, Cut::Gradient, None).unwrap_or_else(|| a.matmul(b))
+    cut(a, b, Cut::Gradient, None).unwrap_or_else(|| product(a, b, &product_shape("gradient", a, b), Kernels::Exact))
 }
 
 /// The same product in place of what is in `y`.
 pub(crate) fn gradient_into(y: &Tensor, a: &Tensor, b: &Tensor) {
     if cut(a, b, Cut::Gradient, Some(y)).is_none() {
-        launch(a, b, y, Store::Overwrite, None);
+        launch(a, b, y, Store::Overwrite, Kernels::Exact);
     }
 }
 
@@ -27,7 +27,7 @@ pub(crate) fn gradient_into(y: &Tensor, a: &Tensor, b: &Tensor) {
 pub(crate) fn add_gradient(y: &Tensor, a: &Tensor, b: &Tensor) {
     match cut(a, b, Cut::Gradient, None) {
         Some(product) => y.add_(&product),
-        None => launch(a, b, y, Store::Accumulate, None),
+        None => launch(a, b, y, Store::Accumulate, Kernels::Exact),
     }
 }
 
@@ -54,11 +54,12 @@ fn cut(a: &Tensor, b: &Tensor, cut: Cut, into: Option<&Tensor>) -> Option<Tensor
     let steps = k / slices / 16 * 16;
     let a_cut = Layout { shape: vec![slices, a.dim(0), steps], strides: vec![steps * a_step, a_row, a_step], offset: a_all.offset };
     let b_cut = Layout { shape: vec![slices, steps, b.dim(1)], strides: vec![steps * b_step, b_step, b_column], offset: b_all.offset };
-    let products = a.view(a_cut).matmul(&b.view(b_cut));
+    let kernels = if cut == Cut::Gradient { Kernels::Exact } else { Kernels::Tuned };
+    let products = product(&a.view(a_cut), &b.view(b_cut), &[slices, a.dim(0), b.dim(1)], kernels);
     let y = products.sum_first_axis(into);
     let done = slices * steps;
     if done < k {
-        y.add_matmul_(&a.slice(1, done, k - done), &b.slice(0, done, k - done));
+        launch(&a.slice(1, done, k - done), &b.slice(0, done, k - done), &y, Store::Accumulate, kernels);
     }
     Some(y)
 }

@@ -3,7 +3,7 @@
 use super::cpu::forward;
 use super::plan::{self, Cut, ProductSizes, RightAxis};
 use super::rows::{are_few_by, rule};
-use super::{Params, Store};
+use super::{Kernels, Params, Store};
 use crate::device::Device;
 use crate::dtype::DType;
 use crate::gpu::{AdapterReport, CooperativeTile};
@@ -95,12 +95,17 @@ impl Variant {
         }
     }
 
-    /// The tuned choice of this device if there is one, else the rule. Measured: on software Vulkan `Subgroup` is 3 to 8 times as fast as `Tile` from
+    /// Whether it rounds its inputs to f16.
+    fn rounds(self) -> bool {
+        matches!(self, Variant::Cooperative(_) | Variant::CooperativeScalar(_))
+    }
+
+    /// The tuned choice of this device if there is one and it is allowed, else the rule. Measured: on software Vulkan `Subgroup` is 3 to 8 times as fast as `Tile` from
     /// one row up. Hardware takes `Tile`, and `Skinny` for few rows.
-    fn choose(device: &Device, sizes: ProductSizes) -> Variant {
+    fn choose(device: &Device, sizes: ProductSizes, is_allowed: impl Fn(Variant) -> bool) -> Variant {
         let (tuning, is_thin) = (device.tuning(), are_few_by(rule(), sizes.m));
         let tuned = if is_thin { tuning.thin } else { tuning.wide };
-        tuned.filter(|variant| variant.runs_on(device)).unwrap_or_else(|| match device.adapter() {
+        tuned.filter(|variant| variant.runs_on(device) && is_allowed(*variant)).unwrap_or_else(|| match device.adapter() {
             Some(adapter) if adapter.software && lanes(adapter).is_some() => Variant::Subgroup,
             _ if plan::is_thin(rule(), sizes) => Variant::Skinny,
             _ => Variant::Tile,
@@ -126,10 +131,14 @@ fn lanes(adapter: &AdapterReport) -> Option<u32> {
 }
 
 #[track_caller]
-pub(super) fn launch(params: &Params, a: &Tensor, b: &Tensor, y: &Tensor, store: Store, variant: Option<Variant>) {
+pub(super) fn launch(params: &Params, a: &Tensor, b: &Tensor, y: &Tensor, store: Store, kernels: Kernels) {
     let adapter = a.device().adapter();
     let sizes = params.product();
-    let variant = variant.unwrap_or_else(|| Variant::choose(a.device(), sizes));
+    let variant = match kernels {
+        Kernels::Only(variant) => variant,
+        Kernels::Tuned => Variant::choose(a.device(), sizes, |_| true),
+        Kernels::Exact => Variant::choose(a.device(), sizes, |variant| !variant.rounds()),
+    };
     let lanes = adapter.and_then(lanes).unwrap_or(32);
     let mut constants = vec![
         ("LEFT_LAYOUT", f64::from(params.left_layout())),
