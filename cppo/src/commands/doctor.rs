@@ -26,7 +26,7 @@ pub(super) struct Args {
     /// Measure the variants of the matrix product on each adapter and keep the best for later runs.
     #[arg(long)]
     tune: bool,
-    /// With --tune: let variants that round their inputs to f16 (matrix units) be chosen, too.
+    /// With --tune: let variants that round their inputs to f16 (matrix units) be chosen, too; for the forward pass alone, gradients stay in f32.
     #[arg(long, requires = "tune")]
     allow_f16: bool,
     /// Check this model in place of the kernels: whether it answers about pictures, and a gradient reaches every one of its weights.
