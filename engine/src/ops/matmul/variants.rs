@@ -125,9 +125,16 @@ pub(super) fn slices(device: &Device, sizes: ProductSizes, cut: Cut) -> usize {
 
 /// Lanes of a subgroup, if they are always the same number, one that the kernels can split into quads, and small enough for a workgroup of four.
 fn lanes(adapter: &AdapterReport) -> Option<u32> {
-    let (min, max) = (adapter.subgroup_min_size, adapter.subgroup_max_size);
-    let fits = min == max && min >= 4 && min.is_multiple_of(4) && 4 * min <= adapter.max_workgroup_size;
-    (adapter.subgroups && fits).then_some(min)
+    let lanes = lanes_of(&adapter.backend, &adapter.name, [adapter.subgroup_min_size, adapter.subgroup_max_size])?;
+    (adapter.subgroups && 4 * lanes <= adapter.max_workgroup_size).then_some(lanes)
+}
+
+fn lanes_of(backend: &str, name: &str, [min, max]: [u32; 2]) -> Option<u32> {
+    // wgpu says 4 to 64 of everything that Metal reaches; SIMD groups of Apple's GPUs have 32 threads
+    if backend == "metal" && name.starts_with("Apple") {
+        return Some(32);
+    }
+    (min == max && min >= 4 && min.is_multiple_of(4)).then_some(min)
 }
 
 #[track_caller]
@@ -206,5 +213,19 @@ fn vector_axis(base: [u32; 3], first: (u32, u32), second: (u32, u32)) -> u32 {
         () if fits(first, second) => 1,
         () if fits(second, first) => 2,
         () => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::lanes_of;
+
+    #[test]
+    fn subgroups_of_one_size_have_lanes() {
+        assert_eq!(lanes_of("vulkan", "NVIDIA H100", [32, 32]), Some(32));
+        assert_eq!(lanes_of("vulkan", "AMD Radeon RX 7900", [32, 64]), None);
+        assert_eq!(lanes_of("vulkan", "PowerVR", [1, 1]), None);
+        assert_eq!(lanes_of("metal", "Apple M2", [4, 64]), Some(32));
+        assert_eq!(lanes_of("metal", "AMD Radeon Pro 5500M", [4, 64]), None);
     }
 }
