@@ -3,7 +3,7 @@
 //   token = the first index at which the cumulative p of the kept set exceeds u · (their mass), u = Philox(seed; step, stream[row])
 //   log_prob = log softmax(logits / temperature)[token], before any cut
 // temperature 0 is greedy: the first largest logit, log_prob at temperature 1.
-// Thresholds are found bit by bit on order-preserving keys, from the highest bit down. Each thread owns a contiguous run of the row.
+// Without a cut the row is read once, and once more by the thread whose run has the token. Thresholds are found bit by bit on order-preserving keys, from the highest bit down. Each thread owns a contiguous run of the row.
 // Dispatch: one workgroup of 64 per row, linear. Needs common/math.wgsl, common/philox.wgsl,
 // common/row_reduce.wgsl.
 
@@ -26,6 +26,8 @@ var<immediate> params: Params;
 @group(0) @binding(3) var<storage, read_write> log_probs: array<f32>;
 
 var<workgroup> run_sums: array<f32, LANES>;
+// where each run has the row's largest logit first, if it has it
+var<workgroup> run_tops: array<u32, LANES>;
 var<workgroup> chosen: u32;
 
 @compute @workgroup_size(64)
@@ -38,17 +40,26 @@ fn sample(at: Invocation) {
     let first = row * params.vocab + min(at.lane * run, params.vocab);
     let end = row * params.vocab + min((at.lane + 1u) * run, params.vocab);
 
-    // normaliser: max first, exp overflows f32 above 88.7
-    var largest = -3.4028234e38;
-    for (var i = first; i < end; i += 1u) {
-        largest = max(largest, logits[i]);
+    // The run's largest logit, where it stands first, and the run's mass as a multiple of its own: exp overflows f32 above 88.7. A larger one scales the mass before it down.
+    var top = -3.4028234e38;
+    var top_at = first;
+    var run_mass = 0.0;
+    if first < end {
+        top = logits[first];
+        run_mass = 1.0;
     }
-    largest = row_max(at.lane, largest);
-    var mass = 0.0;
-    for (var i = first; i < end; i += 1u) {
-        mass += exp((logits[i] - largest) * params.inverse_temperature);
+    for (var i = first + 1u; i < end; i += 1u) {
+        let logit = logits[i];
+        if logit > top {
+            run_mass *= exp((top - logit) * params.inverse_temperature);
+            top = logit;
+            top_at = i;
+        }
+        run_mass += exp((logit - top) * params.inverse_temperature);
     }
-    mass = row_sum(at.lane, mass);
+    let largest = row_max(at.lane, top);
+    run_mass *= exp((top - largest) * params.inverse_temperature);
+    let mass = row_sum(at.lane, run_mass);
 
     // cuts
     var threshold = 0u;
@@ -81,8 +92,12 @@ fn sample(at: Invocation) {
     }
 
     // inverse of the cumulative distribution: the thread whose run crosses the target walks it
-    let own = kept_mass(first, end, threshold, largest);
+    var own = run_mass;
+    if threshold > 0u && params.is_greedy == 0u {
+        own = kept_mass(first, end, threshold, largest);
+    }
     run_sums[at.lane] = own;
+    run_tops[at.lane] = select(0xffffffffu, top_at - row * params.vocab, first < end && top == largest);
     if at.lane == 0u {
         chosen = 0xffffffffu;
     }
@@ -95,7 +110,7 @@ fn sample(at: Invocation) {
     }
     let bits = philox(vec4u(params.step, streams[row], 0u, 0u), vec2u(params.seed[0], params.seed[1])).x;
     let target_mass = f32(bits >> 8u) * 0x1p-24 * total;
-    if own > 0.0 && target_mass >= before && target_mass < before + own {
+    if params.is_greedy == 0u && own > 0.0 && target_mass >= before && target_mass < before + own {
         var cumulative = before;
         var last = first;
         for (var i = first; i < end && cumulative <= target_mass; i += 1u) {
@@ -110,7 +125,12 @@ fn sample(at: Invocation) {
     workgroupBarrier();
     if at.lane == 0u {
         var token = chosen;
-        if params.is_greedy == 1u || token == 0xffffffffu {
+        if params.is_greedy == 1u {
+            for (var i = 0u; i < LANES; i += 1u) {
+                token = min(token, run_tops[i]);
+            }
+        }
+        if token == 0xffffffffu {
             token = 0u;
             while token + 1u < params.vocab && !is_possible(logits[row * params.vocab + token], threshold, largest) {
                 token += 1u;
