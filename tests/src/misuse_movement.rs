@@ -33,7 +33,7 @@ fn adamw(parameters: &[(&str, &Tensor)]) -> AdamW {
 #[test]
 fn misuse_panics_with_op_shapes_and_numbers() {
     type Case = (&'static str, fn());
-    let cases: [Case; 17] = [
+    let cases: [Case; 18] = [
         ("embedding: index out of range: [5, 3] by indices [2] (index 5 at position 1, 5 rows)", || {
             drop(zeros(&[5, 3]).embedding(&ids(&[4, 5])))
         }),
@@ -70,6 +70,7 @@ fn misuse_panics_with_op_shapes_and_numbers() {
             let parameter = zeros(&[1]).parameter();
             drop(adamw(&[("a", &parameter), ("b", &parameter)]));
         }),
+        ("add_: has no gradient, but an input needs one", || zeros(&[1]).add_(&zeros(&[1]).parameter())),
         ("adamw: no gradient for any of the 1 parameters", || drop(adamw(&[("a", &zeros(&[1]).parameter())]).step(&Gradients::new()))),
     ];
     for (expected, misuse) in cases {

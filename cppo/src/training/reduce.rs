@@ -164,19 +164,22 @@ pub fn over_ranks(world: &World, adding: Adding, mut own: Gradients, parameters:
     if world.size() == 1 && adding == Adding::Packed {
         return Ok(own);
     }
-    let has: Vec<u8> = parameters.iter().map(|(_, parameter)| u8::from(own.get(parameter).is_some())).collect();
-    let all = world.gather("which gradients there are", has);
-    let is_there = |place: &usize| all.iter().any(|of_rank| of_rank[*place] != 0);
-    let there: Vec<&Tensor> = (0..parameters.len()).filter(is_there).map(|place| &parameters[place].1).collect();
+    let there: Vec<&Tensor> = present(world, &own, parameters).into_iter().map(|place| &parameters[place].1).collect();
     own.replace_flat(&there, |whole| sum_of(world, adding, &whole))?;
     Ok(own)
 }
 
+/// The places of the parameters of which any rank has a gradient, ascending.
+pub(super) fn present(world: &World, own: &Gradients, parameters: &[(String, Tensor)]) -> Vec<usize> {
+    let has: Vec<u8> = parameters.iter().map(|(_, parameter)| u8::from(own.get(parameter).is_some())).collect();
+    let all = world.gather("which gradients there are", has);
+    (0..parameters.len()).filter(|place| all.iter().any(|of_rank| of_rank[*place] != 0)).collect()
+}
+
 /// The sum over all ranks, piece by piece. `[elements] -> [elements]`
 fn sum_of(world: &World, adding: Adding, whole: &Tensor) -> Result<Tensor> {
-    let length = whole.len();
-    let sum = |start: usize| {
-        let piece = whole.slice(0, start, PIECE.min(length - start));
+    let sum = |place: Range<usize>| {
+        let piece = whole.slice(0, place.start, place.len());
         if adding == Adding::Packed {
             return fast(world, &piece);
         }
@@ -187,20 +190,22 @@ fn sum_of(world: &World, adding: Adding, whole: &Tensor) -> Result<Tensor> {
         let all = collected(world, bytes_of(&share)?);
         Ok(tensor_of(&piece, &all[..piece.len() * piece.dtype().size_bytes()]))
     };
-    let sums = (0..length).step_by(PIECE).map(sum).collect::<Result<Vec<_>>>()?;
+    let sums = pieces(whole.len()).map(sum).collect::<Result<Vec<_>>>()?;
     Ok(Tensor::concat(&sums.iter().collect::<Vec<_>>(), 0))
 }
 
 /// Bytes of gradients that each of `size` ranks sends in an update, if all of these parameters have gradients.
 pub fn bytes_sent(parameters: &[&Tensor], size: usize) -> u64 {
-    let pieces = |length: usize| (0..length).step_by(PIECE).map(move |start| PIECE.min(length - start));
     let rows = Gradients::flat_parameters(parameters).into_iter().map(|row| row.values.len());
-    let elements: usize = rows.flat_map(pieces).map(|n| n.next_multiple_of(size)).sum();
+    let elements: usize = rows.flat_map(pieces).map(|piece| piece.len().next_multiple_of(size)).sum();
     2 * 4 * (elements / size * (size - 1)) as u64
 }
 
-/// Elements that are added at once: enough that a message's start does not count, few enough that what is sent and received does not either.
-pub(super) const PIECE: usize = 1 << 24;
+/// A row cut into what is added at once: enough that a message's start does not count, few enough that what is sent and received does not either.
+pub(super) fn pieces(length: usize) -> impl Iterator<Item = Range<usize>> {
+    const PIECE: usize = 1 << 24;
+    (0..length).step_by(PIECE).map(move |start| start..(start + PIECE).min(length))
+}
 
 /// Which share of a piece a rank is left with by [`scattered`]: the bits of its number from behind. Of ranks that are no power of two it is its number.
 pub(super) fn share_of(rank: usize, size: usize) -> usize {

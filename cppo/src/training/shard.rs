@@ -11,7 +11,7 @@ use std::path::Path;
 use percept_engine::{AdamW, DType, Error, FlatRow, Gradients, ParamGroup, Result, Tensor, no_grad};
 
 use super::optimise::adamw;
-use super::reduce::{PIECE, collected, scattered, share_of};
+use super::reduce::{collected, pieces, present, scattered, share_of};
 use super::tensors::{bytes_of, write_bytes};
 use super::world::World;
 use crate::config::OptimConfig;
@@ -72,7 +72,8 @@ impl Sharded {
         let rows: Vec<Row> = Gradients::flat_parameters(&all)
             .into_iter()
             .map(|FlatRow { values: weights, members }| {
-                let pieces = pieces(&weights, world).into_iter().map(|(place, share)| {
+                let pieces = pieces(weights.len()).map(|place| {
+                    let share = place.len().div_ceil(world.size()).next_multiple_of(unit(&weights));
                     let own = own_range(&place, share, share_of(world.rank(), world.size()));
                     let stretches = cut(&members, &own).map(|(parameter, place)| Stretch {
                         parameter,
@@ -108,9 +109,7 @@ impl Sharded {
     /// # Errors
     /// Those of the device.
     pub fn step(&mut self, mut gradients: Gradients, learning_rate: f64) -> Result<Option<&Tensor>> {
-        let has: Vec<u8> = self.parameters.iter().map(|(_, parameter)| u8::from(gradients.get(parameter).is_some())).collect();
-        let all = self.world.gather("which gradients there are", has);
-        let there: HashSet<usize> = (0..self.parameters.len()).filter(|at| all.iter().any(|of_rank| of_rank[*at] != 0)).collect();
+        let there: HashSet<usize> = present(&self.world, &gradients, &self.parameters).into_iter().collect();
         if there.is_empty() {
             return Ok(None);
         }
@@ -297,13 +296,6 @@ fn kinds_of(parameter: &Tensor) -> &'static [&'static str] {
 /// The stretches of all rows, in the order of their numbers.
 fn stretches(rows: &[Row]) -> impl Iterator<Item = &Stretch> {
     rows.iter().flat_map(|row| row.pieces.iter().flat_map(|piece| &piece.stretches))
-}
-
-/// The pieces of a row, and how much of each is a rank's.
-fn pieces(row: &Tensor, world: &World) -> Vec<(Range<usize>, usize)> {
-    let piece = |start: usize| start..(start + PIECE).min(row.len());
-    let share = |place: Range<usize>| (place.clone(), place.len().div_ceil(world.size()).next_multiple_of(unit(row)));
-    (0..row.len()).step_by(PIECE).map(piece).map(share).collect()
 }
 
 /// Where in a row share number `number` of a piece is.

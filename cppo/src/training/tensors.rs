@@ -31,9 +31,11 @@ pub(super) fn write_bytes(own: &Tensor, bytes: &[u8]) {
     }
 }
 
-/// A tensor of the type and device of `like`. `-> [elements]`
+/// A tensor of the type and device of a gradient, f32 or f64. `-> [elements]`
 pub(super) fn tensor_of(like: &Tensor, bytes: &[u8]) -> Tensor {
-    let tensor = Tensor::zeros(like.device(), &[bytes.len() / like.dtype().size_bytes()], like.dtype());
-    write_bytes(&tensor, bytes);
-    tensor
+    let shape = [bytes.len() / like.dtype().size_bytes()];
+    match like.dtype() {
+        DType::F64 => Tensor::from_slice(like.device(), &bytemuck::pod_collect_to_vec::<u8, f64>(bytes), &shape),
+        _ => Tensor::from_slice(like.device(), &bytemuck::pod_collect_to_vec::<u8, f32>(bytes), &shape),
+    }
 }

@@ -33,7 +33,7 @@ struct Held {
     values: Tensor,
     /// The parameters that have a gradient, and where.
     present: BTreeMap<u64, Layout>,
-    /// The parts that somebody has written, or was promised to write.
+    /// The parts that somebody has written, or was promised to write, while a pass runs.
     claimed: Vec<Range<usize>>,
 }
 
@@ -104,7 +104,6 @@ impl Gradients {
             None => drop(self.loose.insert(leaf.id(), gradient.detach())),
             Some(Home { block, layout }) => {
                 let held = self.held(&block);
-                held.claim(&layout);
                 held.place(&layout).copy_from_(gradient);
                 held.present.insert(leaf.id(), layout);
             }
@@ -119,7 +118,6 @@ impl Gradients {
                 Some(own) => {
                     own.values = no_grad(|| own.values.add(&theirs.values));
                     own.present.extend(theirs.present);
-                    own.claimed.extend(theirs.claimed);
                 }
             }
         }
@@ -251,8 +249,9 @@ impl Gradients {
         }
     }
 
-    /// Puts what had to wait in its place: at the end of a pass nobody writes any more.
+    /// Puts what had to wait in its place: at the end of a pass nobody writes any more, and nobody will ask for a place.
     pub(super) fn settle(&mut self) {
+        self.blocks.values_mut().for_each(|held| held.claimed.clear());
         for (id, home, gradient) in std::mem::take(&mut self.waiting) {
             let held = self.held(&home.block);
             let place = held.place(&home.layout);

@@ -1,5 +1,6 @@
 //! Addition in place, for gradients that arrive where there is one already.
 
+use crate::autograd::assert_no_grad;
 use crate::cpu::parallel::for_row_blocks;
 use crate::cpu::{CpuArgs, Float};
 use crate::kernel::{Kernel, Shader};
@@ -20,10 +21,11 @@ impl Tensor {
     /// Adds another tensor to this packed one, in place. No gradient is recorded. `[..] += [..]`
     ///
     /// # Panics
-    /// If shapes or types differ, this tensor is a strided view, or both share their memory.
+    /// If shapes or types differ, this tensor is a strided view, both share their memory, or one needs a gradient: call it inside [`no_grad`](crate::no_grad).
     #[track_caller]
     pub fn add_(&self, other: &Tensor) {
         super::assert_arithmetic("add_", &[self, other]);
+        assert_no_grad("add_", &[self, other]);
         assert!(self.shape() == other.shape(), "add_: {:?} onto {:?}", other.shape(), self.shape());
         let other = other.detach().contiguous();
         let params = Params { len: self.len() as u32 };
