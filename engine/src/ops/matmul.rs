@@ -14,9 +14,11 @@ use crate::tensor::Tensor;
 use crate::tune::MatmulVariant;
 
 pub(crate) use deep::{add_gradient, gradient_into};
+pub(crate) use plan::few_rows_tile;
 pub use plan::{Cut, ProductPlan, ProductSizes, RightAxis, product_plan};
+pub(crate) use rows::order as cpu_order;
 pub use rows::{FEW_ROWS, RowRule, with_row_rule, with_rows_alike};
-pub(crate) use variants::{COOPERATIVE_KERNELS, KERNELS};
+pub(crate) use variants::{COOPERATIVE_KERNELS, KERNELS, chosen_for_few};
 
 kernel_params! {
     /// Sizes, offsets and strides of one launch; explained in shaders/common/matmul.wgsl.

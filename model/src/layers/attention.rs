@@ -3,7 +3,7 @@
 use crate::config::Bias;
 use crate::layers::cache::LayerCache;
 use crate::layers::joint::JointLinear;
-use crate::layers::linear::Linear;
+use crate::layers::linear::{FewTokens, Linear};
 use crate::layers::scope::Scope;
 use percept_engine::ops::{Heads, RopeTable, Segments};
 use percept_engine::{Indices, Tensor};
@@ -57,18 +57,27 @@ impl Attention {
     /// `rope` turns queries and keys. `[tokens, hidden] -> [tokens, hidden]`
     pub(crate) fn forward(&self, x: &Tensor, rope: Option<&RopeTable>, segments: &Segments) -> Tensor {
         let [q, k, v] = self.qkv.forward(x).split_heads(self.heads, rope);
-        self.mix(&q, &k, &v, segments)
+        self.out_proj.forward(&self.mix(&q, &k, &v, segments))
     }
 
     /// The same for new tokens: keys and values of earlier tokens are read from a cache, and the new ones written into its rows. `[tokens, hidden] -> [tokens, hidden]`
     pub(crate) fn forward_cached(&self, x: &Tensor, rope: &RopeTable, segments: &Segments, cache: &LayerCache, rows: &Indices) -> Tensor {
-        let q = self.qkv.forward(x).split_heads_into(self.heads, rope, rows, [&cache.keys, &cache.values]);
+        self.out_proj.forward(&self.mix_cached(&self.qkv.forward(x), rope, segments, cache, rows))
+    }
+
+    /// What stands between the two projections while tokens are cached. `[tokens, queries, keys and values side by side] -> [tokens, heads · head_dim]`
+    pub(crate) fn mix_cached(&self, qkv: &Tensor, rope: &RopeTable, segments: &Segments, cache: &LayerCache, rows: &Indices) -> Tensor {
+        let q = qkv.split_heads_into(self.heads, rope, rows, [&cache.keys, &cache.values]);
         self.mix(&q, &cache.keys, &cache.values, segments)
+    }
+
+    /// The projections for few tokens: to queries, keys and values, and back. None where there are adapters, or the former do not lie in order.
+    pub(crate) fn few(&self) -> Option<[FewTokens; 2]> {
+        Some([self.qkv.few()?, self.out_proj.few()?])
     }
 
     fn mix(&self, q: &Tensor, k: &Tensor, v: &Tensor, segments: &Segments) -> Tensor {
         let Heads { queries, dim, .. } = self.heads;
-        let mixed = q.attention(k, v, segments, (dim as f32).powf(-0.5));
-        self.out_proj.forward(&mixed.reshape(&[q.dim(0), queries * dim]))
+        q.attention(k, v, segments, (dim as f32).powf(-0.5)).reshape(&[q.dim(0), queries * dim])
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::config::Bias;
 use crate::layers::joint::JointLinear;
-use crate::layers::linear::Linear;
+use crate::layers::linear::{FewTokens, Linear};
 use crate::layers::scope::Scope;
 use percept_engine::Tensor;
 
@@ -23,6 +23,11 @@ impl SwigluMlp {
 
     pub(crate) fn forward(&self, x: &Tensor) -> Tensor {
         self.down_proj.forward(&self.gate_and_up.forward(x).swiglu())
+    }
+
+    /// The layers for few tokens: gate and up, down. None where there are adapters, or gate and up do not lie in order.
+    pub(crate) fn few(&self) -> Option<[FewTokens; 2]> {
+        Some([self.gate_and_up.few()?, self.down_proj.few()?])
     }
 }
 

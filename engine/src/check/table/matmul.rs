@@ -1,7 +1,7 @@
 //! Rows of the matrix product, as chosen and variant by variant.
 
 use crate::dtype::DType;
-use crate::ops;
+use crate::ops::{self, Epilogue, FusedLinear};
 use crate::tensor::Tensor;
 use crate::tune::{CooperativeSize, MatmulVariant};
 
@@ -14,6 +14,7 @@ pub(super) fn rows() -> Vec<OpRow> {
     let cooperative = |name, samples, random| OpRow { name, kernels: ops::matmul::COOPERATIVE_KERNELS, samples, random };
     vec![
         row("matmul", samples, random),
+        OpRow { name: "fused_linear", kernels: ops::fused_linear::KERNELS, samples: fused_samples, random: random_fused },
         row("add_matmul_", accumulate_samples, random_accumulate),
         row("matmul_tile", || variant_samples(Tile), |rng| random_variant(rng, Tile)),
         row("matmul_subgroup", || variant_samples(Subgroup), |rng| random_variant(rng, Subgroup)),
@@ -103,6 +104,53 @@ fn random(rng: &mut Rng) -> Sample {
     Sample::new(format!("[{batch}, {m}, {k}] {b:?}"), inputs, move |x| {
         vec![if transposed { x[0].matmul(&x[1].t()) } else { x[0].matmul(&x[1]) }]
     })
+}
+
+fn fused_samples() -> Vec<Sample> {
+    let mut rng = Rng::new(34);
+    let mut samples = Vec::new();
+    // rows, in, out: within a tile, beyond it, more quads than threads, no multiple of four
+    for (sizes, dtype) in [
+        ([1, 4, 2], DType::F32),
+        ([3, 20, 10], DType::F16),
+        ([5, 264, 38], DType::F32),
+        ([9, 36, 68], DType::BF16),
+        ([2, 10, 6], DType::F32),
+        ([0, 8, 4], DType::F32),
+        // tiles of 16 columns
+        ([33, 12, 3404], DType::F32),
+    ] {
+        for (has_norm, has_bias) in [(true, true), (false, false)] {
+            for epilogue in 0..3 {
+                samples.push(fused(&mut rng, sizes, dtype, [has_norm, has_bias], epilogue));
+            }
+        }
+    }
+    samples
+}
+
+fn random_fused(rng: &mut Rng) -> Sample {
+    let sizes = [rng.length(20), rng.length(90), 2 * rng.length(40)];
+    let [norm, bias] = std::array::from_fn(|_| rng.below(2) == 1);
+    let epilogue = rng.below(3);
+    fused(rng, sizes, DType::F32, [norm, bias], epilogue)
+}
+
+fn fused(rng: &mut Rng, [rows, cols, out]: [usize; 3], dtype: DType, [has_norm, has_bias]: [bool; 2], epilogue: usize) -> Sample {
+    let inputs = vec![
+        rng.input(&[rows, cols], -1.0, 1.0),
+        rng.input(&[out, cols], -1.0, 1.0).stored_as(dtype),
+        rng.input(&[cols], 0.5, 1.5),
+        rng.input(&[out], -1.0, 1.0),
+        rng.input(&[rows, out], -1.0, 1.0),
+    ];
+    let label = format!("[{rows}, {cols}] [{out}, {cols}]ᵀ {dtype}, norm {has_norm}, bias {has_bias}, epilogue {epilogue}");
+    Sample::new(label, inputs, move |x| {
+        let epilogue = [Epilogue::None, Epilogue::Add(&x[4]), Epilogue::Swiglu][epilogue];
+        let layer = FusedLinear { norm: has_norm.then_some((&x[2], 1e-6)), weight: &x[1], bias: has_bias.then_some(&x[3]), epilogue };
+        vec![x[0].fused_linear(layer)]
+    })
+    .forward_only()
 }
 
 fn accumulate_samples() -> Vec<Sample> {

@@ -109,6 +109,11 @@ pub(super) fn thin_tile(sizes: ProductSizes) -> [usize; 2] {
     tiles.into_iter().find(fits).unwrap_or([4, columns])
 }
 
+/// [`thin_tile`] of `[rows, inner]` by a weight `[columns, inner]`.
+pub(crate) fn few_rows_tile(rows: usize, columns: usize, inner: usize) -> [usize; 2] {
+    thin_tile(ProductSizes { batches: 1, m: rows, n: columns, k: inner, right: RightAxis::Inner })
+}
+
 /// Quads of columns of the kernel for few rows: along k neighbouring threads share a column, else they share a row.
 pub(super) fn quads(right: RightAxis) -> usize {
     if right == RightAxis::Inner { 1 } else { 16 }

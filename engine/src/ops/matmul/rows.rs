@@ -50,7 +50,7 @@ pub fn with_rows_alike<T>(f: impl FnOnce() -> T) -> T {
 }
 
 /// The order in force on the CPU.
-pub(super) fn order() -> Order {
+pub(crate) fn order() -> Order {
     ORDER.get()
 }
 

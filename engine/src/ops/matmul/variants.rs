@@ -113,6 +113,12 @@ impl Variant {
     }
 }
 
+/// The kernel for products of so many rows, if the rule in force takes them as few. The CPU has one kernel, which stands for all.
+pub(crate) fn chosen_for_few(device: &Device, rows: usize) -> Option<Variant> {
+    let sizes = ProductSizes { batches: 1, m: rows, n: 1, k: 1, right: RightAxis::Inner };
+    are_few_by(rule(), rows).then(|| if device.is_cpu() { Variant::Skinny } else { Variant::choose(device, sizes, |_| true) })
+}
+
 /// Into how many slices the inner axis of a product is best cut; 1 on the CPU, which cuts inside its kernel.
 pub(super) fn slices(device: &Device, sizes: ProductSizes, cut: Cut) -> usize {
     match device.adapter() {
