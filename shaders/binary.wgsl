@@ -7,6 +7,8 @@ struct Params {
     len: u32,
     a_offset: u32,
     b_offset: u32,
+    // The first axis that is longer than 1.
+    first: u32,
     shape: array<u32, 6>,
     a_strides: array<u32, 6>,
     b_strides: array<u32, 6>,
@@ -50,14 +52,14 @@ fn forward(at: Invocation) {
         var rest = i;
         at_a = params.a_offset;
         at_b = params.b_offset;
-        for (var axis = 5u; axis > 0u; axis -= 1u) {
+        for (var axis = 5u; axis > params.first; axis -= 1u) {
             let index = rest % params.shape[axis];
             rest /= params.shape[axis];
             at_a += index * params.a_strides[axis];
             at_b += index * params.b_strides[axis];
         }
-        at_a += rest * params.a_strides[0];
-        at_b += rest * params.b_strides[0];
+        at_a += rest * params.a_strides[params.first];
+        at_b += rest * params.b_strides[params.first];
     }
     y[i] = value(a[at_a], b[at_b]);
 }

@@ -7,6 +7,8 @@
 struct Params {
     len: u32,
     offset: u32,
+    // The first axis that is longer than 1.
+    first: u32,
     shape: array<u32, 6>,
     strides: array<u32, 6>,
 }
@@ -20,11 +22,11 @@ var<immediate> params: Params;
 fn locate(i: u32) -> u32 {
     var rest = i;
     var at = params.offset;
-    for (var axis = 5u; axis > 0u; axis -= 1u) {
+    for (var axis = 5u; axis > params.first; axis -= 1u) {
         at += (rest % params.shape[axis]) * params.strides[axis];
         rest /= params.shape[axis];
     }
-    return at + rest * params.strides[0];
+    return at + rest * params.strides[params.first];
 }
 
 fn load_half(i: u32) -> u32 {

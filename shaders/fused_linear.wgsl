@@ -1,19 +1,24 @@
 // A linear layer on few rows, with the norm before it and what follows it, as a decoder that writes a token needs it.
-//   y = e(x̂ Wᵀ + bias),  x̂ = x · r · gain,  r = 1 / sqrt(mean x² + eps)      x [rows, cols], W [outputs, cols]
-//   linear   e(z) = z, or z + residual                                        y [rows, outputs]
+//   y = e(x̂ Wᵀ + l Bᵀ + bias),  x̂ = x · r · gain,  r = 1 / sqrt(mean x² + eps)      x [rows, cols], W [outputs, cols]
+//   linear   e(z) = z, or z + residual                                               y [rows, outputs]
 //   swiglu   W has a gate and as many rows behind it: e(gate, up) = gate · sigmoid(gate) · up
-// A row's r is not known before all of it is read: the sums are of x · gain, and r scales them at the end.
+// A row's r is not known before all of it is read: the sums are of x · gain, and r scales them at the end. l = x̂ Aᵀ is the narrow side of a LoRA adapter, its launch comes first; for the same reason it
+// is written without r. Outputs of up to three layers stand side by side, each with a slice of l of its own: l [rows, PARTS, rank], B [outputs, rank].
 //
 // 64 threads, each with every 64th quad of a row; what they have is added through workgroup memory, in an order that is the same for every ROWS and SPAN: so a row has the
 // same bits whatever stands beside it.
 // Dispatch: one workgroup per tile of [ROWS, 4 SPAN] of y, those with the same columns one after the other, so that W comes from memory once for all rows.
-// Needs: 8 KiB of workgroup memory, common/math.wgsl. cols is a multiple of 4.
+// Needs: 8 KiB of workgroup memory, common/math.wgsl. cols, rank and the first outputs of all layers are multiples of 4.
 
 struct Params {
     rows: u32,
     cols: u32,
     outputs: u32,
     eps: f32,
+    rank: u32,
+    // The first output of the second and of the third layer.
+    second: u32,
+    third: u32,
 }
 var<immediate> params: Params;
 
@@ -22,14 +27,19 @@ var<immediate> params: Params;
 @group(0) @binding(2) var<storage, read> gain: array<vec4f>;
 @group(0) @binding(3) var<storage, read> bias: array<f32>;
 @group(0) @binding(4) var<storage, read> residual: array<f32>;
-@group(0) @binding(5) var<storage, read_write> y: array<f32>;
+@group(0) @binding(5) var<storage, read> narrow: array<vec4f>;
+@group(0) @binding(6) var<storage, read> wide: array<vec4f>;
+@group(0) @binding(7) var<storage, read_write> y: array<f32>;
 
 // Storage of W. 0: f32. 1: f16. 2: bf16.
 override WEIGHT_TYPE: u32 = 0u;
-// 1: there is one. What is absent is bound to something, and not read.
+// What is absent is bound to something, and not read. 1: a norm. 2: its gain alone.
 override NORM: u32 = 0u;
+// 1: there is one.
 override BIAS: u32 = 0u;
 override RESIDUAL: u32 = 0u;
+// How many layers stand side by side, if they have adapters; else 0.
+override PARTS: u32 = 0u;
 // Rows of a tile, 4 or 8, and its quads of columns: 1 or 4, of swiglu 1 or 2.
 override ROWS: u32 = 4u;
 override SPAN: u32 = 1u;
@@ -58,6 +68,9 @@ fn linear(at: Invocation) {
         return;
     }
     multiply(at.lane, tile.row, tile.column, SPAN, 0u);
+    if PARTS > 0u {
+        multiply_adapters(at.lane, tile.row, tile.column, SPAN, 0u);
+    }
     let r = inverse_rms(at.lane);
     // not a loop: registers have no addresses
     finish_linear(at.lane, tile, 0u, r);
@@ -75,6 +88,9 @@ fn swiglu(at: Invocation) {
         return;
     }
     multiply(at.lane, tile.row, tile.column, 2u * SPAN, 1u);
+    if PARTS > 0u {
+        multiply_adapters(at.lane, tile.row, tile.column, 2u * SPAN, 1u);
+    }
     let r = inverse_rms(at.lane);
     finish_swiglu(at.lane, tile, 0u, r);
     if SPAN > 1u {
@@ -96,10 +112,12 @@ fn multiply(lane: u32, row: u32, column: u32, quads: u32, paired: u32) {
             // the last row again beyond the end: nobody stores it
             left[i] = x[min(row + i, params.rows - 1u) * width + k];
         }
-        if NORM == 1u {
+        if NORM > 0u {
             let scale = gain[k];
             for (var i = 0u; i < ROWS; i++) {
-                squares[i / 4u][i % 4u] += dot(left[i], left[i]);
+                if NORM == 1u {
+                    squares[i / 4u][i % 4u] += dot(left[i], left[i]);
+                }
                 left[i] *= scale;
             }
         }
@@ -110,6 +128,26 @@ fn multiply(lane: u32, row: u32, column: u32, quads: u32, paired: u32) {
                 let right = weight_four((min(quad + c, params.outputs - 1u) + behind) * width + k);
                 for (var i = 0u; i < ROWS; i++) {
                     sum[8u * s + i][c] += dot(left[i], right);
+                }
+            }
+        }
+    }
+}
+
+// The same of l Bᵀ: as if x were longer by a slice of l.
+fn multiply_adapters(lane: u32, row: u32, column: u32, quads: u32, paired: u32) {
+    let width = params.rank / 4u;
+    for (var k = lane; k < width; k += THREADS) {
+        for (var s = 0u; s < quads; s++) {
+            let quad = column + (s >> paired) * 4u;
+            let behind = (s & paired) * params.outputs;
+            let first = quad + behind;
+            let part = select(0u, 1u, first >= params.second) + select(0u, 1u, first >= params.third);
+            for (var c = 0u; c < 4u; c++) {
+                let right = wide[(min(quad + c, params.outputs - 1u) + behind) * width + k];
+                for (var i = 0u; i < ROWS; i++) {
+                    let left = narrow[(min(row + i, params.rows - 1u) * PARTS + part) * width + k];
+                    sum[8u * s + i][c] += dot(left, right);
                 }
             }
         }
@@ -154,9 +192,9 @@ fn add_up(lane: u32, items: u32) -> vec4f {
     return total;
 }
 
-// r of row `lane` of the tile, for the threads that have one; 1 without a norm.
+// r of row `lane` of the tile, for the threads that have one; 1 where nothing is to be scaled.
 fn inverse_rms(lane: u32) -> f32 {
-    if NORM == 0u {
+    if NORM != 1u {
         return 1.0;
     }
     partial[lane] = squares[0];

@@ -8,6 +8,8 @@ struct Params {
     condition_offset: u32,
     a_offset: u32,
     b_offset: u32,
+    // The first axis that is longer than 1.
+    first: u32,
     shape: array<u32, 6>,
     condition_strides: array<u32, 6>,
     a_strides: array<u32, 6>,
@@ -33,14 +35,16 @@ fn where_nonzero(at: Invocation) {
     var at_condition = params.condition_offset;
     var at_a = params.a_offset;
     var at_b = params.b_offset;
-    for (var walked = 0u; walked < 6u; walked += 1u) {
-        let axis = 5u - walked;
+    for (var axis = 5u; axis > params.first; axis -= 1u) {
         let index = rest % params.shape[axis];
         rest /= params.shape[axis];
         at_condition += index * params.condition_strides[axis];
         at_a += index * params.a_strides[axis];
         at_b += index * params.b_strides[axis];
     }
+    at_condition += rest * params.condition_strides[params.first];
+    at_a += rest * params.a_strides[params.first];
+    at_b += rest * params.b_strides[params.first];
     if (condition[at_condition] << FLOAT) != 0u {
         y[i] = a[at_a];
     } else {

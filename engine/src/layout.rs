@@ -122,6 +122,11 @@ pub(crate) fn pad_axes(values: &[usize], fill: u32) -> [u32; MAX_AXES] {
     padded
 }
 
+/// Where [`pad_axes`] puts the first of some axes; the last place if there are none.
+pub(crate) fn first_axis(values: &[usize]) -> u32 {
+    (MAX_AXES - values.len().max(1)) as u32
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -34,7 +34,7 @@ pub(crate) mod views;
 pub(crate) mod where_;
 
 pub use attention::{Mask, Segment, Segments};
-pub use fused_linear::{Epilogue, FusedLinear, are_best_fused};
+pub use fused_linear::{Adapters, Epilogue, FusedLinear, are_best_fused};
 pub use head::Head;
 pub use linear_kl::linear_kl;
 pub use matmul::{Cut, FEW_ROWS, ProductPlan, ProductSizes, RightAxis, RowRule, product_plan, with_row_rule, with_rows_alike};

@@ -7,6 +7,7 @@ pub(crate) mod activations;
 pub(crate) mod attention;
 pub(crate) mod cache;
 pub(crate) mod decoder;
+pub(crate) mod few_tokens;
 pub(crate) mod joint;
 pub(crate) mod linear;
 pub(crate) mod lora;

@@ -1,6 +1,7 @@
 //! [`Model`]: pictures and tokens to hidden states, log-probabilities and logits.
 
 mod encoded;
+mod few_tokens;
 pub(crate) mod lora;
 
 use crate::config::ModelConfig;
@@ -15,6 +16,7 @@ use crate::layers::weights::Weights;
 use crate::packing::batch::{PackedBatch, ResponseRows};
 use crate::positions::Positions;
 use encoded::{EncodedPictures, Stage};
+pub use few_tokens::FewTokens;
 use percept_engine::ops::Segments;
 use percept_engine::{DType, Device, Head, Indices, Result, RopeTable, Tensor, no_grad, random};
 use std::collections::BTreeMap;

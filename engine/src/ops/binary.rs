@@ -3,7 +3,7 @@
 use crate::cpu::parallel::for_strided_rows;
 use crate::cpu::{CpuArgs, Float};
 use crate::kernel::{Kernel, Shader};
-use crate::layout::{MAX_AXES, broadcast_shapes, collapse, pad_axes};
+use crate::layout::{MAX_AXES, broadcast_shapes, collapse, first_axis, pad_axes};
 use crate::tensor::Tensor;
 use crate::{kernel, kernel_params, parallel, wgsl};
 
@@ -14,6 +14,7 @@ kernel_params! {
         len: u32,
         a_offset: u32,
         b_offset: u32,
+        first: u32,
         shape: [u32; MAX_AXES],
         a_strides: [u32; MAX_AXES],
         b_strides: [u32; MAX_AXES],
@@ -172,6 +173,7 @@ fn binary(name: &'static str, number: u32, a: &Tensor, b: &Tensor) -> Tensor {
         len: y.len() as u32,
         a_offset: a_layout.offset as u32,
         b_offset: b_layout.offset as u32,
+        first: first_axis(&axes),
         shape: pad_axes(&axes, 1),
         a_strides: pad_axes(&a_strides, 0),
         b_strides: pad_axes(&b_strides, 0),

@@ -4,7 +4,7 @@ use crate::cpu::parallel::for_strided_rows;
 use crate::cpu::{CpuArgs, Float};
 use crate::dtype::{DType, Element};
 use crate::kernel::{Kernel, Shader};
-use crate::layout::{MAX_AXES, collapse, pad_axes};
+use crate::layout::{MAX_AXES, collapse, first_axis, pad_axes};
 use crate::tensor::Tensor;
 use crate::{kernel, kernel_params, parallel, wgsl};
 
@@ -12,7 +12,7 @@ use super::ELEMENTS_PER_GROUP;
 
 kernel_params! {
     /// A strided view on one side, row-major order on the other; in elements.
-    struct Params { len: u32, offset: u32, shape: [u32; MAX_AXES], strides: [u32; MAX_AXES] }
+    struct Params { len: u32, offset: u32, first: u32, shape: [u32; MAX_AXES], strides: [u32; MAX_AXES] }
 }
 
 const SHADER: Shader = wgsl!("copy.wgsl");
@@ -67,7 +67,13 @@ impl Tensor {
 
 fn params(view: &Tensor) -> Params {
     let (shape, [strides]) = collapse([view.layout()]);
-    Params { len: view.len() as u32, offset: view.layout().offset as u32, shape: pad_axes(&shape, 1), strides: pad_axes(&strides, 0) }
+    Params {
+        len: view.len() as u32,
+        offset: view.layout().offset as u32,
+        first: first_axis(&shape),
+        shape: pad_axes(&shape, 1),
+        strides: pad_axes(&strides, 0),
+    }
 }
 
 fn gather<F: Float>(params: &Params, args: CpuArgs) {

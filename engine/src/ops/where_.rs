@@ -4,7 +4,7 @@ use crate::cpu::parallel::for_strided_rows;
 use crate::cpu::{CpuArgs, Float};
 use crate::dtype::{DType, Element};
 use crate::kernel::{Kernel, Shader};
-use crate::layout::{MAX_AXES, broadcast_shapes, collapse, pad_axes};
+use crate::layout::{MAX_AXES, broadcast_shapes, collapse, first_axis, pad_axes};
 use crate::tensor::Tensor;
 use crate::{kernel, kernel_params, parallel, wgsl};
 
@@ -16,6 +16,7 @@ kernel_params! {
         condition_offset: u32,
         a_offset: u32,
         b_offset: u32,
+        first: u32,
         shape: [u32; MAX_AXES],
         condition_strides: [u32; MAX_AXES],
         a_strides: [u32; MAX_AXES],
@@ -60,8 +61,8 @@ fn choose(condition: &Tensor, a: &Tensor, b: &Tensor) -> Tensor {
     let [condition_offset, a_offset, b_offset] = layouts.map(|layout| layout.offset as u32);
     let y = Tensor::uninit(a.device(), &shape, a.dtype(), "where");
     let len = y.len() as u32;
-    let shape = pad_axes(&axes, 1);
-    let params = Params { len, condition_offset, a_offset, b_offset, shape, condition_strides, a_strides, b_strides };
+    let (first, shape) = (first_axis(&axes), pad_axes(&axes, 1));
+    let params = Params { len, condition_offset, a_offset, b_offset, first, shape, condition_strides, a_strides, b_strides };
     let constants = [("FLOAT", f64::from(u8::from(condition.dtype().is_float())))];
     let groups = y.len().div_ceil(ELEMENTS_PER_GROUP);
     WHERE.launch(&params).constants(&constants).strided(condition).strided(a).strided(b).output(&y).groups(groups).run();

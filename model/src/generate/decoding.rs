@@ -3,7 +3,7 @@
 use super::{Completion, Finish, GenerationOptions, GenerationRequest};
 use crate::error::ModelError;
 use crate::layers::cache::KvCache;
-use crate::model::Model;
+use crate::model::{FewTokens, Model};
 use crate::packing::{PackedPrompt, Packing};
 use percept_engine::ops::{Mask, RowRule, Segment, Segments, with_row_rule};
 use percept_engine::{Indices, RopeTable, Tensor};
@@ -14,6 +14,7 @@ const GPU_CHECKS: [usize; 2] = [8, 16];
 
 pub(super) struct Decoding<'a> {
     model: &'a Model,
+    few: FewTokens<'a>,
     options: &'a GenerationOptions,
     cache: KvCache,
     /// Sequences in the batch, in the order of its rows.
@@ -79,7 +80,20 @@ impl<'a> Decoding<'a> {
         let next = || running.iter().map(|sequence: &Sequence| sequence.prompt.next_position);
         let (first_position, last) = (next().min().unwrap_or(0), next().max().unwrap_or(0));
         let rope = model.rope(&model.text_positions(first_position..last + own_rows as u32));
-        Ok(Self { model, options, cache, running, streams, rope, first_position, hidden, last: None, step: 0, completions })
+        Ok(Self {
+            model,
+            few: model.few_tokens(),
+            options,
+            cache,
+            running,
+            streams,
+            rope,
+            first_position,
+            hidden,
+            last: None,
+            step: 0,
+            completions,
+        })
     }
 
     pub(super) fn is_running(&self) -> bool {
@@ -167,7 +181,7 @@ impl<'a> Decoding<'a> {
 
         let embeddings = self.model.embed_tokens(&Indices::on_device(tokens));
         let rows = Indices::new(self.model.device(), &rows, &[batch]);
-        self.model.hidden_cached(&embeddings, &rope, &segments, &self.cache, &rows)
+        self.few.hidden_cached(&embeddings, &rope, &segments, &self.cache, &rows)
     }
 
     /// Keeps these rows of the batch, which are in order.

@@ -2,8 +2,9 @@
 
 use crate::config::Bias;
 use crate::layers::cache::LayerCache;
+use crate::layers::few_tokens::FewTokensLinear;
 use crate::layers::joint::JointLinear;
-use crate::layers::linear::{FewTokens, Linear};
+use crate::layers::linear::Linear;
 use crate::layers::scope::Scope;
 use percept_engine::ops::{Heads, RopeTable, Segments};
 use percept_engine::{Indices, Tensor};
@@ -71,9 +72,9 @@ impl Attention {
         self.mix(&q, &cache.keys, &cache.values, segments)
     }
 
-    /// The projections for few tokens: to queries, keys and values, and back. None where there are adapters, or the former do not lie in order.
-    pub(crate) fn few(&self) -> Option<[FewTokens; 2]> {
-        Some([self.qkv.few()?, self.out_proj.few()?])
+    /// The projections to queries, keys and values, and back, for few tokens. None if the weights of the former do not lie in order.
+    pub(crate) fn few(&self) -> Option<[FewTokensLinear; 2]> {
+        Some([self.qkv.few()?, FewTokensLinear::new(&[&self.out_proj])?])
     }
 
     fn mix(&self, q: &Tensor, k: &Tensor, v: &Tensor, segments: &Segments) -> Tensor {

@@ -3,16 +3,17 @@
 //!
 //! Which tokens see which, and at which angles, is not the decoder's business: both come in as [`Segments`] and [`RopeTable`].
 
+pub(crate) mod few_tokens;
+
 use crate::config::{Bias, ModelConfig, TextConfig};
 use crate::layers::activations::Activations;
 use crate::layers::attention::{Attention, AttentionShape, Projections};
 use crate::layers::cache::KvCache;
-use crate::layers::linear::FewTokens;
 use crate::layers::mlp::SwigluMlp;
 use crate::layers::norms::RmsNorm;
 use crate::layers::scope::Scope;
 use crate::layers::weights::Weight;
-use percept_engine::ops::{Epilogue, RopeTable, Segments, are_best_fused};
+use percept_engine::ops::{RopeTable, Segments};
 use percept_engine::{DType, Indices, Tensor};
 
 /// Embeddings to hidden states.
@@ -79,13 +80,9 @@ impl Decoder {
         cache: &KvCache,
         rows: &Indices,
     ) -> Tensor {
-        let is_fused = are_best_fused(embeddings.device(), embeddings.dim(0));
         let mut stream = Stream::of(embeddings);
         for (layer, cache) in self.layers.iter().zip(cache.layers()) {
-            stream = match is_fused.then(|| layer.few()).flatten() {
-                Some(few) => Stream::of(&few.forward(&stream.value(), |qkv| layer.attention.mix_cached(qkv, rope, segments, cache, rows))),
-                None => layer.forward(stream, |x| layer.attention.forward_cached(x, rope, segments, cache, rows)),
-            };
+            stream = layer.forward(stream, |x| layer.attention.forward_cached(x, rope, segments, cache, rows));
         }
         stream.normed(&self.norm)[1].clone()
     }
@@ -155,29 +152,5 @@ impl DecoderLayer {
         let [x, normed] = stream.normed(&self.input_layernorm);
         let [x, normed] = Stream { x, added: Some(attend(&normed)) }.normed(&self.post_attention_layernorm);
         Stream { x, added: Some(self.mlp.forward(&normed)) }
-    }
-
-    /// The layer for few tokens; none where there are adapters, or layers that read the same do not lie in order.
-    fn few(&self) -> Option<FewTokensLayer<'_>> {
-        Some(FewTokensLayer { layer: self, attention: self.attention.few()?, mlp: self.mlp.few()? })
-    }
-}
-
-/// One block of the decoder while it writes tokens: a norm goes along with the product behind it, the addition to the residual stream and the gate with that before it.
-struct FewTokensLayer<'a> {
-    layer: &'a DecoderLayer,
-    attention: [FewTokens; 2],
-    mlp: [FewTokens; 2],
-}
-
-impl FewTokensLayer<'_> {
-    /// `mix` is what attention does between its projections. `[tokens, hidden] -> [tokens, hidden]`
-    fn forward(&self, x: &Tensor, mix: impl Fn(&Tensor) -> Tensor) -> Tensor {
-        let [qkv, out_proj] = &self.attention;
-        let [gate_and_up, down_proj] = &self.mlp;
-        let mixed = mix(&qkv.forward(x, Some(&self.layer.input_layernorm), Epilogue::None));
-        let x = out_proj.forward(&mixed, None, Epilogue::Add(x));
-        let gated = gate_and_up.forward(&x, Some(&self.layer.post_attention_layernorm), Epilogue::Swiglu);
-        down_proj.forward(&gated, None, Epilogue::Add(&x))
     }
 }

@@ -1,7 +1,8 @@
 //! Linear layers that read the same input, as one product.
 
 use crate::config::Bias;
-use crate::layers::linear::{FewTokens, Linear};
+use crate::layers::few_tokens::FewTokensLinear;
+use crate::layers::linear::Linear;
 use crate::layers::scope::Scope;
 use percept_engine::Tensor;
 
@@ -45,14 +46,9 @@ impl JointLinear {
         y
     }
 
-    /// The layers for few tokens; none if one has an adapter, or they do not lie in order.
-    pub(crate) fn few(&self) -> Option<FewTokens> {
-        let weights: Vec<&Tensor> = self.parts.iter().map(|part| &*part.weight).collect();
-        let biases: Option<Vec<&Tensor>> = self.parts.iter().map(|part| part.bias.as_deref()).collect();
-        let has_adapter = self.parts.iter().any(|part| part.adapter.is_some());
-        let join = |parts: &[&Tensor]| Tensor::concat(parts, 0);
-        (!has_adapter && Tensor::lie_in_order(&weights))
-            .then(|| FewTokens { weight: join(&weights), bias: biases.map(|biases| join(&biases)) })
+    /// The same for few tokens. None if the layers' weights do not lie in order.
+    pub(crate) fn few(&self) -> Option<FewTokensLinear> {
+        FewTokensLinear::new(&self.parts.iter().collect::<Vec<_>>())
     }
 }
 

@@ -1,8 +1,9 @@
 //! The two layers after attention: wider, then back.
 
 use crate::config::Bias;
+use crate::layers::few_tokens::FewTokensLinear;
 use crate::layers::joint::JointLinear;
-use crate::layers::linear::{FewTokens, Linear};
+use crate::layers::linear::Linear;
 use crate::layers::scope::Scope;
 use percept_engine::Tensor;
 
@@ -25,9 +26,9 @@ impl SwigluMlp {
         self.down_proj.forward(&self.gate_and_up.forward(x).swiglu())
     }
 
-    /// The layers for few tokens: gate and up, down. None where there are adapters, or gate and up do not lie in order.
-    pub(crate) fn few(&self) -> Option<[FewTokens; 2]> {
-        Some([self.gate_and_up.few()?, self.down_proj.few()?])
+    /// Gate and up, and down, for few tokens. None if the weights of gate and up do not lie in order.
+    pub(crate) fn few(&self) -> Option<[FewTokensLinear; 2]> {
+        Some([self.gate_and_up.few()?, FewTokensLinear::new(&[&self.down_proj])?])
     }
 }
 

@@ -3,12 +3,17 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use percept_engine::ops::{Mask, MatmulVariant, Segment, Segments};
 use percept_engine::safetensors::{self, Checkpoint};
-use percept_engine::{DType, Device, Tensor};
+use percept_engine::tune::Tuning;
+use percept_engine::{DType, Device, Indices, Tensor};
+use percept_model::image::Patches;
 use percept_model::{LoraConfig, Model, ModelFiles, ModelPlace, Packing, Precision, ResponseRows};
 use serde_json::{Value, json};
 
 use super::parity::Golden;
+use crate::common::open;
+
 use super::{case_directory, load, picture, prompt, relative_error};
 
 fn golden_directory() -> PathBuf {
@@ -91,6 +96,44 @@ fn trained(targets: &[&str]) -> Model {
         }
     }
     model
+}
+
+/// The largest difference between the last hidden states of a whole pass and of tokens that were written one by one, after the others had been read.
+fn error_of_writing(model: &Model, ids: &[u32], pictures: &[Patches]) -> f64 {
+    let mut packing = Packing::new(model.config());
+    packing.prompt(ids, pictures).unwrap();
+    let batch = packing.into_batch(model);
+    let (embeddings, read) = (model.embed(&batch), ids.len() - 3);
+    let (cache, few) = (model.new_cache(ids.len(), DType::F32), model.few_tokens());
+    let next = |start: usize, count: usize| {
+        let positions: Vec<u32> = (start..start + count).map(|position| position as u32).collect();
+        let segment = Segment { query: 0..count, keys: 0..start + count, prefix: None, mask: Mask::Causal };
+        let segments = Segments::new(vec![segment], count, cache.rows());
+        let (rope, rows) = (model.rope(&model.text_positions(positions.clone())), Indices::new(model.device(), &positions, &[count]));
+        let embeddings = embeddings.slice(0, start, count);
+        match count {
+            1 => few.hidden_cached(&embeddings, &rope, &segments, &cache, &rows),
+            _ => model.hidden_cached(&embeddings, &rope, &segments, &cache, &rows),
+        }
+    };
+    next(0, read);
+    let written: Vec<f64> = (read..ids.len()).flat_map(|at| next(at, 1).to_f64_vec().unwrap()).collect();
+    relative_error(&written, &model.hidden(&batch).slice(0, read, 3).to_f64_vec().unwrap())
+}
+
+#[test]
+fn tokens_that_are_written_are_read_with_their_adapters() {
+    let gpu = open(|selector| selector);
+    gpu.set_tuning(Tuning { thin: Some(MatmulVariant::Skinny), wide: None });
+    let sequence = &Golden::read("tied").sequences[0];
+    // of several ranks; of some layers of those that are joined; of none
+    for model in [with_adapter("plain"), with_adapter("patterns"), trained(&["q_proj", "up_proj", "o_proj"]), load("tied", &Device::cpu())]
+    {
+        for (device, dtype, tolerance) in [(&Device::cpu(), DType::F64, 1e-12), (&gpu, DType::BF16, 2e-5)] {
+            let error = error_of_writing(&model.to(device, dtype).unwrap(), &sequence.ids, &sequence.pictures);
+            assert!(error <= tolerance, "{device}: {error:.1e}");
+        }
+    }
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Rows of the matrix product, as chosen and variant by variant.
 
 use crate::dtype::DType;
-use crate::ops::{self, Epilogue, FusedLinear};
+use crate::ops::{self, Adapters, Epilogue, FusedLinear};
 use crate::tensor::Tensor;
 use crate::tune::{CooperativeSize, MatmulVariant};
 
@@ -109,7 +109,7 @@ fn random(rng: &mut Rng) -> Sample {
 fn fused_samples() -> Vec<Sample> {
     let mut rng = Rng::new(34);
     let mut samples = Vec::new();
-    // rows, in, out: within a tile, beyond it, more quads than threads, no multiple of four
+    // rows, in, out: within a tile, beyond it, more quads than threads, no multiple of four, tiles of 16 columns
     for (sizes, dtype) in [
         ([1, 4, 2], DType::F32),
         ([3, 20, 10], DType::F16),
@@ -117,13 +117,26 @@ fn fused_samples() -> Vec<Sample> {
         ([9, 36, 68], DType::BF16),
         ([2, 10, 6], DType::F32),
         ([0, 8, 4], DType::F32),
-        // tiles of 16 columns
         ([33, 12, 3404], DType::F32),
     ] {
         for (has_norm, has_bias) in [(true, true), (false, false)] {
             for epilogue in 0..3 {
-                samples.push(fused(&mut rng, sizes, dtype, [has_norm, has_bias], epilogue));
+                samples.push(fused(&mut rng, sizes, dtype, [has_norm, has_bias], None, epilogue));
             }
+        }
+    }
+    // adapters: of one layer, of two with a gate, of three; a rank and a start that are no multiples of four; more quads of the rank than threads
+    for (sizes, dtype, rank, starts, epilogue) in [
+        ([3, 20, 10], DType::BF16, 4, vec![0], 1),
+        ([9, 36, 72], DType::F32, 8, vec![0, 36], 2),
+        ([33, 12, 3408], DType::BF16, 16, vec![0, 1704], 2),
+        ([5, 40, 64], DType::F16, 16, vec![0, 32, 48], 0),
+        ([33, 12, 3404], DType::F32, 4, vec![0, 2000, 2400], 0),
+        ([2, 12, 10], DType::F32, 3, vec![0, 5], 0),
+        ([2, 12, 12], DType::F32, 260, vec![0], 1),
+    ] {
+        for has_norm in [true, false] {
+            samples.push(fused(&mut rng, sizes, dtype, [has_norm, has_norm], Some((rank, starts.clone())), epilogue));
         }
     }
     samples
@@ -131,23 +144,41 @@ fn fused_samples() -> Vec<Sample> {
 
 fn random_fused(rng: &mut Rng) -> Sample {
     let sizes = [rng.length(20), rng.length(90), 2 * rng.length(40)];
-    let [norm, bias] = std::array::from_fn(|_| rng.below(2) == 1);
+    let [norm, bias, adapter] = std::array::from_fn(|_| rng.below(2) == 1);
+    let adapters = adapter.then(|| (rng.length(20), [vec![0], vec![0, sizes[2] / 2]][rng.below(2)].clone()));
     let epilogue = rng.below(3);
-    fused(rng, sizes, DType::F32, [norm, bias], epilogue)
+    fused(rng, sizes, DType::F32, [norm, bias], adapters, epilogue)
 }
 
-fn fused(rng: &mut Rng, [rows, cols, out]: [usize; 3], dtype: DType, [has_norm, has_bias]: [bool; 2], epilogue: usize) -> Sample {
+fn fused(
+    rng: &mut Rng,
+    [rows, cols, out]: [usize; 3],
+    dtype: DType,
+    [has_norm, has_bias]: [bool; 2],
+    adapters: Option<(usize, Vec<usize>)>,
+    epilogue: usize,
+) -> Sample {
+    let (rank, starts) = adapters.clone().unwrap_or_default();
     let inputs = vec![
         rng.input(&[rows, cols], -1.0, 1.0),
         rng.input(&[out, cols], -1.0, 1.0).stored_as(dtype),
         rng.input(&[cols], 0.5, 1.5),
         rng.input(&[out], -1.0, 1.0),
         rng.input(&[rows, out], -1.0, 1.0),
+        rng.input(&[starts.len() * rank, cols], -1.0, 1.0),
+        rng.input(&[out, rank], -1.0, 1.0),
     ];
-    let label = format!("[{rows}, {cols}] [{out}, {cols}]ᵀ {dtype}, norm {has_norm}, bias {has_bias}, epilogue {epilogue}");
+    let label = format!(
+        "[{rows}, {cols}] [{out}, {cols}]ᵀ {dtype}, norm {has_norm}, bias {has_bias}, rank {rank} at {starts:?}, epilogue {epilogue}"
+    );
     Sample::new(label, inputs, move |x| {
-        let epilogue = [Epilogue::None, Epilogue::Add(&x[4]), Epilogue::Swiglu][epilogue];
-        let layer = FusedLinear { norm: has_norm.then_some((&x[2], 1e-6)), weight: &x[1], bias: has_bias.then_some(&x[3]), epilogue };
+        let layer = FusedLinear {
+            norm: has_norm.then_some((&x[2], 1e-6)),
+            weight: &x[1],
+            bias: has_bias.then_some(&x[3]),
+            adapters: adapters.as_ref().map(|(_, starts)| Adapters { down: &x[5], up: &x[6], starts }),
+            epilogue: [Epilogue::None, Epilogue::Add(&x[4]), Epilogue::Swiglu][epilogue],
+        };
         vec![x[0].fused_linear(layer)]
     })
     .forward_only()

@@ -1,0 +1,36 @@
+//! A model that writes tokens.
+
+use super::Model;
+use crate::layers::cache::KvCache;
+use crate::layers::decoder::few_tokens::FewTokensDecoder;
+use percept_engine::ops::{RopeTable, Segments, are_best_fused};
+use percept_engine::{Indices, Tensor, no_grad};
+use std::cell::OnceCell;
+
+/// A model as it writes tokens, with everything made ready that does not change meanwhile: [`Model::few_tokens`]. While it is there, the weights must not be trained.
+pub struct FewTokens<'a> {
+    model: &'a Model,
+    /// Made when it is needed. None if the layers are not laid out for it.
+    decoder: OnceCell<Option<FewTokensDecoder<'a>>>,
+}
+
+impl Model {
+    /// The model for writing tokens, one of each of some sequences at a time.
+    pub fn few_tokens(&self) -> FewTokens<'_> {
+        FewTokens { model: self, decoder: OnceCell::new() }
+    }
+}
+
+impl FewTokens<'_> {
+    /// [`Model::hidden_cached`] in fewer launches, if the tokens are few. `embeddings [tokens, hidden] -> [tokens, hidden]`
+    pub fn hidden_cached(&self, embeddings: &Tensor, rope: &RopeTable, segments: &Segments, cache: &KvCache, rows: &Indices) -> Tensor {
+        no_grad(|| {
+            let embeddings = embeddings.detach();
+            let are_few = are_best_fused(embeddings.device(), embeddings.dim(0));
+            match are_few.then(|| self.decoder.get_or_init(|| self.model.network.decoder.few())) {
+                Some(Some(decoder)) => decoder.forward_cached(&embeddings, rope, segments, cache, rows),
+                _ => self.model.hidden_cached(&embeddings, rope, segments, cache, rows),
+            }
+        })
+    }
+}
