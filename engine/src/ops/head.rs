@@ -12,6 +12,7 @@ use crate::tensor::Tensor;
 use crate::{kernel, kernel_params, parallel, wgsl};
 
 use super::ELEMENTS_PER_GROUP;
+use super::fused_linear::{Epilogue, FusedLinear};
 
 kernel_params! {
     struct Params { rows: u32, vocab: u32, count: u32, suppressed: f32 }
@@ -28,8 +29,16 @@ const SUPPRESSED: f32 = -1e30;
 #[derive(Clone, Debug)]
 pub struct Head {
     weight: Tensor,
-    /// `[suppressed]` u32, at least one.
-    suppressed: Option<Tensor>,
+    suppressed: Option<Suppressed>,
+}
+
+/// At least one token.
+#[derive(Clone, Debug)]
+struct Suppressed {
+    /// `[suppressed]` u32
+    tokens: Tensor,
+    /// What is added to each logit: 0, and beside [`SUPPRESSED`] a logit is nothing. `[vocab]`
+    bias: Tensor,
 }
 
 impl Head {
@@ -57,7 +66,15 @@ impl Head {
             assert!((*last as usize) < vocab, "suppressing: token {last} of a vocabulary of {vocab}");
         }
         assert!(tokens.len() < vocab, "suppressing: all {vocab} tokens of the vocabulary");
-        let suppressed = (!tokens.is_empty()).then(|| Tensor::from_slice(self.weight.device(), &tokens, &[tokens.len()]));
+        let suppressed = (!tokens.is_empty()).then(|| {
+            let (device, dtype) = (self.weight.device(), if self.weight.dtype() == DType::F64 { DType::F64 } else { DType::F32 });
+            let mut bias = vec![0.0; vocab];
+            tokens.iter().for_each(|&token| bias[token as usize] = SUPPRESSED);
+            Suppressed {
+                tokens: Tensor::from_slice(device, &tokens, &[tokens.len()]),
+                bias: Tensor::from_f32(device, &bias, &[vocab], dtype),
+            }
+        });
         Head { suppressed, ..self }
     }
 
@@ -81,6 +98,16 @@ impl Head {
         self.logits_of(hidden)
     }
 
+    /// The logits of few rows behind an RMSNorm of this weight `[hidden]` and epsilon, for sampling, as one kernel ([`Tensor::fused_linear`]). `[n, hidden] -> [n, vocab]`
+    ///
+    /// # Panics
+    /// As [`logits`](Head::logits).
+    #[track_caller]
+    pub fn fused_logits(&self, x: &Tensor, norm: (&Tensor, f32)) -> Tensor {
+        let bias = self.suppressed.as_ref().map(|suppressed| &suppressed.bias);
+        x.fused_linear(FusedLinear { norm: Some(norm), weight: &self.weight, bias, adapters: None, epilogue: Epilogue::None })
+    }
+
     /// The probability of every token, with logits divided by `temperature`. `[n, hidden] -> [n, vocab]`
     ///
     /// # Panics
@@ -100,8 +127,8 @@ impl Head {
 
     /// Replaces the logits of suppressed tokens, in place. `[n, vocab]`
     pub(super) fn suppress(&self, logits: &Tensor) {
-        if let Some(tokens) = &self.suppressed {
-            suppress_(logits, tokens);
+        if let Some(suppressed) = &self.suppressed {
+            suppress_(logits, &suppressed.tokens);
         }
     }
 }

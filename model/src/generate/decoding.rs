@@ -156,14 +156,14 @@ impl<'a> Decoding<'a> {
     /// Draws the next token of every running sequence. `-> (tokens [running] u32, log_probs [running])`
     fn draw(&mut self) -> (Tensor, Tensor) {
         let hidden = self.hidden.take();
-        let logits = with_row_rule(RowRule::Few, || self.model.head().logits(&hidden.unwrap_or_else(|| self.read_last()))); // [running, vocab]
+        let logits = with_row_rule(RowRule::Few, || hidden.map_or_else(|| self.read_last(), |hidden| self.model.head().logits(&hidden))); // [running, vocab]
         let (tokens, log_probs) = logits.sample(&self.streams, self.step as u32, &self.options.sampling);
         self.step += 1;
         self.last = Some(tokens.clone());
         (tokens, log_probs)
     }
 
-    /// Runs the last tokens through the decoder. `-> [running, hidden]`
+    /// Runs the last tokens through the decoder. `-> logits [running, vocab]`
     fn read_last(&self) -> Tensor {
         let tokens = self.last.as_ref().expect("every sequence has drawn a token");
         let (batch, before) = (self.running.len(), self.step - 1);
@@ -181,7 +181,7 @@ impl<'a> Decoding<'a> {
 
         let embeddings = self.model.embed_tokens(&Indices::on_device(tokens));
         let rows = Indices::new(self.model.device(), &rows, &[batch]);
-        self.few.hidden_cached(&embeddings, &rope, &segments, &self.cache, &rows)
+        self.few.logits_cached(&embeddings, &rope, &segments, &self.cache, &rows)
     }
 
     /// Keeps these rows of the batch, which are in order.

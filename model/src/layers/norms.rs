@@ -20,8 +20,8 @@ impl LayerNorm {
 /// Mean square 1 along the last axis, then a scale. `[tokens, hidden] -> [tokens, hidden]`
 #[derive(Clone)]
 pub(crate) struct RmsNorm {
-    pub(super) weight: Weight,
-    pub(super) eps: f32,
+    pub(crate) weight: Weight,
+    pub(crate) eps: f32,
 }
 
 impl RmsNorm {

@@ -22,15 +22,16 @@ impl Model {
 }
 
 impl FewTokens<'_> {
-    /// [`Model::hidden_cached`] in fewer launches, if the tokens are few. `embeddings [tokens, hidden] -> [tokens, hidden]`
-    pub fn hidden_cached(&self, embeddings: &Tensor, rope: &RopeTable, segments: &Segments, cache: &KvCache, rows: &Indices) -> Tensor {
+    /// The logits behind [`Model::hidden_cached`], in fewer launches if the tokens are few. Suppressed tokens have none to speak of. `embeddings [tokens, hidden] -> [tokens, vocab]`
+    pub fn logits_cached(&self, embeddings: &Tensor, rope: &RopeTable, segments: &Segments, cache: &KvCache, rows: &Indices) -> Tensor {
         no_grad(|| {
             let embeddings = embeddings.detach();
             let are_few = are_best_fused(embeddings.device(), embeddings.dim(0));
-            match are_few.then(|| self.decoder.get_or_init(|| self.model.network.decoder.few())) {
-                Some(Some(decoder)) => decoder.forward_cached(&embeddings, rope, segments, cache, rows),
-                _ => self.model.hidden_cached(&embeddings, rope, segments, cache, rows),
-            }
+            let Some(Some(decoder)) = are_few.then(|| self.decoder.get_or_init(|| self.model.network.decoder.few())) else {
+                return self.model.head.logits(&self.model.hidden_cached(&embeddings, rope, segments, cache, rows));
+            };
+            let x = decoder.forward_cached(&embeddings, rope, segments, cache, rows);
+            self.model.head.fused_logits(&x, (&decoder.norm.weight, decoder.norm.eps))
         })
     }
 }

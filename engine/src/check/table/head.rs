@@ -138,7 +138,18 @@ fn suppress_samples() -> Vec<Sample> {
         suppress(&mut rng, 3, 301, vec![300]),
         suppress(&mut rng, 2, 700, (1..650).collect()),
         suppressed_distribution(&mut rng),
+        suppressed_behind_a_norm(&mut rng, DType::F32),
+        suppressed_behind_a_norm(&mut rng, DType::BF16),
     ]
+}
+
+fn suppressed_behind_a_norm(rng: &mut Rng, dtype: DType) -> Sample {
+    let inputs = vec![rng.input(&[7, 12], -2.0, 2.0), rng.input(&[31, 12], -1.0, 1.0).stored_as(dtype), rng.input(&[12], 0.5, 1.5)];
+    Sample::new(format!("behind a norm, 3 of 31 tokens suppressed, {dtype}"), inputs, |x| {
+        let logits = Head::new(&x[1]).suppressing(&[0, 17, 30]).fused_logits(&x[0], (&x[2], 1e-6));
+        vec![logits.softmax(), logits.clamp(-20.0, 20.0)]
+    })
+    .forward_only()
 }
 
 /// With its gradient, which the softmax leaves at 0 where the probability is.

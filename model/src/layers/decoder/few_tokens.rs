@@ -22,7 +22,7 @@ struct FewTokensLayer<'a> {
 /// All blocks of a decoder, and the norm behind them.
 pub(crate) struct FewTokensDecoder<'a> {
     layers: Vec<FewTokensLayer<'a>>,
-    norm: &'a RmsNorm,
+    pub(crate) norm: &'a RmsNorm,
 }
 
 impl Decoder {
@@ -43,7 +43,7 @@ impl DecoderLayer {
 }
 
 impl FewTokensDecoder<'_> {
-    /// What [`Decoder::forward_cached`] gives, to rounding. `[tokens, hidden] -> [tokens, hidden]`
+    /// What [`Decoder::forward_cached`] gives, to rounding, before the final norm. `[tokens, hidden] -> [tokens, hidden]`
     pub(crate) fn forward_cached(
         &self,
         embeddings: &Tensor,
@@ -60,6 +60,6 @@ impl FewTokensDecoder<'_> {
             let gated = layer.gate_and_up.forward(&x, Some(layer.post_attention_layernorm), Epilogue::Swiglu);
             x = layer.down_proj.forward(&gated, None, Epilogue::Add(&x));
         }
-        self.norm.forward(&x)
+        x
     }
 }
