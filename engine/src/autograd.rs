@@ -121,6 +121,11 @@ pub fn no_grad<T>(f: impl FnOnce() -> T) -> T {
     with_recording(false, f)
 }
 
+/// Whether ops are recorded here, so that what they give has gradients: not inside of [`no_grad`].
+pub fn is_grad_enabled() -> bool {
+    RECORDING.get()
+}
+
 fn with_recording<T>(on: bool, f: impl FnOnce() -> T) -> T {
     struct Restore(bool);
     impl Drop for Restore {

@@ -156,6 +156,7 @@ impl<'a> Launch<'a> {
             let shape = poisoned.tensor.shape().to_vec();
             return device.fail(Error::Poisoned { op: name.to_string(), shape, at: caller.to_string() });
         }
+        self.bindings().skip(self.inputs).for_each(|binding| binding.tensor.storage().note_write());
         let bytes = |binding: &Binding<'_>| (binding.tensor.len() * binding.tensor.dtype().size_bytes()) as u64;
         let bytes = self.bindings().map(bytes).sum();
         device.work().add(bytes, self.multiply_adds);

@@ -35,7 +35,7 @@ pub mod tensor;
 pub mod trace;
 pub mod tune;
 
-pub use autograd::{FlatRow, Gradients, checkpoint, no_grad};
+pub use autograd::{FlatRow, Gradients, checkpoint, is_grad_enabled, no_grad};
 pub use counters::Counters;
 pub use device::Device;
 pub use dtype::{DType, Element};

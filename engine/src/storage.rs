@@ -1,5 +1,7 @@
 //! The memory behind tensors, whichever device it is on.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use crate::cpu::CpuBuffer;
 use crate::device::{Backend, Device};
 use crate::error::{Error, Result};
@@ -12,6 +14,7 @@ pub(crate) struct Storage {
     device: Device,
     data: Data,
     size_bytes: usize,
+    writes: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -38,7 +41,7 @@ impl Storage {
             device.fail(error);
             Data::Poisoned
         });
-        let storage = Storage { device: device.clone(), data, size_bytes };
+        let storage = Storage { device: device.clone(), data, size_bytes, writes: AtomicU64::new(0) };
         if device.checks_finite() {
             // a kernel may write a part of its output: the rest must not hold what another tensor left there
             storage.clear();
@@ -73,7 +76,18 @@ impl Storage {
         }
     }
 
+    /// How often something was written here.
+    pub(crate) fn writes(&self) -> u64 {
+        self.writes.load(Ordering::Relaxed)
+    }
+
+    /// Says that a kernel writes here.
+    pub(crate) fn note_write(&self) {
+        self.writes.fetch_add(1, Ordering::Relaxed);
+    }
+
     pub(crate) fn write(&self, offset_bytes: usize, bytes: &[u8]) {
+        self.note_write();
         match (&self.data, self.device.backend()) {
             (Data::Cpu(buffer), _) => buffer.write().bytes_mut()[offset_bytes..][..bytes.len()].copy_from_slice(bytes),
             (Data::Gpu(buffer), Backend::Gpu(gpu)) => gpu.upload(buffer, offset_bytes, bytes),

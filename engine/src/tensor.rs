@@ -262,6 +262,12 @@ impl Tensor {
         (self.0.layout.offset * size, self.len() * size)
     }
 
+    /// A number that grows whenever something is written to the memory that this tensor shares with its views: as long as it is the same, so are the values. What PyTorch calls
+    /// `_version`.
+    pub fn version(&self) -> u64 {
+        self.storage().writes()
+    }
+
     /// True if kernels can bind the elements as one row-major run: contiguous, and at an offset that the device can bind.
     pub(crate) fn is_packed(&self) -> bool {
         self.layout().is_contiguous() && self.byte_range().0.is_multiple_of(self.device().offset_alignment_bytes())

@@ -18,7 +18,7 @@ use crate::positions::Positions;
 use encoded::{EncodedPictures, Stage};
 pub use few_tokens::FewTokens;
 use percept_engine::ops::Segments;
-use percept_engine::{DType, Device, Head, Indices, Result, RopeTable, Tensor, no_grad, random};
+use percept_engine::{DType, Device, Head, Indices, Result, RopeTable, Tensor, is_grad_enabled, no_grad, random};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -143,22 +143,34 @@ impl Model {
         PatchBatch::new(pictures, &self.device, self.arithmetic_dtype())
     }
 
-    /// Visual tokens, in order. What comes out of the parts that are not trained is kept as long as the pictures are: read again, a picture is not encoded again. `-> [visual tokens, hidden]`
+    /// Visual tokens, in order. Where no gradient is recorded, and as far as nothing is trained, what comes out is kept as long as the pictures are there and the weights stay the same: read again, a picture is not
+    /// encoded again. `-> [visual tokens, hidden]`
     pub fn image_features(&self, pictures: &PatchBatch) -> Tensor {
         let Network { vision_tower: tower, connector, .. } = &self.network;
         let area = |grid: Grid| grid[0] * grid[1];
-        let frozen_tower = |pictures: &PatchBatch| no_grad(|| tower(pictures, Activations::Keep));
-        match () {
-            () if self.trains(|name| is_vision(self.family, name)) => connector(&tower(pictures, self.activations), pictures),
-            () if self.trains(|name| !is_vision(self.family, name) && !is_decoder(self.family, name)) => {
-                let patches = |picture: &Patches| picture.grids().iter().map(|&grid| area(grid)).sum();
-                connector(&self.encoded.of(Stage::Tower, pictures, patches, frozen_tower), pictures)
+        let without_graph = |pictures: &PatchBatch| no_grad(|| tower(pictures, Activations::Keep));
+        let is_tower = |name: &str| is_vision(self.family, name);
+        let is_connector = |name: &str| !is_vision(self.family, name) && !is_decoder(self.family, name);
+        match self.trains(is_tower) {
+            true if is_grad_enabled() => {
+                self.encoded.add(pictures);
+                connector(&tower(pictures, self.activations), pictures)
             }
-            () => {
+            false if self.trains(is_connector) => {
+                let patches = |picture: &Patches| picture.grids().iter().map(|&grid| area(grid)).sum();
+                connector(&self.encoded.of((Stage::Tower, self.version(is_tower)), pictures, patches, without_graph), pictures)
+            }
+            _ => {
                 let tokens = |picture: &Patches| picture.grids().iter().map(|&grid| area(self.visual_grid(grid))).sum();
-                self.encoded.of(Stage::Connector, pictures, tokens, |new| no_grad(|| connector(&frozen_tower(new), new)))
+                let version = self.version(|name| is_tower(name) || is_connector(name));
+                self.encoded.of((Stage::Connector, version), pictures, tokens, |new| no_grad(|| connector(&without_graph(new), new)))
             }
         }
+    }
+
+    /// How many pictures have gone through the vision tower since the model was made: those that were known already are not among them.
+    pub fn pictures_encoded(&self) -> u64 {
+        self.encoded.count()
     }
 
     /// The grid of visual tokens that a picture with this grid of patches becomes.
@@ -343,9 +355,18 @@ impl Model {
         model
     }
 
-    /// Whether a weight whose name `is_meant` picks is trained.
+    /// A number that grows when a weight whose name `is_meant` picks is written, or an adapter.
+    fn version(&self, is_meant: impl Fn(&str) -> bool) -> u64 {
+        let weights = self.parameters().filter(|(name, _)| is_meant(name)).map(|(_, tensor)| tensor.version());
+        let adapters =
+            self.weights.adapters.iter().filter(|(layer, _)| is_meant(layer)).flat_map(|(_, adapter)| [&adapter.down, &adapter.up]);
+        weights.chain(adapters.map(Tensor::version)).sum()
+    }
+
+    /// Whether a weight whose name `is_meant` picks is trained, or an adapter beside it.
     fn trains(&self, is_meant: impl Fn(&str) -> bool) -> bool {
-        self.parameters().any(|(name, tensor)| is_meant(name) && tensor.requires_grad())
+        let weights = self.parameters().any(|(name, tensor)| is_meant(name) && tensor.requires_grad());
+        weights || self.weights.adapters.iter().any(|(layer, adapter)| is_meant(layer) && adapter.down.requires_grad())
     }
 }
 

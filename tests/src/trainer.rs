@@ -288,6 +288,35 @@ fn a_gpu_trains_as_the_cpu_does() {
     assert!(value(&gpu[1], "grad_norm") > 0.0 && value(&gpu[1], "rollout/log_prob_gap") < 1e-4, "{:?}", gpu[1]);
 }
 
+/// What is not trained encodes a picture once in a step, for sampling, weighing and training together, however the update is cut. What is trained does it once without a graph, for sampling and
+/// weighing, and once with a graph in each micro-batch that reads it.
+#[test]
+fn a_picture_of_a_step_is_encoded_once_by_a_frozen_tower() {
+    let encoded = |is_frozen: bool, micro_batch_tokens: usize| {
+        let mut model = Model::load(&start().join("model"), &Device::cpu(), Precision::Float32).unwrap();
+        if is_frozen {
+            model.freeze_vision();
+        }
+        let mut config = small_config("cppo");
+        config.train.micro_batch_tokens = micro_batch_tokens;
+        let mut trainer = Trainer::new(model, encoder(), Problems::Task(Box::new(task())), config).unwrap();
+        let output = trainer.step().unwrap();
+        let views: usize = output.groups.iter().map(|group| group.views.iter().filter(|view| view.tiles.is_some()).count()).sum();
+        assert!(views > 0);
+        let is_cut = value(&output.metrics, "tokens/packed") > micro_batch_tokens as f64;
+        assert_eq!(is_cut, micro_batch_tokens == 100);
+        [trainer.model().pictures_encoded() as usize, output.groups.len(), views]
+    };
+    for (is_frozen, micro_batch_tokens, of_original) in [(true, 1 << 16, 1), (true, 100, 1), (false, 1 << 16, 2)] {
+        let [encoded, prompts, views] = encoded(is_frozen, micro_batch_tokens);
+        let most = of_original * prompts + views;
+        assert!(encoded <= most && encoded > prompts, "frozen {is_frozen}, {micro_batch_tokens} tokens: {encoded} of {most}");
+    }
+    // one response a micro-batch: all pictures without a graph, and with one as often as responses with a gradient read them
+    let [encoded, prompts, views] = encoded(false, 100);
+    assert!(encoded > prompts + views && encoded <= prompts + views + 4 * prompts, "{encoded} of {prompts} prompts and {views} views");
+}
+
 #[test]
 fn several_updates_of_one_rollout_move_the_ratio() {
     let mut trainer = trainer("grpo", |config| {

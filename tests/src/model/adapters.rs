@@ -98,6 +98,23 @@ fn trained(targets: &[&str]) -> Model {
     model
 }
 
+#[test]
+fn adapters_of_all_linear_layers_are_trained() {
+    let model = trained(&[LoraConfig::ALL_LINEAR]);
+    let sequence = &Golden::read("tied").sequences[0];
+    let mut packing = Packing::new(model.config());
+    packing.prompt(&sequence.ids, &sequence.pictures).unwrap();
+    let hidden = model.hidden(&packing.into_batch(&model));
+    let gradients = hidden.mul(&hidden).mul(&hidden).sum_all().backward();
+    let (mut names, mut still) = (0, Vec::new());
+    for (name, tensor) in model.trainable() {
+        let moves = gradients.get(&tensor).is_some_and(|gradient| gradient.to_vec::<f32>().unwrap().iter().any(|&value| value != 0.0));
+        names += 1;
+        still.extend((!moves).then_some(name));
+    }
+    assert!(names > 0 && still.is_empty(), "without a gradient: {still:?} of {names}");
+}
+
 /// The largest difference between the last logits of a whole pass and of tokens that were written one by one, after the others had been read.
 fn error_of_writing(model: &Model, ids: &[u32], pictures: &[Patches]) -> f64 {
     let mut packing = Packing::new(model.config());
