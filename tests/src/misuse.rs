@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Once;
 
+use percept_engine::ops::{Adapters, Epilogue, FusedLinear};
 use percept_engine::{DType, Device, Head, Sampling, Tensor, linear_kl};
 
 /// What is done wrongly, and what the panic says.
@@ -74,6 +75,26 @@ const CASES: &[Case] = &[
     (|d| drop(zeros(d, &[3]).matmul(&zeros(d, &[3, 2]))), "matmul: both sides need two axes or more: [3] and [3, 2]"),
     (|d| drop(zeros(d, &[2, 2, 3]).matmul(&zeros(d, &[3, 3, 2]))), "matmul: leading axes do not broadcast: [2, 2, 3] and [3, 3, 2]"),
     (|d| drop(indices(d, &[2, 3]).matmul(&zeros(d, &[3, 2]))), "matmul: the left side is f32, the right f32, f16 or bf16: got u32 [2, 3]"),
+    (
+        |d| drop(zeros(d, &[2, 8]).fused_linear(linear(&zeros(d, &[4, 7])))),
+        "fused_linear: [2, 8] f32 and a weight [4, 7] f32 are not [rows, in] and [out, in], f32 and f32, f16 or bf16",
+    ),
+    (
+        |d| drop(zeros(d, &[2, 8]).fused_linear(FusedLinear { bias: Some(&zeros(d, &[3])), ..linear(&zeros(d, &[4, 8])) })),
+        "fused_linear: for [2, 8] by [4, 8] the norm is [8], the bias [4], the residual [2, 4]: got [[3]]",
+    ),
+    (
+        |d| drop(zeros(d, &[2, 8]).fused_linear(FusedLinear { epilogue: Epilogue::Swiglu, ..linear(&zeros(d, &[3, 8])) })),
+        "fused_linear: 3 outputs are not a gate and as many values",
+    ),
+    (
+        |d| {
+            let (down, up) = (zeros(d, &[4, 8]), zeros(d, &[6, 4]));
+            let adapters = Some(Adapters { down: &down, up: &up, starts: &[0, 3] });
+            zeros(d, &[2, 8]).fused_linear(FusedLinear { adapters, ..linear(&zeros(d, &[6, 8])) });
+        },
+        "are [layers · rank, 8] and [6, rank]: got [4, 8], [6, 4] and outputs from [0, 3]",
+    ),
     (|d| zeros(d, &[2, 2]).add_matmul_(&zeros(d, &[2, 3]), &zeros(d, &[3, 4])), "add_matmul_: a product [2, 4] f32 into [2, 2] f32"),
     (
         |d| drop(zeros(d, &[2, 3]).linear_log_probs(&Head::new(&zeros(d, &[5, 4])), &indices(d, &[2]), 1.0)),
@@ -108,6 +129,11 @@ const CASES: &[Case] = &[
     (|d| drop(zeros(d, &[2]).parameter().backward()), "backward: the loss must be one number, its shape is [2]"),
     (|d| drop(zeros(d, &[]).backward()), "backward: the loss does not depend on any parameter"),
 ];
+
+/// A linear layer and nothing beside it.
+fn linear(weight: &Tensor) -> FusedLinear<'_> {
+    FusedLinear { norm: None, weight, bias: None, adapters: None, epilogue: Epilogue::None }
+}
 
 fn zeros(device: &Device, shape: &[usize]) -> Tensor {
     Tensor::from_slice(device, &vec![0.0f32; shape.iter().product()], shape)
