@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use percept_engine::{DType, Device, Gradients, Tensor};
 use percept_model::image::{Patches, Tiling};
-use percept_model::{Model, Precision};
+use percept_model::{Model, Packing, Precision};
 
 /// A case of `tests/golden/idefics3`.
 fn case_directory(case: &str) -> PathBuf {
@@ -59,6 +59,33 @@ fn gradients_by_name(model: &Model, gradients: &Gradients) -> Vec<(String, Vec<f
     let zeros = |tensor: &Tensor| vec![0.0; tensor.len()];
     let values = |tensor: &Tensor| gradients.get(tensor).map_or_else(|| zeros(tensor), |g| g.to_f64_vec().unwrap());
     model.trainable().into_iter().map(|(name, tensor)| (name, values(&tensor))).collect()
+}
+
+/// Every trained tensor of a model in f64 has a gradient that is not zero, and together they give what central differences give, along a direction in which all of them move.
+#[track_caller]
+fn assert_every_weight_has_its_gradient(model: &Model, ids: &[u32], pictures: &[Patches]) {
+    let loss = || {
+        let mut packing = Packing::new(model.config());
+        packing.prompt(ids, pictures).unwrap();
+        let hidden = model.hidden(&packing.into_batch(model));
+        hidden.mul(&hidden).mul(&hidden).sum_all()
+    };
+    let (gradients, trained) = (gradients_by_name(model, &loss().backward()), model.trainable());
+    let still: Vec<&str> = gradients.iter().filter(|(_, of)| of.iter().all(|&g| g == 0.0)).map(|(name, _)| name.as_str()).collect();
+    assert!(!trained.is_empty() && still.is_empty(), "without a gradient: {still:?} of {}", trained.len());
+
+    let direction = |k: usize| ((37 * k + 11) % 101) as f64 / 50.0 - 1.0;
+    let slope: f64 = gradients.iter().flat_map(|(_, of)| of.iter().enumerate()).map(|(k, g)| g * direction(k)).sum();
+    let start: Vec<Vec<f64>> = trained.iter().map(|(_, tensor)| tensor.to_f64_vec().unwrap()).collect();
+    let at = |step: f64| {
+        for ((_, tensor), start) in trained.iter().zip(&start) {
+            tensor.write_slice(&start.iter().enumerate().map(|(k, x)| x + step * direction(k)).collect::<Vec<f64>>());
+        }
+        loss().to_f64_vec().unwrap()[0]
+    };
+    let difference = (at(1e-6) - at(-1e-6)) / 2e-6;
+    at(0.0);
+    assert!((slope - difference).abs() <= 1e-5 * difference.abs(), "a slope of {slope}, by differences {difference}");
 }
 
 /// The largest difference as a fraction of the largest expected value.

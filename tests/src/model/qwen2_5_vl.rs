@@ -34,11 +34,13 @@ use percept_engine::{DType, Device};
 use percept_model::families::qwen2_5_vl::{Qwen25Vl, smart_resize};
 use percept_model::image::{ImageProcessor, Patches, RgbImage};
 use percept_model::{
-    GenerationOptions, GenerationRequest, Model, ModelConfig, ModelFiles, Packing, Precision, ResponseRows, generate, parameter_count,
-    parameter_shapes,
+    GenerationOptions, GenerationRequest, LoraConfig, Model, ModelConfig, ModelFiles, Packing, Precision, ResponseRows, generate,
+    parameter_count, parameter_shapes,
 };
 use serde_json::{Value, json};
 
+use super::adapters::adapt;
+use super::assert_every_weight_has_its_gradient;
 use super::parity::{Golden, Tensors};
 use crate::common::gpu;
 
@@ -102,6 +104,17 @@ fn the_layout_of_transformers_5_matches_on_the_cpu() {
     let halves = Model::load(&directory("nested"), &Device::cpu(), Precision::AsStored).unwrap();
     assert_eq!(halves.dtype(), DType::BF16);
     golden("nested").compare(&halves);
+}
+
+/// Adapters stand in the vision tower, its windows and the merger, too.
+#[test]
+fn adapters_of_all_linear_layers_are_trained() {
+    let golden = golden("flat");
+    let sequence = golden.sequences.iter().find(|sequence| !sequence.pictures.is_empty()).unwrap();
+    let mut model = load("flat", &Device::cpu());
+    adapt(&mut model, &[LoraConfig::ALL_LINEAR]);
+    let model = model.to(&Device::cpu(), DType::F64).unwrap();
+    assert_every_weight_has_its_gradient(&model, &sequence.ids, &sequence.pictures);
 }
 
 #[test]
