@@ -1,6 +1,6 @@
 //! What is trained, and what it costs: checkpointing, freezing, adapters, reference policies.
 
-use percept_engine::{Device, Gradients};
+use percept_engine::{AdamW, AdamWConfig, Device, Gradients, ParamGroup, no_grad};
 use percept_model::image::Patches;
 use percept_model::{Activations, LoraConfig, Model, Packing};
 
@@ -147,6 +147,33 @@ fn a_picture_is_encoded_once_by_what_is_not_trained() {
     assert!(work_of_reading(&merged, &new) > 0);
     assert_eq!(work_of_reading(&adapters_trained, &new), 0, "known from decoding");
     assert_eq!(work_of_reading(&adapters_trained.without_lora(), &new), 0, "known to the reference policy");
+}
+
+/// What a tower that is trained gives without a graph is kept until somebody writes its weights: an optimiser, in the blocks where they lie, or the host.
+#[test]
+fn a_picture_is_encoded_again_when_the_weights_have_changed() {
+    let mut model = load("tied", &Device::new_cpu());
+    model.lay_for_training();
+    let pictures = [picture(1), picture(2)];
+    let batch = model.patch_batch(&pictures).unwrap();
+    let kept = || no_grad(|| model.image_features(&batch)).to_vec::<f32>().unwrap();
+    let computed = || model.image_features(&batch).to_vec::<f32>().unwrap();
+    let first = kept();
+    assert_eq!(no_grad(|| work_of_reading(&model, &pictures)), 0, "known");
+    assert_eq!(first, computed());
+
+    let features = model.image_features(&batch);
+    let gradients = features.mul(&features).sum_all().backward();
+    let groups = vec![ParamGroup { parameters: model.trainable(), lr_scale: 1.0, weight_decay: 0.0 }];
+    AdamW::new(groups, AdamWConfig { lr: 1e-2, ..AdamWConfig::default() }).step(&gradients);
+    let second = kept();
+    assert_eq!(second, computed());
+    assert_ne!(second, first);
+
+    let (_, bias) = model.parameters().find(|(name, _)| name.ends_with("post_layernorm.bias")).unwrap();
+    bias.write_slice(&vec![0.5f32; bias.len()]);
+    assert_eq!(kept(), computed());
+    assert_ne!(kept(), second);
 }
 
 #[test]
