@@ -116,7 +116,7 @@ fn multiply(lane: u32, row: u32, column: u32, quads: u32, paired: u32) {
             let scale = gain[k];
             for (var i = 0u; i < ROWS; i++) {
                 if NORM == 1u {
-                    squares[i / 4u][i % 4u] += dot(left[i], left[i]);
+                    squares[i / 4u][i % 4u] = add_dot(squares[i / 4u][i % 4u], left[i], left[i]);
                 }
                 left[i] *= scale;
             }
@@ -127,7 +127,7 @@ fn multiply(lane: u32, row: u32, column: u32, quads: u32, paired: u32) {
             for (var c = 0u; c < 4u; c++) {
                 let right = weight_four((min(quad + c, params.outputs - 1u) + behind) * width + k);
                 for (var i = 0u; i < ROWS; i++) {
-                    sum[8u * s + i][c] += dot(left[i], right);
+                    sum[8u * s + i][c] = add_dot(sum[8u * s + i][c], left[i], right);
                 }
             }
         }
@@ -147,11 +147,16 @@ fn multiply_adapters(lane: u32, row: u32, column: u32, quads: u32, paired: u32) 
                 let right = wide[(min(quad + c, params.outputs - 1u) + behind) * width + k];
                 for (var i = 0u; i < ROWS; i++) {
                     let left = narrow[(min(row + i, params.rows - 1u) * PARTS + part) * width + k];
-                    sum[8u * s + i][c] += dot(left, right);
+                    sum[8u * s + i][c] = add_dot(sum[8u * s + i][c], left, right);
                 }
             }
         }
     }
+}
+
+// Spelled out, so that every variant of the kernel adds in the same order.
+fn add_dot(sum: f32, a: vec4f, b: vec4f) -> f32 {
+    return fma(a.w, b.w, fma(a.z, b.z, fma(a.y, b.y, fma(a.x, b.x, sum))));
 }
 
 fn weight_four(at: u32) -> vec4f {
