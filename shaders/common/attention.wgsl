@@ -4,8 +4,8 @@
 // A *row* is a (query, head) pair. Of a segment and a key head, the rows are numbered by query, then by the heads that share the key head: so rows that are
 // next to each other read the same keys, whether they are different queries or heads of one.
 //
-// Math: o = softmax(scale · q kᵀ) v within each segment, see attention.wgsl. Layout: q and o [tokens, heads, dim], k and v [rows, kv_heads, dim]. A piece,
-// without an entry point: the dispatch is that of the kernel behind it.
+// Math: o = softmax(scale · q kᵀ) v within each segment, see attention.wgsl. Layout: q and o [tokens, heads, dim], k and v [rows, kv_heads, dim]. Dispatch: that of
+// the kernel behind it; a piece, without an entry point.
 
 struct Params {
     heads: u32,

@@ -1,7 +1,7 @@
 // The operations of matmul_cooperative.wgsl on cooperative matrices. cooperative_scalar.wgsl is their twin in plain arithmetic.
 // `lane` is for the twin: here a subgroup acts as one.
 // Math: S += A B, elements of A and B in f16, sums in f32. Layout: A and B in workgroup memory, rows of LEFT_STRIDE and RIGHT_STRIDE halves, written by
-// matmul_cooperative.wgsl, whose dispatch holds: a piece, without an entry point.
+// matmul_cooperative.wgsl. Dispatch: that of the same; a piece, without an entry point.
 
 fn load_left(at: u32) -> Left {
     return coopLoadT<Left>(&left_tile[at], LEFT_STRIDE);

@@ -1,5 +1,5 @@
 // Cooperative matrices of 16x16, f16 times f16 into f32 (NVIDIA, AMD, Intel).
-// A piece, without an entry point: the operations are in common/cooperative.wgsl, math, layout and dispatch in matmul_cooperative.wgsl.
+// Math: C = A B by tiles, in common/cooperative.wgsl. Layout: tiles of halves in workgroup memory. Dispatch: that of matmul_cooperative.wgsl; a piece, without an entry point.
 enable f16;
 enable wgpu_cooperative_matrix;
 

@@ -1,7 +1,7 @@
 // The twin of cooperative.wgsl in plain arithmetic: the same tiles and the same rounding to f16, one element of a sum after the other. It lets any
 // device test what surrounds the cooperative operations. Needs LANES = 32.
 // Math: S += A B, elements of A and B in f16, sums in f32. Layout: A and B in workgroup memory, rows of LEFT_STRIDE and RIGHT_STRIDE halves, written by
-// matmul_cooperative.wgsl, whose dispatch holds: a piece, without an entry point.
+// matmul_cooperative.wgsl. Dispatch: that of the same; a piece, without an entry point.
 
 fn load_left(at: u32) -> Left {
     return at;

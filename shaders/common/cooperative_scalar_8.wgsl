@@ -1,5 +1,5 @@
 // Stands in for cooperative_8.wgsl where there are no cooperative matrices: a tile is its place in workgroup memory, a sum its share of elements.
-// A piece, without an entry point: the operations are in common/cooperative_scalar.wgsl, math, layout and dispatch in matmul_cooperative.wgsl.
+// Math: C = A B by tiles, in common/cooperative_scalar.wgsl. Layout: tiles of halves in workgroup memory. Dispatch: that of matmul_cooperative.wgsl; a piece, without an entry point.
 enable f16;
 
 const SIZE = 8u;

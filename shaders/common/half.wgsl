@@ -1,6 +1,6 @@
 // Halves in 32-bit words: f16 and bf16 by the codes of `DType::code` (1 and 2). Reading is exact; writing rounds to nearest, ties to even.
 // Math: f16 is (-1)^s 2^(e - 15) (1 + m / 1024) of 1, 5 and 10 bits, bf16 the upper half of an f32. Layout: the first of two elements in the lower
-// 16 bits of a word. A piece, without an entry point: the dispatch is that of the kernel behind it.
+// 16 bits of a word. Dispatch: that of the kernel behind it; a piece, without an entry point.
 
 // The float of the lower 16 bits. In integers, because drivers may flush the subnormals of unpack2x16float.
 fn half_to_f32(bits: u32, dtype: u32) -> f32 {

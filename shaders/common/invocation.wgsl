@@ -1,4 +1,5 @@
 // Who a thread is. `wgsl!` adds this piece to every shader; an entry point takes `at: Invocation`.
+// Math: none. Layout: none. Dispatch: that of the kernel behind it; a piece, without an entry point.
 
 struct Invocation {
     @builtin(workgroup_id) group: vec3u,

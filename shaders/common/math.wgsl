@@ -1,5 +1,6 @@
 // Functions that we write ourselves, because Vulkan promises too little of the built-ins: see "Precision" in shaders/README.md. The polynomials were
 // fitted for this file (minimax). Nothing here needs a fused multiply-add.
+// Math: stands above each function. Layout: none. Dispatch: that of the kernel behind it; a piece, without an entry point.
 
 // ln(1 + f) to 4 ULP, f from -0.3 to 1: twice the inverse hyperbolic tangent of f / (2 + f).
 fn ln_1p(f: f32) -> f32 {

@@ -1,8 +1,9 @@
 // What the matmul kernels share: parameters, bindings, and reading of 4x4 blocks.
 //
-// C[batch] = A[batch] B[batch], or C += A B. C is [batches, m, n], f32 and contiguous. A is f32 and B f32, f16 or bf16, each with a stride for
+// Math: C[batch] = A[batch] B[batch], or C += A B. Layout: C is [batches, m, n], f32 and contiguous. A is f32 and B f32, f16 or bf16, each with a stride for
 // rows, columns and two batch axes, so that transposed and broadcast views are read in place. Halves lie two to a word and widen to f32 here.
 // A and B are bound as vectors of 16 bytes; where the strides allow, one load fetches four elements (LEFT_LAYOUT, RIGHT_LAYOUT).
+// Dispatch: that of the kernel behind it; a piece, without an entry point.
 
 struct Params {
     m: u32,

@@ -1,4 +1,5 @@
 // Philox4x32-10 (Salmon et al. 2011): 128 random bits for a counter and a key. The same bits as engine/src/random.rs.
+// Math: ten rounds, in each of which two products are mixed with the key. Layout: none. Dispatch: that of the kernel behind it; a piece, without an entry point.
 
 // High word of a 32 × 32-bit product; WGSL has no 64-bit integers.
 fn multiply_high(a: u32, b: u32) -> u32 {

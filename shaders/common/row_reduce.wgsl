@@ -1,4 +1,5 @@
 // Reductions over the 64 threads of a workgroup that works on one row; every thread gets the result. Deterministic: a fixed tree.
+// Math: the sum or the maximum of a row's values. Layout: each thread brings one value. Dispatch: that of the kernel behind it, 64 threads for each row; a piece, without an entry point.
 
 const LANES: u32 = 64u;
 

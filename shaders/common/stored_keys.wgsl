@@ -1,6 +1,6 @@
 // Keys and values as they are stored, for the attention kernels that read caches: f32 or, by the codes of `DType::code`, halves (1 f16, 2 bf16), which widen to f32 here.
-// Math: none. Layout: [rows, kv_heads, HEAD_DIM], in quads of four neighbours; a vector of 16 bytes holds one of f32 or two of halves. A piece, without an entry point: the
-// dispatch is that of the kernel behind it.
+// Math: none. Layout: [rows, kv_heads, HEAD_DIM], in quads of four neighbours; a vector of 16 bytes holds one of f32 or two of halves. Dispatch: that of
+// the kernel behind it; a piece, without an entry point.
 
 override KEY_TYPE: u32 = 0u;
 

@@ -1,6 +1,8 @@
 //! Matrix products as a GPU gets them: cut, in tiles of several sizes, and planned by their sizes.
 
-use percept_engine::ops::{Cut, ProductPlan, ProductSizes, RightAxis, RowRule, product_plan, with_row_rule};
+use percept_engine::ops::{
+    Adapters, Cut, Epilogue, FusedLinear, ProductPlan, ProductSizes, RightAxis, RowRule, product_plan, with_row_rule,
+};
 use percept_engine::tune::{CooperativeSize, MatmulVariant, Tuning};
 use percept_engine::{DType, Device, Head, Tensor, random};
 
@@ -99,6 +101,31 @@ fn a_gradient_summed_over_many_rows_is_right_however_it_is_cut() {
         let scale = (rows as f64).sqrt();
         for (got, expected) in got.iter().zip(&expected) {
             assert!((got - expected).abs() < 1e-5 * scale, "{rows} rows, transposed {transposed}: {got}, not {expected}");
+        }
+    }
+}
+
+/// A sequence that is read with an adapter has the same bits alone and among others: the tiles of [`Tensor::fused_linear`] are of 4 or 8 rows, and of 4 or 16 columns.
+#[test]
+fn a_row_has_the_same_bits_in_any_company_with_adapters() {
+    let device = gpu();
+    let input = |stream, shape: &[usize]| Tensor::from_slice(&device, &random::normal(6, stream, shape.iter().product(), 1.0), shape);
+    let (rows, weight, gain, residual) =
+        (input(1, &[300, 68]), input(2, &[480, 68]).cast(DType::BF16), input(3, &[68]), input(4, &[300, 480]));
+    let (down, up) = (input(5, &[16, 68]), input(6, &[480, 8]));
+    let adapters = Some(Adapters { down: &down, up: &up, starts: &[0, 240] });
+    for is_gated in [true, false] {
+        let read = |first: usize, count: usize| {
+            let residual = residual.slice(0, first, count);
+            let epilogue = if is_gated { Epilogue::Swiglu } else { Epilogue::Add(&residual) };
+            let layer = FusedLinear { norm: Some((&gain, 1e-6)), weight: &weight, bias: None, adapters, epilogue };
+            rows.slice(0, first, count).fused_linear(layer)
+        };
+        let all = read(0, 300);
+        for count in [1, 3, 8, 70] {
+            let first = 300 - count;
+            let of_all = all.slice(0, first, count).contiguous().to_vec::<f32>().unwrap();
+            assert_eq!(read(first, count).to_vec::<f32>().unwrap(), of_all, "{count} rows, gated {is_gated}");
         }
     }
 }
